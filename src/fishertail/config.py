@@ -1,0 +1,352 @@
+"""The grid and every setting of the workflow: one pydantic model, whose defaults are config.yaml.
+
+Faults are collected and reported together, each with its dotted path, before any job starts.
+"""
+
+import importlib.util
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from fishertail import sources
+from fishertail.errors import ConfigError
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+PositiveInt = Annotated[int, Field(ge=1, strict=True)]
+Initialisation = Literal["lecun_normal", "torch"]
+
+NETWORK = "network"  # the scope of all layers together, beside the layers' own names
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of the grid."""
+
+    dataset: str
+    model: str
+    batch_size: int
+    seed: int
+
+    @property
+    def path(self) -> str:
+        """Its directory below `results/runs`."""
+        return f"{self.dataset}-{self.model}/bs{self.batch_size}/seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive epochs of a run that one job trains; the first block also holds epoch 0, the initial weights."""
+
+    first: int
+    last: int
+
+    @property
+    def path(self) -> str:
+        """Its directory below that of the run."""
+        return f"epochs{self.first:04d}-{self.last:04d}"
+
+    @property
+    def epochs(self) -> range:
+        return range(0 if self.first == 1 else self.first, self.last + 1)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Architecture(_Section):
+    """What belongs to a model of the grid; keys that a built-in model does not use are refused."""
+
+    learning_rate: float = Field(gt=0, allow_inf_nan=False, description="constant rate of plain SGD, eq. (2)")
+    figure_layer: str = Field(description="the layer of Fig. 2 to 6: the paper's 'one particular layer'")
+    hidden_widths: list[PositiveInt] | None = Field(None, description="widths of the hidden fully connected layers")
+    channels: list[PositiveInt] | None = Field(None, description="output channels of the convolutional layers")
+    initialisation: Initialisation | None = Field(None, description="initial weights")
+    factory: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = Field(
+        None, description="package.module:function that makes any other model, called with shape, classes and arguments"
+    )
+    arguments: dict[str, Any] = Field({}, description="keyword arguments of the factory")
+
+
+class Histogram(_Section):
+    """Bins of a_x: symmetric about 0, logarithmic beyond `smallest`."""
+
+    smallest: float = Field(1e-8, gt=0, description="abs(a_x) below it is counted in one bin around 0")
+    largest: float = Field(1e4, gt=0, description="abs(a_x) from here on is counted as overflow")
+    bins_per_decade: PositiveInt = 4
+
+
+class Analysis(_Section):
+    layers: Literal["all"] | list[str] = Field("all", description="layers of the spectra, 'network' for all together")
+    spectrum_epochs: Literal["all"] | list[Annotated[int, Field(ge=0, strict=True)]] = Field(
+        "all", description="epochs with eigenpairs; that of lowest validation loss is always among them"
+    )
+    eigenpairs: PositiveInt = Field(1, description="how many of the largest")
+    tolerance: float = Field(1e-4, gt=0, lt=1, description="relative error of an eigenvalue")
+    trimmed_fraction: float = Field(0.1, gt=0, lt=1, description="share of the samples left out in B of Fig. 6")
+    outlier_threshold: float = Field(10, gt=0, description="in units of MAD")
+    outlier_reading: Literal["distance", "norm"] = Field(
+        "distance", description="what exceeds the threshold: the distance from the median, or the norm itself"
+    )
+    histogram: Histogram = Histogram()
+
+    @field_validator("spectrum_epochs")
+    @classmethod
+    def _sorted(cls, value):
+        if value != "all" and any(b <= a for a, b in zip(value, value[1:], strict=False)):
+            raise ValueError("epochs must be strictly increasing")
+        return value
+
+
+class Machine(_Section):
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU where there is one")
+    memory_budget: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
+        "auto", description="GiB for per-sample gradients beyond data and model; auto: half of what is free"
+    )
+    data_dir: str = Field("data", description="where data sets lie, or are downloaded to")
+
+
+class Config(_Section):
+    """config.yaml, validated. Make one with `load`."""
+
+    datasets: list[Name] = Field(["mnist", "cifar10"], min_length=1)
+    models: list[Name] = Field(["fc", "conv"], min_length=1)
+    batch_sizes: list[PositiveInt] = Field([16, 256], min_length=1)
+    seeds: list[Annotated[int, Field(ge=0, strict=True)]] = Field([0, 1, 2], min_length=1)
+    epochs: PositiveInt | dict[str, PositiveInt] = Field(
+        30,
+        description="a number, or numbers by DATASET-MODEL/bsBATCH, DATASET-MODEL or 'default'; the most exact counts",
+    )
+    epochs_per_job: PositiveInt = 10
+    architectures: dict[Name, Architecture] = {
+        "fc": Architecture(
+            learning_rate=0.05, figure_layer="fc4", hidden_widths=[500] * 4, initialisation="lecun_normal"
+        ),
+        "conv": Architecture(
+            learning_rate=0.001,
+            figure_layer="fc2",
+            channels=[32, 32, 64, 64],
+            hidden_widths=[512, 256],
+            initialisation="lecun_normal",
+        ),
+    }
+    analysis: Analysis = Analysis()
+    machine: Machine = Machine()
+    pathvars: dict[str, str] = Field({}, description="where results and logs go (Snakemake's path variables)")
+
+    @field_validator("datasets", "models", "batch_sizes", "seeds")
+    @classmethod
+    def _distinct(cls, value):
+        if len(set(value)) < len(value):
+            raise ValueError("entries must be distinct")
+        return value
+
+    @field_validator("epochs")
+    @classmethod
+    def _epochs_by_run(cls, value):
+        if isinstance(value, dict):
+            if "default" not in value:
+                raise ValueError("a mapping needs the key 'default'")
+            bad = [key for key in value if not re.fullmatch(r"default|\w+-\w+(/bs\d+)?", key)]
+            if bad:
+                raise ValueError(f"keys {bad} are not 'default', DATASET-MODEL or DATASET-MODEL/bsBATCH")
+        return value
+
+    @property
+    def runs(self) -> list[Run]:
+        return [
+            Run(dataset, model, batch_size, seed)
+            for dataset in self.datasets
+            for model in self.models
+            for batch_size in self.batch_sizes
+            for seed in self.seeds
+        ]
+
+    def epochs_of(self, run: Run) -> int:
+        """The number of epochs that `run` is trained for."""
+        if isinstance(self.epochs, int):
+            return self.epochs
+        name = f"{run.dataset}-{run.model}"
+        keys = (f"{name}/bs{run.batch_size}", name, "default")
+        return next(self.epochs[key] for key in keys if key in self.epochs)
+
+    def blocks(self, run: Run) -> list[Block]:
+        """The blocks of epochs of `run`, in order."""
+        last, step = self.epochs_of(run), self.epochs_per_job
+        return [Block(first, min(first + step - 1, last)) for first in range(1, last + 1, step)]
+
+    def spectrum_epochs_of(self, block: Block) -> list[int]:
+        """The epochs of `block` whose eigenpairs are wanted."""
+        wanted = self.analysis.spectrum_epochs
+        return [epoch for epoch in block.epochs if wanted == "all" or epoch in wanted]
+
+
+def load(raw: Mapping[str, Any], *, check_sources: bool = True) -> Config:
+    """Validate a configuration.
+
+    Args:
+        raw: the mapping that YAML gave.
+        check_sources: also look whether data sets that are files exist, and whether factories can be imported.
+
+    Raises:
+        ConfigError: lists every fault with its dotted path, what was expected and what was found.
+    """
+    faults: list[str] = []
+    try:
+        config = Config.model_validate(dict(raw))
+    except ValidationError as error:
+        broken = {str(fault["loc"][0]) for fault in error.errors()}
+        faults = [_describe(fault) for fault in error.errors()]
+        # the other keys are checked against each other all the same, with the defaults in place of the broken ones
+        config = Config.model_validate({k: v for k, v in raw.items() if k in Config.model_fields and k not in broken})
+    else:
+        broken = set()
+    faults += [f"{path}: {fault}" for path, fault in _cross_faults(config, broken, check_sources)]
+    if faults:
+        lines = "\n".join(f"  {fault}" for fault in dict.fromkeys(faults))
+        raise ConfigError(f"the configuration has {len(dict.fromkeys(faults))} fault(s):\n{lines}")
+    return config
+
+
+def schema() -> dict:
+    """The JSON schema of config.yaml."""
+    return Config.model_json_schema()
+
+
+_UNION_TAGS = re.compile(r"^(constrained-|list\[|dict\[|literal\[|int$|float$|function-)")
+
+
+def _describe(fault) -> str:
+    # drop the tags by which pydantic tells the members of a union apart: users know their keys only
+    path = ".".join(str(part) for part in fault["loc"] if not _UNION_TAGS.match(str(part)))
+    if fault["type"] == "extra_forbidden":
+        return f"{path}: unknown key"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{path}: {message[0].lower()}{message[1:]}, found {fault['input']!r}"
+
+
+def _cross_faults(config: Config, broken: set[str], check_sources: bool) -> Iterator[tuple[str, str]]:
+    """Faults that concern more than one key; keys in `broken` hold their defaults and are left alone."""
+    architectures = {} if "architectures" in broken else config.architectures
+    for name, architecture in architectures.items():
+        yield from ((f"architectures.{name}.{key}", fault) for key, fault in _architecture_faults(name, architecture))
+    if not broken & {"models", "architectures"}:
+        for index, model in enumerate(config.models):
+            if model not in architectures:
+                yield f"models.{index}", f"unknown model {model!r}, expected one of {', '.join(architectures)}"
+    if "datasets" not in broken:
+        yield from _dataset_faults(config, broken, check_sources)
+    if not broken & {"models", "architectures", "analysis"}:
+        yield from _layer_faults(config, check_sources)
+    if not broken & {"analysis", "epochs"} and config.analysis.spectrum_epochs != "all":
+        longest = max(config.epochs_of(run) for run in config.runs)
+        for epoch in config.analysis.spectrum_epochs:
+            if epoch > longest:
+                yield "analysis.spectrum_epochs", f"at most {longest} (the key epochs) expected, found {epoch}"
+    if "epochs" not in broken and isinstance(config.epochs, dict) and not broken & {"datasets", "models"}:
+        names = {f"{run.dataset}-{run.model}" for run in config.runs}
+        unknown = [key for key in config.epochs if key != "default" and key.split("/")[0] not in names]
+        # an overlay may cut the grid, so only names that no key could mean are faults
+        for key in unknown:
+            dataset, model = key.split("/")[0].rsplit("-", 1)
+            if model not in config.architectures:
+                yield f"epochs.{key}", f"unknown model {model!r}, expected one of {', '.join(config.architectures)}"
+    histogram = config.analysis.histogram
+    if "analysis" not in broken and histogram.smallest >= histogram.largest:
+        yield (
+            "analysis.histogram.smallest",
+            f"less than largest ({histogram.largest}) expected, found {histogram.smallest}",
+        )
+
+
+_BUILT_IN_KEYS = {"fc": ("hidden_widths", "initialisation"), "conv": ("channels", "hidden_widths", "initialisation")}
+
+
+def _architecture_faults(name: str, architecture: Architecture) -> Iterator[tuple[str, str]]:
+    own = ("channels", "hidden_widths", "initialisation")
+    if architecture.factory is None:
+        if name not in _BUILT_IN_KEYS:
+            yield "factory", "required for a model that is not fc or conv"
+            return
+        needed = _BUILT_IN_KEYS[name]
+        for key in own:
+            value = getattr(architecture, key)
+            if key in needed and value is None:
+                yield key, f"required for the model {name}"
+            elif key not in needed and value is not None:
+                yield key, f"not a key of the model {name}"
+        if name == "conv" and architecture.channels is not None and len(architecture.channels) != 4:
+            yield "channels", f"four numbers expected, found {len(architecture.channels)}"
+        if architecture.arguments:
+            yield "arguments", "only a factory takes arguments"
+    else:
+        for key in own:
+            if getattr(architecture, key) is not None:
+                yield key, "not a key of a model with a factory (see arguments)"
+        module = architecture.factory.split(":")[0]
+        try:
+            found = importlib.util.find_spec(module) is not None
+        except (ImportError, ValueError):
+            found = False
+        if not found:
+            yield "factory", f"an importable module expected, found {module!r}"
+
+
+def _dataset_faults(config: Config, broken: set[str], check_sources: bool) -> Iterator[tuple[str, str]]:
+    for index, dataset in enumerate(config.datasets):
+        try:
+            samples = sources.training_samples(dataset, Path(config.machine.data_dir), check_files=check_sources)
+        except sources.SourceError as error:
+            if "machine" not in broken:
+                yield f"datasets.{index}", str(error)
+            continue
+        if samples is not None and "batch_sizes" not in broken:
+            for position, batch_size in enumerate(config.batch_sizes):
+                if batch_size > samples:
+                    yield (
+                        f"batch_sizes.{position}",
+                        f"at most {samples} (the training samples of {dataset}) expected, found {batch_size}",
+                    )
+
+
+def layer_names(name: str, architecture: Architecture) -> list[str] | None:
+    """The layers of a built-in model, None for a model from a factory (which only torch can tell)."""
+    if architecture.factory is not None:
+        return None
+    fully_connected = [f"fc{i + 1}" for i in range(len(architecture.hidden_widths or []) + 1)]
+    return [f"conv{i + 1}" for i in range(len(architecture.channels or []))] + fully_connected
+
+
+def _layer_faults(config: Config, check_sources: bool) -> Iterator[tuple[str, str]]:
+    known: set[str] = {NETWORK}
+    for model in config.models:
+        architecture = config.architectures.get(model)
+        if architecture is None:
+            continue
+        layers = layer_names(model, architecture)
+        if layers is None and check_sources:
+            from fishertail import models  # imports torch, which only a factory makes necessary here
+
+            try:
+                layers = models.factory_layer_names(architecture.factory, architecture.arguments)
+            except Exception as error:
+                yield f"architectures.{model}.factory", f"calling {architecture.factory} failed: {error}"
+        if layers is None:
+            return
+        known.update(layers)
+        if architecture.figure_layer not in {*layers, NETWORK}:
+            expected = ", ".join([*layers, NETWORK])
+            yield (
+                f"architectures.{model}.figure_layer",
+                f"one of {expected} expected, found {architecture.figure_layer!r}",
+            )
+        elif config.analysis.layers != "all" and architecture.figure_layer not in config.analysis.layers:
+            yield "analysis.layers", f"must contain the figure layer {architecture.figure_layer!r} of {model}"
+    if config.analysis.layers != "all":
+        for index, layer in enumerate(config.analysis.layers):
+            if layer not in known:
+                yield f"analysis.layers.{index}", f"one of {', '.join(sorted(known))} expected, found {layer!r}"

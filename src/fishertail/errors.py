@@ -1,0 +1,25 @@
+"""The errors that a user is meant to read: one sentence that names the key or the file."""
+
+
+class FishertailError(Exception):
+    """Base of all errors below; a rule's script prints its message without a traceback."""
+
+
+class ConfigError(FishertailError):
+    """The configuration has faults; the message lists all of them with their dotted path."""
+
+
+class DatasetError(FishertailError):
+    """A data set is missing or malformed; the message names the file and the fault."""
+
+
+class StorageError(FishertailError):
+    """A file cannot be written, or holds something else than what was written there."""
+
+
+class DivergedError(FishertailError):
+    """The loss became non-finite; the message names the run, the epoch and the learning rate."""
+
+
+class UnsupportedModelError(FishertailError, ValueError):
+    """A per-sample gradient would be inexact or meaningless; the message names the layer and the reason."""

@@ -1,0 +1,495 @@
+"""The largest eigenpairs of the empirical Fisher matrix F = 1/N sum_x g_x g_x^T (eq. 4, 5), and a_x = V_1^T g_x (eq. 6).
+
+The spectrum is carried by a few samples, which makes it cheap:
+
+1. The norms of all gradients bound what a sample can add to F: leaving samples out changes no eigenvalue by more than
+   the trace they hold. The others are the *active* samples.
+2. A Gram matrix of a few important samples gives start vectors, and lower bounds of the eigenvalues.
+3. Rayleigh-Ritz on the Krylov space of the active samples: every product F v also gives G v, so that eigenvalues,
+   residuals and a_x fall out of what is already there. All scopes (the layers and the network) share each sweep.
+4. a_x over ALL samples with the final vectors; lambda = mean(a_x^2); the residual |F V - lambda V| is bounded over all
+   samples, with what the inactive ones can add, and returned.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import psutil
+import torch
+from torch import nn
+
+from fishertail.gradients import NETWORK, Batch, GradientMatrix, GradientNorms
+from fishertail.rows import Rows, by_layer
+
+GRAM_SAMPLES = 1500  # samples of the start; all of them where there are fewer than GRAM_ALL
+GRAM_ALL = 2000
+START_MIXTURE = (1.0, 0.5, 0.3, 0.3, 0.3)  # weights of the leading eigenvectors of the Gram matrix in the start
+MAX_PRODUCTS = 60  # of F with a block of vectors; beyond it a pair is returned with converged = False
+RESTART = 12  # Krylov blocks that are kept before a restart
+ACTIVE_SHARE = 0.9  # beyond this share of the samples, all are taken as active
+
+
+@dataclass(frozen=True)
+class Eigenpairs:
+    """The k largest eigenpairs of F in one scope: a layer's parameters, or those of the whole network.
+
+    A pair with `converged` has |F V - lambda V| = `residuals` at most, and by it an estimated relative eigenvalue error
+    of at most the tolerance. `certified` is a proof that it is the i-th largest: the Gram matrix of the start bounds the
+    next eigenvalue from above, by what its samples have and all the trace that the others hold. Where the norms are
+    still even (the first epochs) that bound proves nothing, and `certified` is False for a right pair, too.
+    """
+
+    eigenvalues: np.ndarray  # (k,) float64, largest first
+    eigenvectors: np.ndarray  # (k, P) float32: unit vectors, in the order of the scope's parameters(), flattened
+    projections: np.ndarray  # (N, k) float64: a_x; the sign of V makes its mean >= 0
+    residuals: np.ndarray  # (k,) float64: |F V - lambda V|, or an upper bound of it
+    converged: np.ndarray  # (k,) bool
+    certified: np.ndarray  # (k,) bool
+    products: int  # products of F with a vector
+    trace: float  # mean |g_x|^2: the sum of all eigenvalues
+
+
+def fisher_eigenpairs(
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    layers: Sequence[str] | None = None,
+    k: int = 1,
+    rtol: float = 1e-4,
+    loss: Callable | None = None,
+    device: str | torch.device | None = None,
+    memory_budget: float | None = None,
+    norms: GradientNorms | None = None,
+) -> dict[str, Eigenpairs]:
+    """The k largest eigenpairs of the empirical Fisher matrix over all samples, for each layer asked for.
+
+    Args:
+        model, images, labels, loss, device: as of `gradient_norms`.
+        layers: names of layers, and "network" for all parameters together; by default all of these.
+        k: how many of the largest eigenvalues.
+        rtol: relative error of the eigenvalues.
+        memory_budget: bytes for per-sample gradients, beyond model and data; half of the free memory by default. Less
+            costs time, not accuracy.
+        norms: what `gradient_norms` returned for the same model and data, to save that pass.
+
+    Returns:
+        a mapping of each name to its `Eigenpairs`. Where gradients are zero, eigenvalues and a_x are 0; where one is
+        not finite, F is not defined and the eigenvalues are infinite with converged = False.
+
+    Raises:
+        UnsupportedModelError, ValueError: as of `gradient_norms`; k larger than the number of samples or parameters.
+    """
+    with GradientMatrix(model, images, labels, loss=loss, device=device) as matrix:
+        scopes = scopes_of(matrix, layers)
+        if norms is None or tuple(norms.layers) != matrix.layers:
+            norms = matrix.norms()
+        return solve(matrix, scopes, norms, k=k, rtol=rtol, memory_budget=memory_budget)
+
+
+def scopes_of(matrix: GradientMatrix, names: Sequence[str] | None = None) -> dict[str, tuple[str, ...]]:
+    """The layers that each name stands for: itself, or all of them for "network". All names by default."""
+    known = {layer: (layer,) for layer in matrix.layers} | {NETWORK: matrix.layers}
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise ValueError(f"layers: among {', '.join(known)} expected, found {', '.join(map(repr, unknown))}")
+    return {name: layers for name, layers in known.items() if names is None or name in names}
+
+
+def solve(
+    matrix: GradientMatrix,
+    scopes: Mapping[str, tuple[str, ...]],
+    norms: GradientNorms,
+    *,
+    k: int = 1,
+    rtol: float = 1e-4,
+    memory_budget: float | None = None,
+    keep: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, Eigenpairs]:
+    """The eigenpairs of all `scopes` at once.
+
+    Args:
+        matrix: an open gradient matrix.
+        scopes: see `scopes_of`.
+        norms: of all samples and layers of `matrix`.
+        keep: for each scope, which samples (N,) bool make up F; all by default. F is the mean over them, a_x is
+            given for all samples.
+
+    Others as of `fisher_eigenpairs`.
+    """
+    smallest = min(sum(matrix.sizes[layer] for layer in layers) for layers in scopes.values())
+    if not 1 <= k <= min(len(matrix), smallest):
+        raise ValueError(f"k: 1 to {min(len(matrix), smallest)} (samples, parameters of a layer) expected, found {k}")
+    problems = {
+        name: _Problem.of(matrix, layers, norms, None if keep is None else keep[name], k, rtol)
+        for name, layers in scopes.items()
+    }
+    solvable = {name: problem for name, problem in problems.items() if 0 < problem.trace < np.inf}
+    solutions = {name: problem.degenerate(len(matrix)) for name, problem in problems.items() if name not in solvable}
+    if solvable:
+        solutions |= _solve(matrix, solvable, memory_budget)
+    return {name: solutions[name] for name in scopes}
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """One scope's eigenproblem, in units in which its trace is 1."""
+
+    layers: tuple[str, ...]
+    parameters: int
+    shares: torch.Tensor  # (N,) float64: the share of the trace that each sample holds; 0 for those left out
+    weights: torch.Tensor  # (N,) float64: what each gradient is multiplied with: 1 / sqrt(N * trace), or 0
+    samples: int  # that make up F
+    trace: float
+    k: int
+    rtol: float
+
+    @classmethod
+    def of(cls, matrix, layers, norms, keep, k, rtol) -> "_Problem":
+        columns = [norms.layers.index(layer) for layer in layers]
+        squares = torch.from_numpy(np.square(norms.per_layer[:, columns]).sum(1))
+        kept = torch.ones(len(squares), dtype=torch.bool) if keep is None else torch.from_numpy(np.asarray(keep))
+        squares = torch.where(kept, squares, 0.0)
+        samples = int(kept.sum())
+        total = float(squares.sum())
+        usable = 0 < total < np.inf
+        weights = kept.double() / np.sqrt(total) if usable else kept.double()
+        shares = squares / total if usable else squares
+        parameters = sum(matrix.sizes[layer] for layer in layers)
+        return cls(layers, parameters, shares, weights, samples, total / max(samples, 1), k, rtol)
+
+    def degenerate(self, samples: int) -> Eigenpairs:
+        """The outcome where all gradients are zero, or F is not defined."""
+        finite = self.trace == 0
+        value = 0.0 if finite else np.inf
+        return Eigenpairs(
+            eigenvalues=np.full(self.k, value),
+            eigenvectors=np.zeros((self.k, self.parameters), dtype=np.float32),
+            projections=np.zeros((samples, self.k)),
+            residuals=np.full(self.k, value),
+            converged=np.full(self.k, finite),
+            certified=np.full(self.k, finite),
+            products=0,
+            trace=self.trace,
+        )
+
+
+def _solve(matrix: GradientMatrix, problems: dict[str, _Problem], memory_budget: float | None) -> dict[str, Eigenpairs]:
+    start = _important_samples(problems, len(matrix))
+    important = list(matrix.batches(start))
+    grams = _grams(matrix, problems, start, important)
+    spectra = {name: _leading(grams[name], problem.k) for name, problem in problems.items()}
+    vectors: dict[str, torch.Tensor] = {}
+    coefficients = {name: _start_coefficients(*spectra[name], problems[name].k) for name in problems}
+    for batch in important:
+        part = torch.searchsorted(start, batch.index)
+        _accumulate(vectors, batch.rows, problems, {n: c[part] for n, c in coefficients.items()}, batch.index, matrix)
+    del important
+
+    active = _active_samples(problems, {name: values for name, (values, _) in spectra.items()}, len(matrix))
+    store = _RowStore(matrix, active, _budget(memory_budget, matrix.device))
+    spaces = {name: _KrylovSpace(problem, vectors[name]) for name, problem in problems.items()}
+    while unfinished := {name: space for name, space in spaces.items() if not space.finished()}:
+        directions = {name: space.directions() for name, space in unfinished.items()}
+        projections = {
+            name: torch.empty(len(active), v.shape[1], dtype=torch.float64) for name, v in directions.items()
+        }
+        images: dict[str, torch.Tensor] = {}
+        for position, index, rows in store.batches():
+            projected = _project(rows, {n: problems[n] for n in unfinished}, directions, index, matrix)
+            for name, values in projected.items():
+                projections[name][position : position + len(index)] = values.cpu()
+            _accumulate(images, rows, {n: problems[n] for n in unfinished}, projected, index, matrix)
+        for name, space in unfinished.items():
+            space.expand(directions[name], projections[name], images[name])
+
+    finals = {name: space.vectors() for name, space in spaces.items()}
+    everything = {n: torch.empty(len(matrix), p.k, dtype=torch.float64) for n, p in problems.items()}
+    unweighted = {
+        name: replace(p, weights=torch.ones(len(matrix), dtype=torch.float64)) for name, p in problems.items()
+    }
+    for _, index, rows in store.everything():
+        for name, values in _project(rows, unweighted, finals, index, matrix).items():
+            everything[name][index] = values.cpu()
+    return {
+        name: _eigenpairs(
+            problem, spaces[name], everything[name], active, spectra[name][0], problem.shares[start].sum()
+        )
+        for name, problem in problems.items()
+    }
+
+
+def _important_samples(problems: Mapping[str, _Problem], samples: int) -> torch.Tensor:
+    """Ascending positions of the samples of the Gram matrices: half of largest norm in any scope, half at random."""
+    if samples <= GRAM_ALL:
+        return torch.arange(samples)
+    importance = torch.stack([problem.shares for problem in problems.values()]).amax(0)
+    order = torch.argsort(importance, descending=True)
+    rest = order[GRAM_SAMPLES // 2 :]
+    chosen = torch.randperm(len(rest), generator=torch.Generator().manual_seed(0))[: GRAM_SAMPLES - GRAM_SAMPLES // 2]
+    return torch.cat([order[: GRAM_SAMPLES // 2], rest[chosen]]).sort().values
+
+
+def _grams(
+    matrix: GradientMatrix, problems: Mapping[str, _Problem], index: torch.Tensor, batches: Sequence[Batch]
+) -> dict[str, torch.Tensor]:
+    """G G^T (n, n) of the samples at `index`, in the units of each problem: its eigenvalues are at most those of F."""
+    grams = {name: torch.zeros(len(index), len(index), dtype=torch.float64) for name in problems}
+    for layer in {layer for problem in problems.values() for layer in problem.layers}:
+        parts = [batch.rows[layer] for batch in batches]
+        gram = type(parts[0]).concatenate(parts).gram().cpu()
+        for name, problem in problems.items():
+            if layer in problem.layers:
+                grams[name] += gram
+    return {name: gram * torch.outer(*2 * [problems[name].weights[index]]) for name, gram in grams.items()}
+
+
+def _leading(gram: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The leading k + 5 eigenvalues, largest first, and eigenvectors (n, k + 5)."""
+    from scipy.linalg import eigh
+
+    n = len(gram)
+    values, vectors = eigh(gram.numpy(), subset_by_index=[max(n - k - len(START_MIXTURE), 0), n - 1])
+    return torch.from_numpy(values[::-1].copy()).clamp_min(0), torch.from_numpy(vectors[:, ::-1].copy())
+
+
+def _start_coefficients(values: torch.Tensor, vectors: torch.Tensor, k: int) -> torch.Tensor:
+    """(n, k) coefficients of the start G^T c: the leading eigenvectors, the k-th mixed with those that follow it.
+
+    A start from one eigenvector alone locked on the second pair where lambda_2 / lambda_1 was 0.96.
+    """
+    scaled = vectors / values.clamp_min(1e-300).sqrt()
+    scaled = torch.where(values > 1e-14 * values[0], scaled, 0.0)
+    coefficients = scaled[:, :k].clone()
+    if coefficients.shape[1] == k:
+        for weight, column in zip(START_MIXTURE[1:], range(k, scaled.shape[1]), strict=False):
+            ratio = values[column] / values[k - 1].clamp_min(1e-300)
+            coefficients[:, k - 1] += weight * ratio * scaled[:, column]
+    return coefficients
+
+
+def _active_samples(problems: Mapping[str, _Problem], values: Mapping[str, torch.Tensor], samples: int) -> torch.Tensor:
+    """Ascending positions of the samples without which no scope's k-th eigenvalue changes by more than rtol / 10."""
+    active = torch.zeros(samples, dtype=torch.bool)
+    for name, problem in problems.items():
+        lower_bound = float(values[name][min(problem.k, len(values[name])) - 1])
+        order = torch.argsort(problem.shares)
+        left_out = int((problem.shares[order].cumsum(0) <= 0.1 * problem.rtol * lower_bound).sum())
+        active[order[left_out:]] = True
+    if active.sum() > ACTIVE_SHARE * samples:
+        active[:] = True
+    return active.nonzero().flatten()
+
+
+def _project(rows, problems, vectors, index, matrix) -> dict[str, torch.Tensor]:
+    """a = G v (n, b) of each scope, in its units."""
+    result = {}
+    for name, problem in problems.items():
+        parts = by_layer(rows, problem.layers, vectors[name], matrix.sizes)
+        total = sum(layer_rows.project(vector) for layer_rows, vector in parts)
+        result[name] = total * problem.weights[index].to(total)[:, None]
+    return result
+
+
+def _accumulate(sums, rows, problems, coefficients, index, matrix) -> None:
+    """Add G^T c (P, b) of each scope to `sums`, in its units."""
+    for name, problem in problems.items():
+        weighted = coefficients[name] * problem.weights[index].to(coefficients[name])[:, None]
+        parts = [rows[layer].combine(weighted.to(matrix.device)) for layer in problem.layers]
+        vector = torch.cat(parts) if len(parts) > 1 else parts[0]
+        if name in sums:
+            sums[name] += vector
+        else:
+            sums[name] = vector
+
+
+class _RowStore:
+    """Rows of the active samples: kept where they fit into the budget, computed anew at each sweep where not."""
+
+    def __init__(self, matrix: GradientMatrix, active: torch.Tensor, budget: float):
+        self._matrix, self._active = matrix, active
+        itemsize = next(matrix.model.parameters()).element_size()
+        self._keeps = len(active) * sum(matrix.row_floats.values()) * itemsize <= budget
+        self._kept: list[Batch] = []
+
+    def batches(self) -> Iterator[tuple[int, torch.Tensor, dict[str, Rows]]]:
+        """Position among the active samples, their numbers, and rows of each batch."""
+        position = 0
+        source = self._kept if self._kept else self._matrix.batches(self._active)
+        kept = []
+        for batch in source:
+            yield position, batch.index, batch.rows
+            position += len(batch.index)
+            if self._keeps:
+                kept.append(batch)
+        self._kept = kept
+
+    def everything(self) -> Iterator[tuple[int, torch.Tensor, dict[str, Rows]]]:
+        """The same over all samples of the matrix."""
+        if len(self._active) == len(self._matrix):
+            yield from self.batches()
+            return
+        self._kept = []
+        for batch in self._matrix.batches():
+            yield int(batch.index[0]), batch.index, batch.rows
+
+
+class _KrylovSpace:
+    """Rayleigh-Ritz on a basis Q, with A = G Q and W = F Q at hand, in units of trace 1.
+
+    New directions are the residuals of the wanted pairs, which span the Krylov space of the start; a restart keeps the
+    Ritz vectors and loses nothing of A and W.
+    """
+
+    def __init__(self, problem: _Problem, start: torch.Tensor):
+        self._k, self._rtol = problem.k, problem.rtol
+        self._next = start
+        self._basis = start.new_empty(len(start), 0)
+        self._images = start.new_empty(len(start), 0)
+        self._projections = torch.empty(0, 0, dtype=torch.float64)
+        self.products = 0
+        self._sweeps = 0
+        self.values = torch.empty(0, dtype=torch.float64)
+        self.residuals = torch.full((self._k,), torch.inf, dtype=torch.float64)
+        self.errors = self.residuals
+        self._exhausted = False
+
+    def directions(self) -> torch.Tensor:
+        """(P, b) orthonormal vectors to multiply F with."""
+        return self._next
+
+    def expand(self, directions: torch.Tensor, projections: torch.Tensor, images: torch.Tensor) -> None:
+        """Take in A = G Q (m, b) and W = F Q (P, b) of new directions Q, and solve the projected problem."""
+        if self._basis.shape[1] == 0:
+            # the start came as it was: orthonormalise it, and what it was multiplied to, alike
+            directions, transform = _orthonormalised(directions)
+            projections, images = projections @ transform.double().cpu(), images @ transform
+        if self._basis.shape[1] + directions.shape[1] > RESTART * self._k + self._k:
+            self._restart()
+        self._basis = torch.cat([self._basis, directions], dim=1)
+        self._images = torch.cat([self._images, images], dim=1)
+        old = self._projections
+        self._projections = torch.cat([old, projections], dim=1) if old.numel() else projections
+        self.products += directions.shape[1]
+        self._sweeps += 1
+        self._rayleigh_ritz()
+
+    def finished(self) -> bool:
+        return self._sweeps > 0 and (
+            self._exhausted
+            or bool((self.errors <= self._rtol * self.values_or_zero()).all())
+            or self._sweeps >= MAX_PRODUCTS
+        )
+
+    def converged(self) -> torch.Tensor:
+        """(k,) bool."""
+        return (self.errors <= self._rtol * self.values_or_zero()) | (self._exhausted & (self.residuals < 1e-5))
+
+    def values_or_zero(self) -> torch.Tensor:
+        """(k,) the leading Ritz values; 0 where F has a lower rank."""
+        return torch.cat([self.values, self.values.new_zeros(self._k)])[: self._k]
+
+    def vectors(self) -> torch.Tensor:
+        """(P, k) unit Ritz vectors; 0 where F has a lower rank."""
+        return self._vectors
+
+    def _rayleigh_ritz(self) -> None:
+        values, rotation = torch.linalg.eigh(self._projections.T @ self._projections)
+        values, rotation = values.flip(0).clamp_min(0), rotation.flip(1)
+        wanted = rotation[:, : self._k].to(self._basis)
+        count = wanted.shape[1]
+        vectors = self._basis @ wanted
+        norms = _column_norms(vectors)
+        vectors = vectors / norms.to(vectors)
+        residuals = self._images @ wanted / norms.to(vectors) - vectors * values[:count].to(vectors)
+        self.values = values[:count]
+        sizes = torch.zeros(self._k, dtype=torch.float64)
+        sizes[:count] = _column_norms(residuals).cpu()
+        self.residuals = sizes
+        following = float(values[count]) if len(values) > count else None
+        self.errors = _eigenvalue_errors(self.values_or_zero(), sizes, following)
+        self._rotation = rotation
+        self._vectors = torch.cat([vectors, vectors.new_zeros(len(vectors), self._k - count)], dim=1)
+        open_pairs = self.errors[:count] > self._rtol * values[:count]
+        self._propose(residuals[:, open_pairs.to(residuals.device)])
+
+    def _propose(self, candidates: torch.Tensor) -> None:
+        candidates = candidates / _column_norms(candidates).clamp_min(1e-300).to(candidates)
+        for _ in range(2):  # once leaves a rounding error as large as the component that is left
+            candidates = candidates - self._basis @ (self._basis.T @ candidates)
+        before = _column_norms(candidates)
+        candidates = candidates[:, (before > 1e-4).to(candidates.device)]
+        self._next = _orthonormalised(candidates)[0] if candidates.shape[1] else candidates
+        self._exhausted = self._next.shape[1] == 0
+
+    def _restart(self) -> None:
+        kept = self._rotation[:, : 2 * self._k + 1]
+        self._basis, self._images = self._basis @ kept.to(self._basis), self._images @ kept.to(self._basis)
+        self._projections = self._projections @ kept
+
+
+def _eigenvalue_errors(values: torch.Tensor, residuals: torch.Tensor, following: float | None) -> torch.Tensor:
+    """Estimated errors of Ritz values: the residual r bounds them; 10 r^2 / gap where the next value is known.
+
+    The factor 10 is for a gap that is only estimated, by the Ritz values themselves.
+    """
+    if following is None:
+        return residuals
+    gap = values - following - residuals
+    return torch.where(gap > 0, torch.minimum(residuals, 10 * residuals.square() / gap.clamp_min(1e-300)), residuals)
+
+
+def _orthonormalised(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """An orthonormal basis Q = X T of the columns X (P, b), and T (b, b'); dependent columns are dropped."""
+    scale = _column_norms(vectors).clamp_min(1e-300)
+    normalised = vectors / scale.to(vectors)
+    values, rotation = torch.linalg.eigh(_gram64(normalised))
+    usable = values > 1e-8
+    transform = (rotation / values.clamp_min(1e-300).sqrt())[:, usable]
+    transform = (transform / scale.to(transform)[:, None]).to(vectors)
+    return vectors @ transform, transform
+
+
+def _gram64(vectors: torch.Tensor) -> torch.Tensor:
+    """X^T X with float64 sums, in chunks: a float32 dot product over millions of entries is wrong by 3e-5."""
+    return sum(chunk.double().T @ chunk.double() for chunk in vectors.split(1 << 16))
+
+
+def _column_norms(vectors: torch.Tensor) -> torch.Tensor:
+    return torch.linalg.vector_norm(vectors, dim=0, dtype=torch.float64)
+
+
+def _eigenpairs(problem, space, projections, active, gram_values, gram_share) -> Eigenpairs:
+    """Put together what is returned: signs, a_x over all samples, eigenvalues, residual bounds, certificates."""
+    signs = torch.where(projections.mean(0) < 0, -1.0, 1.0).double()
+    projections = projections * signs
+    vectors = (space.vectors().T.cpu() * signs[:, None]).float()
+    kept = problem.weights > 0
+    values = projections[kept].square().sum(0) / problem.samples
+    inactive = kept.clone()
+    inactive[active] = False
+    norms = (problem.shares[inactive] * problem.trace * problem.samples).sqrt()
+    added = (norms[:, None] * projections[inactive].abs()).sum(0) / problem.samples
+    residuals = space.residuals * problem.trace + added
+    # Weyl: lambda_(i+1) is at most that of the Gram matrix's samples plus all the trace of the others
+    following = torch.cat([gram_values, gram_values.new_zeros(problem.k + 1)])[1 : problem.k + 1]
+    bound = (following + (1 - gram_share).clamp_min(0)) * problem.trace
+    order = torch.argsort(values, descending=True, stable=True)
+    return Eigenpairs(
+        eigenvalues=values[order].numpy(),
+        eigenvectors=vectors[order].numpy(),
+        projections=projections[:, order].numpy(),
+        residuals=residuals[order].numpy(),
+        converged=space.converged()[order].numpy(),
+        certified=((values - residuals)[order] > bound).numpy(),
+        products=space.products,
+        trace=problem.trace,
+    )
+
+
+def _budget(memory_budget: float | None, device: torch.device) -> float:
+    if memory_budget is not None:
+        return memory_budget
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    return free / 2

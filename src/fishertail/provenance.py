@@ -1,0 +1,110 @@
+"""What a result came from: parameters, code, versions, machine, and the content of the data."""
+
+import ast
+import hashlib
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+
+from fishertail import storage
+
+_PACKAGE = Path(__file__).parent
+
+
+def provenance(rule: str, parameters: Mapping, data: Iterable[str], machine: Mapping | None = None) -> dict:
+    """The record that a result file carries.
+
+    Args:
+        rule: the rule that made it.
+        parameters: its `params`, the hash of the code among them.
+        data: content hashes of the data sets it came from.
+        machine: see `machine`; for results whose bits depend on it.
+
+    It holds no times and no paths, so that the same work gives the same bytes.
+    """
+    record = {
+        "rule": rule,
+        "parameters": dict(parameters),
+        "data": sorted(set(data)),
+        "versions": {"fishertail": _version("fishertail"), "python": platform.python_version()}
+        | {name: _version(name) for name in ("torch", "numpy", "pandas")},
+    }
+    return record | ({"machine": dict(machine)} if machine else {})
+
+
+def data_of(paths: Iterable[str | os.PathLike]) -> list[str]:
+    """Content hashes of the data sets that the files at `paths` came from."""
+    return sorted({content for path in paths for content in storage.read_provenance(path)["data"]})
+
+
+def machine(device: str, threads: int) -> dict:
+    """Hardware and numerical software of this host, as Table 1 of the paper lists them."""
+    import psutil
+    import torch
+
+    record = {
+        "cpu": _cpu_model(),
+        "cores": psutil.cpu_count(logical=False) or psutil.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "os": f"{platform.system()} {platform.release()}",
+        "device": device,
+        "threads": threads,
+    }
+    if device.startswith("cuda"):
+        record |= {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
+    return record
+
+
+@cache
+def code_hash(*modules: str) -> str:
+    """A hash of what `modules` of this package do, and of every module of the package that they import.
+
+    Comments and docstrings do not count: only a change that can alter results makes a rule run again.
+    """
+    pending, seen = list(modules), {}
+    while pending:
+        module = pending.pop()
+        if module in seen:
+            continue
+        tree = ast.parse((_PACKAGE / f"{module}.py").read_text())
+        pending += _package_imports(tree)
+        _drop_docstrings(tree)
+        seen[module] = ast.dump(tree)
+    return hashlib.sha256("\n".join(seen[module] for module in sorted(seen)).encode()).hexdigest()[:16]
+
+
+def _package_imports(tree: ast.AST) -> list[str]:
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "fishertail":
+            names += [node.module.split(".")[1]] if "." in node.module else [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names += [a.name.split(".")[1] for a in node.names if a.name.startswith("fishertail.")]
+    return [name for name in names if (_PACKAGE / f"{name}.py").exists()]
+
+
+def _drop_docstrings(tree: ast.AST) -> None:
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,177 @@
+"""Result files: written whole or not at all, read with their checksum verified.
+
+Every file carries its provenance (see `fishertail.provenance`) inside itself: a CSV in a first comment line, a Parquet
+file in its schema, a safetensors file in its header, Markdown, LaTeX, SVG and PDF in a comment or metadata field.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fishertail.errors import StorageError
+
+_KEY = "fishertail"
+_COMMENTS = {".csv": ("# ", ""), ".tex": ("% ", ""), ".md": ("<!-- ", " -->")}
+
+
+@contextmanager
+def atomic(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary path in the directory of `path`, and rename it to `path` when the block ends well.
+
+    Raises:
+        StorageError: the directory or the file cannot be written (disk full, no permission); nothing is left behind.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot write: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def ensure_writable(directory: str | os.PathLike) -> None:
+    """Raise `StorageError` unless files can be made in `directory`, which is created where it is missing."""
+    with atomic(Path(directory) / ".writable") as probe:
+        probe.write_bytes(b"probe")
+    (Path(directory) / ".writable").unlink(missing_ok=True)
+
+
+def write_table(frame: pd.DataFrame, path: str | os.PathLike, provenance: Mapping) -> None:
+    """Write `frame` as CSV, Parquet, Markdown or LaTeX, which the suffix of `path` chooses."""
+    path = Path(path)
+    if path.suffix == ".parquet":
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: json.dumps(provenance)})
+        with atomic(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+        return
+    render = {
+        ".csv": lambda: frame.to_csv(index=False),
+        ".md": lambda: frame.to_markdown(index=False) + "\n",
+        ".tex": lambda: frame.to_latex(index=False, escape=True),
+    }
+    body = render[path.suffix]()
+    header = {**provenance, "sha256": hashlib.sha256(body.encode()).hexdigest()}
+    start, end = _COMMENTS[path.suffix]
+    with atomic(path) as temporary:
+        temporary.write_text(f"{start}{_KEY} {json.dumps(header)}{end}\n{body}")
+
+
+def read_table(path: str | os.PathLike, columns: Iterable[str] = ()) -> pd.DataFrame:
+    """Read a CSV or Parquet file that `write_table` wrote.
+
+    Raises:
+        StorageError: it is missing, truncated, altered, or lacks one of `columns`.
+    """
+    path = Path(path)
+    with _reading(path):
+        if path.suffix == ".parquet":
+            frame = pq.ParquetFile(path, page_checksum_verification=True).read().to_pandas()
+        else:
+            header, _, body = path.read_text().partition("\n")
+            if _parse_header(header)["sha256"] != hashlib.sha256(body.encode()).hexdigest():
+                raise ValueError("its checksum differs from the one it was written with")
+            frame = pd.read_csv(io.StringIO(body), float_precision="round_trip")
+        missing = [column for column in columns if column not in frame]
+        if missing:
+            raise ValueError(f"columns {missing} expected, {list(frame)} found")
+    return frame
+
+
+def write_tensors(tensors: Mapping, path: str | os.PathLike, provenance: Mapping) -> None:
+    """Write a mapping of names to torch tensors as a safetensors file, with a checksum over all of them."""
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {_KEY: json.dumps({**provenance, "sha256": _tensor_checksum(tensors)})}
+    with atomic(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata=metadata)
+        except Exception as error:  # safetensors hides the operating system's error in its own
+            if isinstance(error, OSError):
+                raise
+            raise OSError(0, str(error)) from error
+
+
+def read_tensors(path: str | os.PathLike) -> dict:
+    """Read all tensors of a file that `write_tensors` wrote.
+
+    Raises:
+        StorageError: it is missing, truncated or altered.
+    """
+    from safetensors import safe_open
+
+    path = Path(path)
+    with _reading(path), safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        expected = json.loads((file.metadata() or {})[_KEY])["sha256"]
+        if _tensor_checksum(tensors) != expected:
+            raise ValueError("its checksum differs from the one it was written with")
+    return tensors
+
+
+def read_provenance(path: str | os.PathLike) -> dict:
+    """The provenance that a file of `write_table` or `write_tensors` carries."""
+    from safetensors import safe_open
+
+    path = Path(path)
+    with _reading(path):
+        if path.suffix == ".parquet":
+            return json.loads(pq.read_schema(path).metadata[_KEY.encode()])
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="np") as file:
+                return json.loads(file.metadata()[_KEY])
+        with path.open() as file:
+            return _parse_header(file.readline())
+
+
+def _parse_header(line: str) -> dict:
+    start = line.find(f"{_KEY} {{")
+    if start < 0:
+        raise ValueError("the line with its provenance is missing")
+    return json.JSONDecoder().raw_decode(line, start + len(_KEY) + 1)[0]
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn whatever a reader raises on a broken file into one error that names the file and the remedy."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise StorageError(f"{path}: no such file") from None
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise StorageError(
+            f"{path}: not a file that fishertail wrote ({reason}); delete it to have it made anew"
+        ) from error
+
+
+def _tensor_checksum(tensors: Mapping) -> str:
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()

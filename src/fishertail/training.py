@@ -1,0 +1,139 @@
+"""Plain SGD by blocks of epochs: the weights after an epoch are the whole state.
+
+Everything random in epoch e is drawn from (seed, e) alone, so that a run is bit-identical whatever its block size and
+however often it was interrupted, at a fixed number of threads.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import chain
+
+import pandas as pd
+import torch
+from torch import nn
+
+from fishertail import cross_entropy
+from fishertail.datasets import Dataset
+from fishertail.errors import DivergedError, StorageError
+from fishertail.models import stream
+
+EVALUATION_BATCH = 100  # activations of a batch should stay in cache
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Mean cross entropy and accuracy of a model on training and validation data."""
+
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+
+
+def train_epoch(
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    epoch: int,
+) -> None:
+    """One epoch of plain SGD, W <- W - rate * mean gradient of a minibatch (eq. 2), in place.
+
+    Args:
+        images: (N, ...) on the model's device. The last minibatch is smaller where batch_size does not divide N.
+        labels: (N,).
+        seed, epoch: determine the order of the samples, and whatever the model draws itself (dropout).
+    """
+    model.train()
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(parameters, lr=learning_rate, foreach=True)
+    generator = torch.Generator().manual_seed(stream(seed, epoch))
+    order = torch.randperm(len(images), generator=generator).to(images.device)
+    with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
+        torch.manual_seed(stream(seed, epoch))
+        for batch in order.split(batch_size):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(images[batch]), labels[batch]).backward()
+            optimizer.step()
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    """Mean cross entropy (summed in float64) and accuracy over all samples, in eval mode."""
+    model.eval()
+    loss, correct = 0.0, 0
+    for x, y in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):
+        logits = model(x)
+        loss += float(cross_entropy.losses_and_residuals(logits, y)[0].sum())
+        correct += int((logits.argmax(1) == y).sum())
+    return loss / len(images), correct / len(images)
+
+
+def train_block(
+    model: nn.Module,
+    dataset: Dataset,
+    epochs: range,
+    *,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    device: str = "cpu",
+    run: str = "run",
+) -> Iterator[tuple[int, Metrics, dict[str, torch.Tensor]]]:
+    """Train `model` in place; yield epoch, metrics and a copy of the weights after each of `epochs`.
+
+    Epoch 0, where it is among them, is the model as it came.
+
+    Raises:
+        DivergedError: the training loss is not finite after an epoch.
+    """
+    model.to(device, memory_format=torch.channels_last)
+    training, validation = dataset.training_data(device), dataset.validation_data(device)
+    training, validation = (_channels_last(*training), _channels_last(*validation))
+    for epoch in epochs:
+        if epoch > 0:
+            train_epoch(model, *training, batch_size=batch_size, learning_rate=learning_rate, seed=seed, epoch=epoch)
+        metrics = Metrics(*evaluate(model, *training), *evaluate(model, *validation))
+        if not all(torch.isfinite(torch.tensor(value)) for value in asdict(metrics).values()):
+            raise DivergedError(
+                f"{run}: the loss is not finite after epoch {epoch} at learning rate {learning_rate}; "
+                "a smaller rate is needed (architectures.MODEL.learning_rate)"
+            )
+        yield epoch, metrics, {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def _channels_last(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images in the memory format in which convolutions are fastest on CPUs and on GPUs with tensor cores."""
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images, labels
+
+
+def metrics_table(metrics: Mapping[int, Metrics]) -> pd.DataFrame:
+    """A row an epoch: epoch, train_loss, train_accuracy, validation_loss, validation_accuracy."""
+    return pd.DataFrame([{"epoch": epoch, **asdict(values)} for epoch, values in metrics.items()])
+
+
+def pack_checkpoints(weights: Mapping[int, Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """One flat mapping `epoch0003/fc1.weight` for a checkpoint file."""
+    return dict(
+        chain.from_iterable(
+            ((f"epoch{epoch:04d}/{name}", tensor) for name, tensor in state.items()) for epoch, state in weights.items()
+        )
+    )
+
+
+def unpack_checkpoint(
+    tensors: Mapping[str, torch.Tensor], epoch: int, path: str = "checkpoint"
+) -> dict[str, torch.Tensor]:
+    """The weights after `epoch`, out of what `pack_checkpoints` made.
+
+    Raises:
+        StorageError: the epoch is not among them.
+    """
+    prefix = f"epoch{epoch:04d}/"
+    state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    if not state:
+        raise StorageError(f"{path}: no weights of epoch {epoch}")
+    return state
