@@ -4,6 +4,7 @@ Faults are collected and reported together, each with its dotted path, before an
 """
 
 import importlib.util
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -350,3 +351,7 @@ def _layer_faults(config: Config, check_sources: bool) -> Iterator[tuple[str, st
         for index, layer in enumerate(config.analysis.layers):
             if layer not in known:
                 yield f"analysis.layers.{index}", f"one of {', '.join(sorted(known))} expected, found {layer!r}"
+
+
+if __name__ == "__main__":
+    print(json.dumps(schema(), indent=2))

@@ -22,8 +22,7 @@ from torch import nn
 from fishertail.gradients import NETWORK, Batch, GradientMatrix, GradientNorms
 from fishertail.rows import Rows, by_layer
 
-GRAM_SAMPLES = 1500  # samples of the start; all of them where there are fewer than GRAM_ALL
-GRAM_ALL = 2000
+GRAM_SAMPLES = 400  # of the start: four times as many cost more than the products that they save
 START_MIXTURE = (1.0, 0.5, 0.3, 0.3, 0.3)  # weights of the leading eigenvectors of the Gram matrix in the start
 MAX_PRODUCTS = 60  # of F with a block of vectors; beyond it a pair is returned with converged = False
 RESTART = 12  # Krylov blocks that are kept before a restart
@@ -181,7 +180,8 @@ def _solve(matrix: GradientMatrix, problems: dict[str, _Problem], memory_budget:
     grams = _grams(matrix, problems, start, important)
     spectra = {name: _leading(grams[name], problem.k) for name, problem in problems.items()}
     vectors: dict[str, torch.Tensor] = {}
-    coefficients = {name: _start_coefficients(*spectra[name], problems[name].k) for name in problems}
+    mixture = START_MIXTURE if len(start) < len(matrix) else START_MIXTURE[:1]  # where all are in, nothing is missing
+    coefficients = {name: _start_coefficients(*spectra[name], problems[name].k, mixture) for name in problems}
     for batch in important:
         part = torch.searchsorted(start, batch.index)
         _accumulate(vectors, batch.rows, problems, {n: c[part] for n, c in coefficients.items()}, batch.index, matrix)
@@ -222,7 +222,7 @@ def _solve(matrix: GradientMatrix, problems: dict[str, _Problem], memory_budget:
 
 def _important_samples(problems: Mapping[str, _Problem], samples: int) -> torch.Tensor:
     """Ascending positions of the samples of the Gram matrices: half of largest norm in any scope, half at random."""
-    if samples <= GRAM_ALL:
+    if samples <= GRAM_SAMPLES:
         return torch.arange(samples)
     importance = torch.stack([problem.shares for problem in problems.values()]).amax(0)
     order = torch.argsort(importance, descending=True)
@@ -254,7 +254,7 @@ def _leading(gram: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(values[::-1].copy()).clamp_min(0), torch.from_numpy(vectors[:, ::-1].copy())
 
 
-def _start_coefficients(values: torch.Tensor, vectors: torch.Tensor, k: int) -> torch.Tensor:
+def _start_coefficients(values: torch.Tensor, vectors: torch.Tensor, k: int, mixture: Sequence[float]) -> torch.Tensor:
     """(n, k) coefficients of the start G^T c: the leading eigenvectors, the k-th mixed with those that follow it.
 
     A start from one eigenvector alone locked on the second pair where lambda_2 / lambda_1 was 0.96.
@@ -263,7 +263,7 @@ def _start_coefficients(values: torch.Tensor, vectors: torch.Tensor, k: int) -> 
     scaled = torch.where(values > 1e-14 * values[0], scaled, 0.0)
     coefficients = scaled[:, :k].clone()
     if coefficients.shape[1] == k:
-        for weight, column in zip(START_MIXTURE[1:], range(k, scaled.shape[1]), strict=False):
+        for weight, column in zip(mixture[1:], range(k, scaled.shape[1]), strict=False):
             ratio = values[column] / values[k - 1].clamp_min(1e-300)
             coefficients[:, k - 1] += weight * ratio * scaled[:, column]
     return coefficients

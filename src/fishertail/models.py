@@ -34,6 +34,11 @@ def build(name: str, options: Mapping, shape: tuple[int, int, int], classes: int
     return model
 
 
+def of_run(run: Mapping, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """The initial network of a run: a mapping with model, architecture and seed."""
+    return build(run["model"], run["architecture"], shape, classes, run["seed"])
+
+
 def stream(seed: int, epoch: int) -> int:
     """The seed of the random numbers of one epoch (0 for the initial weights), drawn from (seed, epoch) alone."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -4,30 +4,21 @@ Everything random in epoch e is drawn from (seed, e) alone, so that a run is bit
 however often it was interrupted, at a fixed number of threads.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from itertools import chain
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
 
-import pandas as pd
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from fishertail import cross_entropy
 from fishertail.datasets import Dataset
-from fishertail.errors import DivergedError, StorageError
+from fishertail.errors import DivergedError
+from fishertail.metrics import Metrics
 from fishertail.models import stream
 
 EVALUATION_BATCH = 100  # activations of a batch should stay in cache
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """Mean cross entropy and accuracy of a model on training and validation data."""
-
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
 
 
 def train_epoch(
@@ -75,13 +66,13 @@ def evaluate(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> tu
 def train_block(
     model: nn.Module,
     dataset: Dataset,
-    epochs: range,
+    epochs: Sequence[int],
     *,
     batch_size: int,
     learning_rate: float,
     seed: int,
     device: str = "cpu",
-    run: str = "run",
+    name: str = "run",
 ) -> Iterator[tuple[int, Metrics, dict[str, torch.Tensor]]]:
     """Train `model` in place; yield epoch, metrics and a copy of the weights after each of `epochs`.
 
@@ -93,13 +84,13 @@ def train_block(
     model.to(device, memory_format=torch.channels_last)
     training, validation = dataset.training_data(device), dataset.validation_data(device)
     training, validation = (_channels_last(*training), _channels_last(*validation))
-    for epoch in epochs:
+    for epoch in tqdm(epochs, desc=name, unit="epoch"):
         if epoch > 0:
             train_epoch(model, *training, batch_size=batch_size, learning_rate=learning_rate, seed=seed, epoch=epoch)
         metrics = Metrics(*evaluate(model, *training), *evaluate(model, *validation))
-        if not all(torch.isfinite(torch.tensor(value)) for value in asdict(metrics).values()):
+        if not all(map(math.isfinite, astuple(metrics))):
             raise DivergedError(
-                f"{run}: the loss is not finite after epoch {epoch} at learning rate {learning_rate}; "
+                f"{name}: the loss is not finite after epoch {epoch} at learning rate {learning_rate}; "
                 "a smaller rate is needed (architectures.MODEL.learning_rate)"
             )
         yield epoch, metrics, {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
@@ -110,30 +101,17 @@ def _channels_last(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Te
     return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images, labels
 
 
-def metrics_table(metrics: Mapping[int, Metrics]) -> pd.DataFrame:
-    """A row an epoch: epoch, train_loss, train_accuracy, validation_loss, validation_accuracy."""
-    return pd.DataFrame([{"epoch": epoch, **asdict(values)} for epoch, values in metrics.items()])
-
-
-def pack_checkpoints(weights: Mapping[int, Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """One flat mapping `epoch0003/fc1.weight` for a checkpoint file."""
-    return dict(
-        chain.from_iterable(
-            ((f"epoch{epoch:04d}/{name}", tensor) for name, tensor in state.items()) for epoch, state in weights.items()
-        )
+def train_run(
+    model: nn.Module, dataset: Dataset, epochs: Sequence[int], run: Mapping, device: str = "cpu"
+) -> Iterator[tuple[int, Metrics, dict[str, torch.Tensor]]]:
+    """`train_block` with what a run of the grid says: its batch size, seed and architecture's learning rate."""
+    return train_block(
+        model,
+        dataset,
+        epochs,
+        batch_size=run["batch_size"],
+        learning_rate=run["architecture"]["learning_rate"],
+        seed=run["seed"],
+        device=device,
+        name=f"{run['dataset']}-{run['model']}, batch size {run['batch_size']}, seed {run['seed']}",
     )
-
-
-def unpack_checkpoint(
-    tensors: Mapping[str, torch.Tensor], epoch: int, path: str = "checkpoint"
-) -> dict[str, torch.Tensor]:
-    """The weights after `epoch`, out of what `pack_checkpoints` made.
-
-    Raises:
-        StorageError: the epoch is not among them.
-    """
-    prefix = f"epoch{epoch:04d}/"
-    state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    if not state:
-        raise StorageError(f"{path}: no weights of epoch {epoch}")
-    return state

@@ -1,0 +1,59 @@
+# make figures: all figures and tables, from embedded data, in minutes. make test: the tests. make help: the rest.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help figures paper report test test-full lint format schema unlock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+figures: $(VENV)/.run ## every figure and table of the paper, from handwritten digits, in minutes
+	snakemake --profile profiles/demo
+	@snakemake --profile profiles/demo --report results/demo/report.html --quiet all 2> results/demo/report.log \
+		|| { cat results/demo/report.log; exit 1; }
+	@echo "Figures: results/demo/figures   Tables: results/demo/tables   Report: results/demo/report.html"
+
+paper: $(VENV)/.run ## the paper's grid on MNIST and CIFAR-10, on this machine (hours)
+	snakemake --profile profiles/local
+	snakemake --profile profiles/local --report results/report.html --quiet all
+	@echo "Figures: results/figures   Tables: results/tables   Report: results/report.html"
+
+test: $(VENV)/.test ## the tests
+	python -m pytest
+
+test-full: $(VENV)/.test ## the tests, the long ones too, on MNIST and CIFAR-10 where they are at hand
+	python -m pytest --full
+
+lint: $(VENV)/.test ## ruff, snakefmt and snakemake --lint
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+format: $(VENV)/.test ## put the code into the project's format
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile workflow
+
+schema: $(VENV)/.run ## write workflow/schemas/config.schema.json anew from the pydantic model
+	python -m fishertail.config > workflow/schemas/config.schema.json
+
+unlock: $(VENV)/.run ## after a kill -9 of Snakemake: release the lock it left
+	snakemake --profile profiles/local --unlock
+
+clean: ## delete the environment and the demo's results (never those of the paper's grid)
+	rm -rf $(VENV) results/demo logs/demo benchmarks/results/demo
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: envs/lock.txt pyproject.toml | $(VENV)/bin/python
+	python -m pip install --quiet -r envs/lock.txt
+	python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+$(VENV)/.test: envs/lock-test.txt $(VENV)/.run
+	python -m pip install --quiet -r envs/lock-test.txt
+	@touch $@

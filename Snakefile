@@ -1,0 +1,28 @@
+# fishertail: dataset -> train -> per_sample_gradients -> fim_eigen -> histograms, tables, MAD curves -> figures
+from snakemake.utils import min_version
+
+min_version("9.16")
+
+
+configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/gradients.smk"
+include: "workflow/rules/fisher.smk"
+include: "workflow/rules/statistics.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/figures.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+rule all:
+    """Every figure and table of the paper, from the grid of config.yaml."""
+    input:
+        figures=FIGURES,
+        tables=TABLES,
+    default_target: True

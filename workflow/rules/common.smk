@@ -1,0 +1,117 @@
+# The validated configuration, and what rules derive from it: paths, parameters, inputs. No rules.
+from dataclasses import asdict
+
+from snakemake.exceptions import WorkflowError
+
+from fishertail import config as settings
+from fishertail import sources
+from fishertail.errors import FishertailError
+from fishertail.provenance import code_hash
+from fishertail.storage import ensure_writable
+
+try:
+    CONFIG = settings.load(config, check_sources=workflow.is_main_process)
+    if workflow.is_main_process and not workflow.dryrun:
+        ensure_writable(CONFIG.pathvars.get("results", "results"))
+except FishertailError as error:
+    raise WorkflowError(str(error)) from None
+
+DATASET = "<results>/datasets/{dataset}.safetensors"
+RUN = "<results>/runs/{dataset}-{model}/bs{batch_size}/seed{seed}"
+RUN_NAME = "{dataset}-{model}-bs{batch_size}-seed{seed}"  # of its logs and benchmarks
+FORMATS = ["csv", "parquet", "md", "tex"]
+
+
+wildcard_constraints:
+    dataset=r"\w+",
+    model=r"\w+",
+    batch_size=r"\d+",
+    seed=r"\d+",
+    block=r"epochs\d+-\d+",
+
+
+def run_of(wildcards):
+    return settings.Run(wildcards.dataset, wildcards.model, int(wildcards.batch_size), int(wildcards.seed))
+
+
+def block_of(wildcards):
+    return next(block for block in CONFIG.blocks(run_of(wildcards)) if block.path == wildcards.block)
+
+
+def run_parameters(wildcards):
+    """The run, and its network as far as it shapes the result."""
+    architecture = CONFIG.architectures[wildcards.model].model_dump(exclude={"figure_layer"})
+    return asdict(run_of(wildcards)) | {"architecture": architecture}
+
+
+def block_epochs(wildcards):
+    """The epochs of a block, epoch 0 among them in the first."""
+    return list(block_of(wildcards).epochs)
+
+
+def spectrum_epochs(wildcards):
+    """The epochs of a block whose eigenpairs are wanted."""
+    return CONFIG.spectrum_epochs_of(block_of(wildcards))
+
+
+def previous_checkpoints(wildcards):
+    """The checkpoints of the block before, whose last weights training goes on from."""
+    blocks = CONFIG.blocks(run_of(wildcards))
+    position = blocks.index(block_of(wildcards))
+    return [f"{RUN}/{blocks[position - 1].path}/checkpoints.safetensors"] if position else []
+
+
+def of_blocks(name):
+    """An input function: the file `name` of every block of a run."""
+
+    def paths(wildcards):
+        return [f"{RUN}/{block.path}/{name}" for block in CONFIG.blocks(run_of(wildcards))]
+
+    return paths
+
+
+def of_runs(name, dataset=None):
+    """The file `name` of every run of the grid, or of those of one data set."""
+    return [f"<results>/runs/{run.path}/{name}" for run in CONFIG.runs if dataset in (None, run.dataset)]
+
+
+def of_all_blocks(name):
+    """The file `name` of every block of every run."""
+    return [f"<results>/runs/{run.path}/{block.path}/{name}" for run in CONFIG.runs for block in CONFIG.blocks(run)]
+
+
+def runs_parameters(dataset=None):
+    """The runs that `of_runs` names, in its order, with the layer that figures show."""
+    return [
+        asdict(run) | {"figure_layer": CONFIG.architectures[run.model].figure_layer}
+        for run in CONFIG.runs
+        if dataset in (None, run.dataset)
+    ]
+
+
+def analysed_layers():
+    """The layers of the spectra, None for all."""
+    return None if CONFIG.analysis.layers == "all" else CONFIG.analysis.layers
+
+
+def figure_number(number, dataset):
+    """The paper shows CIFAR-10 in Fig. 2 and 4, MNIST in Fig. 3 and 5; other data sets take the place of CIFAR-10."""
+    return number + 1 if dataset == "mnist" else number
+
+
+def figure(stem):
+    """The files of a figure: drawn twice, and the table behind it."""
+    return [f"<results>/figures/{stem}.{suffix}" for suffix in ("svg", "pdf", "csv")]
+
+
+FIGURES = (
+    figure("fig1_validation_accuracy")
+    + [path for dataset in CONFIG.datasets for path in figure(f"fig{figure_number(2, dataset)}_ax_over_epochs_{dataset}")]
+    + [path for dataset in CONFIG.datasets for path in figure(f"fig{figure_number(4, dataset)}_ax_at_minimum_{dataset}")]
+    + figure("fig6_trimmed_eigenvalues")
+    + figure("fig7_outliers")
+    + figure("table1_machine")
+)
+TABLES = [
+    f"<results>/tables/{table}.{suffix}" for table in ("table1_machine", "trimmed_eigenvalues", "runs") for suffix in FORMATS
+]

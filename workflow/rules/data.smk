@@ -1,0 +1,21 @@
+# Data sets: read from their source once, checked, and kept as one file with a content hash
+
+
+rule prepare_dataset:
+    """Read a data set from its source (downloading it where it must), check it, and write it as one file."""
+    input:
+        lambda wildcards: sources.source_files(wildcards.dataset, CONFIG.machine.data_dir),
+    output:
+        DATASET,
+    params:
+        dataset=lambda wildcards: wildcards.dataset,
+        code=code_hash("datasets"),
+    log:
+        "<logs>/prepare_dataset/{dataset}.log",
+    conda:
+        "../../envs/conda.yaml"
+    localrule: True
+    resources:
+        data_dir=CONFIG.machine.data_dir,
+    script:
+        "../scripts/prepare_dataset.py"

@@ -1,0 +1,71 @@
+# Spectra: the largest eigenpairs of the empirical Fisher matrix over all samples, and a_x
+
+
+rule fim_eigen:
+    """Eigenpairs of F, and a_x of every sample, at the wanted epochs of a block."""
+    input:
+        dataset=DATASET,
+        checkpoints=f"{RUN}/{{block}}/checkpoints.safetensors",
+        gradients=f"{RUN}/{{block}}/gradients.parquet",
+    output:
+        spectrum=f"{RUN}/{{block}}/spectrum.csv",
+        projections=f"{RUN}/{{block}}/projections.parquet",
+        eigenvectors=f"{RUN}/{{block}}/eigenvectors.safetensors",
+    params:
+        run=run_parameters,
+        epochs=spectrum_epochs,
+        layers=analysed_layers(),
+        eigenpairs=CONFIG.analysis.eigenpairs,
+        tolerance=CONFIG.analysis.tolerance,
+        code=code_hash("analysis", "models"),
+    log:
+        f"<logs>/fim_eigen/{RUN_NAME}-{{block}}.log",
+    benchmark:
+        f"<benchmarks>/fim_eigen/{RUN_NAME}-{{block}}.tsv"
+    conda:
+        "../../envs/conda.yaml"
+    threads: 1
+    resources:
+        gpus=1,
+        mem_mb=12000,
+        runtime=lambda wildcards, attempt: 120 * attempt,
+        device=CONFIG.machine.device,
+        memory_budget=CONFIG.machine.memory_budget,
+    script:
+        "../scripts/fim_eigen.py"
+
+
+rule fim_eigen_at_minimum:
+    """The same at the epoch of lowest validation loss, known after training only; taken from the block that has it."""
+    input:
+        dataset=DATASET,
+        metrics=f"{RUN}/metrics.csv",
+        checkpoints=of_blocks("checkpoints.safetensors"),
+        gradients=of_blocks("gradients.parquet"),
+        spectrum=of_blocks("spectrum.csv"),
+        projections=of_blocks("projections.parquet"),
+        eigenvectors=of_blocks("eigenvectors.safetensors"),
+    output:
+        spectrum=f"{RUN}/at_minimum/spectrum.csv",
+        projections=f"{RUN}/at_minimum/projections.parquet",
+        eigenvectors=f"{RUN}/at_minimum/eigenvectors.safetensors",
+    params:
+        run=run_parameters,
+        blocks=lambda wildcards: [list(block.epochs) for block in CONFIG.blocks(run_of(wildcards))],
+        layers=analysed_layers(),
+        eigenpairs=CONFIG.analysis.eigenpairs,
+        tolerance=CONFIG.analysis.tolerance,
+        code=code_hash("analysis", "models"),
+    log:
+        f"<logs>/fim_eigen_at_minimum/{RUN_NAME}.log",
+    conda:
+        "../../envs/conda.yaml"
+    threads: 1
+    resources:
+        gpus=1,
+        mem_mb=12000,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+        device=CONFIG.machine.device,
+        memory_budget=CONFIG.machine.memory_budget,
+    script:
+        "../scripts/fim_eigen_at_minimum.py"

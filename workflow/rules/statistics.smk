@@ -1,0 +1,74 @@
+# Statistics of a run: histograms of a_x, outliers by MAD, trimmed eigenvalues
+
+
+rule ax_histogram:
+    """Histograms of a_x in fixed bins, for every analysed epoch and layer."""
+    input:
+        of_blocks("projections.parquet"),
+    output:
+        f"{RUN}/ax_histograms.parquet",
+    params:
+        bins=CONFIG.analysis.histogram.model_dump(),
+        code=code_hash("histograms"),
+    log:
+        f"<logs>/ax_histogram/{RUN_NAME}.log",
+    conda:
+        "../../envs/conda.yaml"
+    script:
+        "../scripts/ax_histogram.py"
+
+
+use rule ax_histogram as ax_histogram_at_minimum with:
+    input:
+        f"{RUN}/at_minimum/projections.parquet",
+    output:
+        f"{RUN}/at_minimum/ax_histogram.parquet",
+    log:
+        f"<logs>/ax_histogram_at_minimum/{RUN_NAME}.log",
+
+
+rule mad_curve:
+    """Median, MAD and the number of outliers by both readings, for every epoch and layer."""
+    input:
+        of_blocks("gradients.parquet"),
+    output:
+        f"{RUN}/outliers.csv",
+    params:
+        threshold=CONFIG.analysis.outlier_threshold,
+        code=code_hash("outliers"),
+    log:
+        f"<logs>/mad_curve/{RUN_NAME}.log",
+    conda:
+        "../../envs/conda.yaml"
+    script:
+        "../scripts/mad_curve.py"
+
+
+rule trimmed_eigenvalues:
+    """A, B and B solved anew in every layer, at the epoch of lowest validation loss (Fig. 6)."""
+    input:
+        dataset=DATASET,
+        checkpoints=of_blocks("checkpoints.safetensors"),
+        gradients=of_blocks("gradients.parquet"),
+        projections=f"{RUN}/at_minimum/projections.parquet",
+    output:
+        f"{RUN}/trimmed_eigenvalues.csv",
+    params:
+        run=run_parameters,
+        blocks=lambda wildcards: [list(block.epochs) for block in CONFIG.blocks(run_of(wildcards))],
+        fraction=CONFIG.analysis.trimmed_fraction,
+        tolerance=CONFIG.analysis.tolerance,
+        code=code_hash("analysis", "models"),
+    log:
+        f"<logs>/trimmed_eigenvalues/{RUN_NAME}.log",
+    conda:
+        "../../envs/conda.yaml"
+    threads: 1
+    resources:
+        gpus=1,
+        mem_mb=12000,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+        device=CONFIG.machine.device,
+        memory_budget=CONFIG.machine.memory_budget,
+    script:
+        "../scripts/trimmed_eigenvalues.py"

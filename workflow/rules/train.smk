@@ -1,0 +1,46 @@
+# Training: plain SGD by blocks of epochs, each from the last weights of the one before
+
+
+rule train:
+    """Train one block of epochs; keep the weights after each, and losses and accuracies."""
+    input:
+        dataset=DATASET,
+        previous=previous_checkpoints,
+    output:
+        checkpoints=f"{RUN}/{{block}}/checkpoints.safetensors",
+        metrics=f"{RUN}/{{block}}/metrics.csv",
+    params:
+        run=run_parameters,
+        epochs=block_epochs,
+        code=code_hash("training", "models", "checkpoints", "metrics"),
+    log:
+        f"<logs>/train/{RUN_NAME}-{{block}}.log",
+    benchmark:
+        f"<benchmarks>/train/{RUN_NAME}-{{block}}.tsv"
+    conda:
+        "../../envs/conda.yaml"
+    threads: 1
+    resources:
+        gpus=1,
+        mem_mb=4000,
+        runtime=lambda wildcards, attempt: 120 * attempt,
+        device=CONFIG.machine.device,
+    script:
+        "../scripts/train.py"
+
+
+rule run_metrics:
+    """Put the metrics of all blocks of a run together."""
+    input:
+        of_blocks("metrics.csv"),
+    output:
+        f"{RUN}/metrics.csv",
+    params:
+        code=code_hash("storage"),
+    log:
+        f"<logs>/run_metrics/{RUN_NAME}.log",
+    conda:
+        "../../envs/conda.yaml"
+    localrule: True
+    script:
+        "../scripts/run_metrics.py"

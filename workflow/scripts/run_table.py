@@ -1,0 +1,16 @@
+"""A row a run: its lowest validation loss, and lambda_1, outliers and convergence there."""
+
+from fishertail import provenance, storage, tables
+from fishertail.jobs import job
+
+with job(snakemake) as this:
+    files, runs = snakemake.input, snakemake.params.runs
+    of_blocks = [run for run, blocks in zip(runs, snakemake.params.blocks, strict=True) for _ in range(blocks)]
+    table = tables.run_summary(
+        tables.collect(files.metrics, runs),
+        tables.collect(files.spectra, of_blocks),
+        tables.collect(files.at_minimum, runs, layer="figure"),
+        tables.collect(files.outliers, runs, layer="network"),
+    )
+    for path in snakemake.output:
+        storage.write_table(table, path, this.provenance(provenance.data_of(files.metrics)))
