@@ -5,6 +5,7 @@ The spectrum is carried by a few samples, which makes it cheap:
 1. The norms of all gradients bound what a sample can add to F: leaving samples out changes no eigenvalue by more than
    the trace they hold. The others are the *active* samples.
 2. A Gram matrix of a few important samples gives start vectors, and lower bounds of the eigenvalues.
+   Where nearly all samples are active, a few thousand that stand for all improve the start further.
 3. Rayleigh-Ritz on the Krylov space of the active samples: every product F v also gives G v, so that eigenvalues,
    residuals and a_x fall out of what is already there. All scopes (the layers and the network) share each sweep.
 4. a_x over ALL samples with the final vectors; lambda = mean(a_x^2); the residual |F V - lambda V| is bounded over all
@@ -23,6 +24,8 @@ from fishertail.gradients import NETWORK, Batch, GradientMatrix, GradientNorms
 from fishertail.rows import Rows, by_layer
 
 GRAM_SAMPLES = 400  # of the start: four times as many cost more than the products that they save
+LEVEL_SAMPLES = 4000  # where more than four times as many are active, these are iterated on first
+LEVEL_RTOL = 1e-2  # to this accuracy: their own sampling error is larger
 START_MIXTURE = (1.0, 0.5, 0.3, 0.3, 0.3)  # weights of the leading eigenvectors of the Gram matrix in the start
 MAX_PRODUCTS = 60  # of F with a block of vectors; beyond it a pair is returned with converged = False
 RESTART = 12  # Krylov blocks that are kept before a restart
@@ -158,6 +161,12 @@ class _Problem:
         parameters = sum(matrix.sizes[layer] for layer in layers)
         return cls(layers, parameters, shares, weights, samples, total / max(samples, 1), k, rtol)
 
+    def sampled(self, index: torch.Tensor, factor: torch.Tensor, rtol: float) -> "_Problem":
+        """The problem of some samples that stand for all."""
+        weights = self.weights.clone()
+        weights[index] *= factor
+        return replace(self, weights=weights, rtol=rtol)
+
     def degenerate(self, samples: int) -> Eigenpairs:
         """The outcome where all gradients are zero, or F is not defined."""
         finite = self.trace == 0
@@ -175,68 +184,98 @@ class _Problem:
 
 
 def _solve(matrix: GradientMatrix, problems: dict[str, _Problem], memory_budget: float | None) -> dict[str, Eigenpairs]:
-    start = _important_samples(problems, len(matrix))
-    important = list(matrix.batches(start))
-    grams = _grams(matrix, problems, start, important)
-    spectra = {name: _leading(grams[name], problem.k) for name, problem in problems.items()}
-    vectors: dict[str, torch.Tensor] = {}
-    mixture = START_MIXTURE if len(start) < len(matrix) else START_MIXTURE[:1]  # where all are in, nothing is missing
-    coefficients = {name: _start_coefficients(*spectra[name], problems[name].k, mixture) for name in problems}
-    for batch in important:
-        part = torch.searchsorted(start, batch.index)
-        _accumulate(vectors, batch.rows, problems, {n: c[part] for n, c in coefficients.items()}, batch.index, matrix)
-    del important
+    budget = _budget(memory_budget, matrix.device)
+    important, factor = _sample(problems, len(matrix), GRAM_SAMPLES)
+    starts, spectra = _start(matrix, problems, important, factor)
+    active = _active_samples(problems, spectra, len(matrix))
 
-    active = _active_samples(problems, {name: values for name, (values, _) in spectra.items()}, len(matrix))
-    store = _RowStore(matrix, active, _budget(memory_budget, matrix.device))
-    spaces = {name: _KrylovSpace(problem, vectors[name]) for name, problem in problems.items()}
-    while unfinished := {name: space for name, space in spaces.items() if not space.finished()}:
-        directions = {name: space.directions() for name, space in unfinished.items()}
-        projections = {
-            name: torch.empty(len(active), v.shape[1], dtype=torch.float64) for name, v in directions.items()
-        }
-        images: dict[str, torch.Tensor] = {}
-        for position, index, rows in store.batches():
-            projected = _project(rows, {n: problems[n] for n in unfinished}, directions, index, matrix)
-            for name, values in projected.items():
-                projections[name][position : position + len(index)] = values.cpu()
-            _accumulate(images, rows, {n: problems[n] for n in unfinished}, projected, index, matrix)
-        for name, space in unfinished.items():
-            space.expand(directions[name], projections[name], images[name])
+    if len(active) > 4 * LEVEL_SAMPLES:  # the norms are even: most of the work is done on a sample of them
+        sample, factor = _sample(problems, len(matrix), LEVEL_SAMPLES)
+        sampled = {name: problem.sampled(sample, factor, LEVEL_RTOL) for name, problem in problems.items()}
+        spaces = {name: _KrylovSpace(problem, starts[name]) for name, problem in sampled.items()}
+        _iterate(matrix, sampled, spaces, _RowStore(matrix, sample, budget))
+        starts = {name: space.vectors() for name, space in spaces.items()}
+
+    spaces = {name: _KrylovSpace(problem, starts[name]) for name, problem in problems.items()}
+    store = _RowStore(matrix, active, budget)
+    _iterate(matrix, problems, spaces, store)
 
     finals = {name: space.vectors() for name, space in spaces.items()}
-    everything = {n: torch.empty(len(matrix), p.k, dtype=torch.float64) for n, p in problems.items()}
-    unweighted = {
-        name: replace(p, weights=torch.ones(len(matrix), dtype=torch.float64)) for name, p in problems.items()
-    }
-    for _, index, rows in store.everything():
+    projections = {n: torch.empty(len(matrix), p.k, dtype=torch.float64) for n, p in problems.items()}
+    unweighted = {n: replace(p, weights=torch.ones_like(p.weights)) for n, p in problems.items()}
+    for _, index, rows in store.everything(_layers_of(problems)):
         for name, values in _project(rows, unweighted, finals, index, matrix).items():
-            everything[name][index] = values.cpu()
+            projections[name][index] = values.cpu()
+    held = {name: problem.shares[important].sum() for name, problem in problems.items()}
     return {
-        name: _eigenpairs(
-            problem, spaces[name], everything[name], active, spectra[name][0], problem.shares[start].sum()
-        )
+        name: _eigenpairs(problem, spaces[name], projections[name], active, spectra[name], held[name])
         for name, problem in problems.items()
     }
 
 
-def _important_samples(problems: Mapping[str, _Problem], samples: int) -> torch.Tensor:
-    """Ascending positions of the samples of the Gram matrices: half of largest norm in any scope, half at random."""
-    if samples <= GRAM_SAMPLES:
-        return torch.arange(samples)
+def _iterate(matrix, problems, spaces: "dict[str, _KrylovSpace]", store: "_RowStore") -> None:
+    """Multiply until every space has finished; those that have are left out of the sweeps."""
+    while unfinished := {name: space for name, space in spaces.items() if not space.finished()}:
+        current = {name: problems[name] for name in unfinished}
+        directions = {name: space.directions() for name, space in unfinished.items()}
+        projections = {n: torch.empty(len(store), v.shape[1], dtype=torch.float64) for n, v in directions.items()}
+        images: dict[str, torch.Tensor] = {}
+        for position, index, rows in store.batches(_layers_of(current)):
+            projected = _project(rows, current, directions, index, matrix)
+            for name, values in projected.items():
+                projections[name][position : position + len(index)] = values.cpu()
+            _accumulate(images, rows, current, projected, index, matrix)
+        for name, space in unfinished.items():
+            space.expand(directions[name], projections[name], images[name])
+
+
+def _layers_of(problems: Mapping[str, _Problem]) -> set[str]:
+    return {layer for problem in problems.values() for layer in problem.layers}
+
+
+def _sample(problems: Mapping[str, _Problem], samples: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """`size` samples that stand for all: half of largest norm in any scope, half at random from the others.
+
+    Returns:
+        their ascending positions, and by how much each gradient is to be multiplied so that those at random stand for
+        all they were drawn from.
+    """
+    if samples <= size:
+        return torch.arange(samples), torch.ones(samples, dtype=torch.float64)
     importance = torch.stack([problem.shares for problem in problems.values()]).amax(0)
     order = torch.argsort(importance, descending=True)
-    rest = order[GRAM_SAMPLES // 2 :]
-    chosen = torch.randperm(len(rest), generator=torch.Generator().manual_seed(0))[: GRAM_SAMPLES - GRAM_SAMPLES // 2]
-    return torch.cat([order[: GRAM_SAMPLES // 2], rest[chosen]]).sort().values
+    largest, rest = order[: size // 2], order[size // 2 :]
+    drawn = rest[torch.randperm(len(rest), generator=torch.Generator().manual_seed(0))[: size - size // 2]]
+    factor = torch.ones(samples, dtype=torch.float64)
+    factor[drawn] = (len(rest) / len(drawn)) ** 0.5
+    index = torch.cat([largest, drawn]).sort().values
+    return index, factor[index]
 
 
-def _grams(
-    matrix: GradientMatrix, problems: Mapping[str, _Problem], index: torch.Tensor, batches: Sequence[Batch]
-) -> dict[str, torch.Tensor]:
+def _start(matrix, problems, index, factor) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Start vectors (P, k) from the Gram matrices of a few samples, and these matrices' leading eigenvalues.
+
+    The eigenvalues are of the samples as they are, so that they are lower bounds of those of F; the vectors are of the
+    samples weighted by `factor`, which stand for all.
+    """
+    batches = list(matrix.batches(index, _layers_of(problems)))
+    mixture = START_MIXTURE if len(index) < len(matrix) else START_MIXTURE[:1]  # where all are in, nothing is missing
+    starts, spectra, weighted = {}, {}, {}
+    for name, gram in _grams(problems, index, batches).items():
+        k = problems[name].k
+        spectra[name], _ = _leading(gram, k)
+        coefficients = _start_coefficients(*_leading(gram * torch.outer(factor, factor), k), k, mixture)
+        weighted[name] = coefficients * factor[:, None]
+    for batch in batches:
+        part = torch.searchsorted(index, batch.index)
+        _accumulate(starts, batch.rows, problems, {n: c[part] for n, c in weighted.items()}, batch.index, matrix)
+    return starts, spectra
+
+
+def _grams(problems: Mapping[str, _Problem], index: torch.Tensor, batches: Sequence[Batch]) -> dict[str, torch.Tensor]:
     """G G^T (n, n) of the samples at `index`, in the units of each problem: its eigenvalues are at most those of F."""
     grams = {name: torch.zeros(len(index), len(index), dtype=torch.float64) for name in problems}
-    for layer in {layer for problem in problems.values() for layer in problem.layers}:
+    for layer in _layers_of(problems):
         parts = [batch.rows[layer] for batch in batches]
         gram = type(parts[0]).concatenate(parts).gram().cpu()
         for name, problem in problems.items():
@@ -305,33 +344,42 @@ def _accumulate(sums, rows, problems, coefficients, index, matrix) -> None:
 
 
 class _RowStore:
-    """Rows of the active samples: kept where they fit into the budget, computed anew at each sweep where not."""
+    """Rows of some samples: those of the layers that fit into the budget are kept, the others computed at each sweep."""
 
-    def __init__(self, matrix: GradientMatrix, active: torch.Tensor, budget: float):
-        self._matrix, self._active = matrix, active
-        itemsize = next(matrix.model.parameters()).element_size()
-        self._keeps = len(active) * sum(matrix.row_floats.values()) * itemsize <= budget
+    def __init__(self, matrix: GradientMatrix, index: torch.Tensor, budget: float):
+        self._matrix, self._index = matrix, index
+        bytes_of_one = next(matrix.model.parameters()).element_size() * len(index)
+        self._kept_layers = set()
+        for layer in sorted(matrix.layers, key=lambda layer: matrix.row_floats[layer]):
+            budget -= bytes_of_one * matrix.row_floats[layer]
+            if budget < 0:
+                break
+            self._kept_layers.add(layer)
         self._kept: list[Batch] = []
 
-    def batches(self) -> Iterator[tuple[int, torch.Tensor, dict[str, Rows]]]:
-        """Position among the active samples, their numbers, and rows of each batch."""
-        position = 0
-        source = self._kept if self._kept else self._matrix.batches(self._active)
-        kept = []
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def batches(self, layers: set[str]) -> Iterator[tuple[int, torch.Tensor, dict[str, Rows]]]:
+        """Position in the store, sample numbers, and rows of `layers`, of each batch."""
+        in_store = bool(self._kept) and layers <= self._kept[0].rows.keys()
+        source = self._kept if in_store else self._matrix.batches(self._index, layers)
+        kept, position = [], 0
         for batch in source:
             yield position, batch.index, batch.rows
             position += len(batch.index)
-            if self._keeps:
-                kept.append(batch)
-        self._kept = kept
+            if not self._kept:
+                rows = {layer: rows for layer, rows in batch.rows.items() if layer in self._kept_layers}
+                kept.append(replace(batch, rows=rows))
+        self._kept = self._kept or kept
 
-    def everything(self) -> Iterator[tuple[int, torch.Tensor, dict[str, Rows]]]:
+    def everything(self, layers: set[str]) -> Iterator[tuple[int, torch.Tensor, dict[str, Rows]]]:
         """The same over all samples of the matrix."""
-        if len(self._active) == len(self._matrix):
-            yield from self.batches()
+        if len(self._index) == len(self._matrix):
+            yield from self.batches(layers)
             return
         self._kept = []
-        for batch in self._matrix.batches():
+        for batch in self._matrix.batches(layers=layers):
             yield int(batch.index[0]), batch.index, batch.rows
 
 

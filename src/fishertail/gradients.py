@@ -6,7 +6,7 @@
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -140,11 +140,16 @@ class GradientMatrix:
             module.inplace = True
         self._captured.clear()
 
-    def batches(self, index: torch.Tensor | None = None) -> Iterator[Batch]:
-        """Rows of the samples at `index` (ascending; all by default), batch by batch, computed anew at each call."""
+    def batches(self, index: torch.Tensor | None = None, layers: Collection[str] | None = None) -> Iterator[Batch]:
+        """Rows of some layers (all by default), batch by batch, computed anew at each call.
+
+        Args:
+            index: the samples, ascending; all by default.
+        """
         index = torch.arange(len(self)) if index is None else index
+        wanted = tuple(layer for layer in self.layers if layers is None or layer in layers)
         for part in index.split(self.batch_size):
-            yield self._batch(part)
+            yield self._batch(part, wanted)
 
     def norms(self, keep: Callable[[Batch], None] | None = None) -> GradientNorms:
         """Norms of all samples in one pass; `keep` is called with each batch, for who wants to hold on to its rows."""
@@ -162,14 +167,14 @@ class GradientMatrix:
             correct=torch.cat(correct).numpy() if correct[0] is not None else None,
         )
 
-    def _batch(self, index: torch.Tensor) -> Batch:
+    def _batch(self, index: torch.Tensor, layers: tuple[str, ...]) -> Batch:
         contiguous = len(index) == int(index[-1]) - int(index[0]) + 1
         part = slice(int(index[0]), int(index[-1]) + 1) if contiguous else index
         x, y = self.images[part].to(self.device), self.labels[part].to(self.device)
         outputs = self._forward(x)
         loss, correct, residuals = self._output_derivatives(outputs.detach(), y)
         residuals, scale = _normalised(residuals, outputs.dtype)
-        return Batch(index, self._rows(x, outputs, residuals, scale), loss, correct)
+        return Batch(index, self._rows(layers, x, outputs, residuals, scale), loss, correct)
 
     def _forward(self, x: torch.Tensor) -> torch.Tensor:
         self._captured.clear()
@@ -183,9 +188,9 @@ class GradientMatrix:
             raise UnsupportedModelError(f"the model must return one tensor with a row a sample, found {kind}")
         return outputs
 
-    def _rows(self, x, outputs, residuals, scale) -> dict[str, Rows]:
-        """Rows of every layer, from one backward pass of `residuals` (n, ...) through `outputs`."""
-        hooked = [layer for layer in self.layers if layer not in self._functional]
+    def _rows(self, layers, x, outputs, residuals, scale) -> dict[str, Rows]:
+        """Rows of `layers`, from one backward pass of `residuals` (n, ...) through `outputs`."""
+        hooked = [layer for layer in layers if layer not in self._functional]
         derivatives = (
             torch.autograd.grad(outputs, [self._captured[layer][1] for layer in hooked], residuals, allow_unused=True)
             if hooked
@@ -198,10 +203,10 @@ class GradientMatrix:
             with torch.no_grad():
                 rows[layer] = layer_rows(self._modules[layer], inputs, derivative.detach(), scale)
             self.row_floats[layer] = stored_floats(self._modules[layer], inputs, self.sizes[layer])
-        if self._functional:
+        if not self._functional.isdisjoint(layers):
             rows |= self._functional_rows(x, residuals, scale)
         self._captured.clear()
-        return {layer: rows[layer] for layer in self.layers}
+        return {layer: rows[layer] for layer in layers}
 
     def _output_derivatives(self, outputs: torch.Tensor, y: torch.Tensor):
         """Loss (n,), correctness (n,) and derivative of each sample's loss by its own outputs, in float64 if exact."""
@@ -308,7 +313,7 @@ class GradientMatrix:
         scale = torch.ones(len(x), dtype=torch.float64, device=self.device)
         truth = [self._autograd_of_one(x[i : i + 1], residuals[i : i + 1]) for i in range(len(x))]
         while True:
-            rows = self._rows(x, self._forward(x), residuals, scale)
+            rows = self._rows(self.layers, x, self._forward(x), residuals, scale)
             wrong = {layer for layer in self.layers if not _agree(rows[layer], [t[layer] for t in truth], tolerance)}
             if not wrong:
                 return self._functional
