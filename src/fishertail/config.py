@@ -8,16 +8,28 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from fishertail import sources
 from fishertail.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
-PositiveInt = Annotated[int, Field(ge=1, strict=True)]
+
+
+def _whole(value: Any) -> Any:
+    """Take the strings that `snakemake --config seeds=[0]` makes of numbers, and no booleans."""
+    if isinstance(value, bool):
+        raise ValueError("a whole number expected")
+    return int(value) if isinstance(value, str) and re.fullmatch(r"-?\d+", value) else value
+
+
+Whole = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
+PositiveInt = Annotated[Whole, Field(ge=1)]
+NonNegativeInt = Annotated[Whole, Field(ge=0)]
 Initialisation = Literal["lecun_normal", "torch"]
 
 NETWORK = "network"  # the scope of all layers together, beside the layers' own names
@@ -83,7 +95,7 @@ class Histogram(_Section):
 
 class Analysis(_Section):
     layers: Literal["all"] | list[str] = Field("all", description="layers of the spectra, 'network' for all together")
-    spectrum_epochs: Literal["all"] | list[Annotated[int, Field(ge=0, strict=True)]] = Field(
+    spectrum_epochs: Literal["all"] | list[NonNegativeInt] = Field(
         "all", description="epochs with eigenpairs; that of lowest validation loss is always among them"
     )
     eigenpairs: PositiveInt = Field(1, description="how many of the largest")
@@ -98,7 +110,7 @@ class Analysis(_Section):
     @field_validator("spectrum_epochs")
     @classmethod
     def _sorted(cls, value):
-        if value != "all" and any(b <= a for a, b in zip(value, value[1:], strict=False)):
+        if value != "all" and any(b <= a for a, b in pairwise(value)):
             raise ValueError("epochs must be strictly increasing")
         return value
 
@@ -117,7 +129,7 @@ class Config(_Section):
     datasets: list[Name] = Field(["mnist", "cifar10"], min_length=1)
     models: list[Name] = Field(["fc", "conv"], min_length=1)
     batch_sizes: list[PositiveInt] = Field([16, 256], min_length=1)
-    seeds: list[Annotated[int, Field(ge=0, strict=True)]] = Field([0, 1, 2], min_length=1)
+    seeds: list[NonNegativeInt] = Field([0, 1, 2], min_length=1)
     epochs: PositiveInt | dict[str, PositiveInt] = Field(
         30,
         description="a number, or numbers by DATASET-MODEL/bsBATCH, DATASET-MODEL or 'default'; the most exact counts",
@@ -200,8 +212,9 @@ def load(raw: Mapping[str, Any], *, check_sources: bool = True) -> Config:
     try:
         config = Config.model_validate(dict(raw))
     except ValidationError as error:
-        broken = {str(fault["loc"][0]) for fault in error.errors()}
-        faults = [_describe(fault) for fault in error.errors()]
+        found = error.errors()
+        broken = {str(fault["loc"][0]) for fault in found}
+        faults = [_describe(fault) for fault in found if not _other_member_says_more(fault, found)]
         # the other keys are checked against each other all the same, with the defaults in place of the broken ones
         config = Config.model_validate({k: v for k, v in raw.items() if k in Config.model_fields and k not in broken})
     else:
@@ -216,6 +229,14 @@ def load(raw: Mapping[str, Any], *, check_sources: bool = True) -> Config:
 def schema() -> dict:
     """The JSON schema of config.yaml."""
     return Config.model_json_schema()
+
+
+def _other_member_says_more(fault, faults) -> bool:
+    """Whether a fault only says that the value is no mapping, list or word, and another member of its union took it."""
+    shallow = ("dict_type", "list_type", "literal_error", "int_type")
+    key = _describe(fault).split(":")[0]
+    others = [other for other in faults if other is not fault and _describe(other).split(":")[0].startswith(key)]
+    return fault["type"] in shallow and any(other["type"] not in shallow for other in others)
 
 
 _UNION_TAGS = re.compile(r"^(constrained-|list\[|dict\[|literal\[|int$|float$|function-)")
@@ -253,7 +274,7 @@ def _cross_faults(config: Config, broken: set[str], check_sources: bool) -> Iter
         unknown = [key for key in config.epochs if key != "default" and key.split("/")[0] not in names]
         # an overlay may cut the grid, so only names that no key could mean are faults
         for key in unknown:
-            dataset, model = key.split("/")[0].rsplit("-", 1)
+            _, model = key.split("/")[0].rsplit("-", 1)
             if model not in config.architectures:
                 yield f"epochs.{key}", f"unknown model {model!r}, expected one of {', '.join(config.architectures)}"
     histogram = config.analysis.histogram
