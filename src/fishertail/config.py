@@ -3,10 +3,11 @@
 Faults are collected and reported together, each with its dotted path, before any job starts.
 """
 
+import copy
 import importlib.util
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +28,14 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, str) and re.fullmatch(r"-?\d+", value) else value
 
 
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number expected")
+    return value
+
+
 Whole = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
+Real = Annotated[float, BeforeValidator(_no_boolean)]
 PositiveInt = Annotated[Whole, Field(ge=1)]
 NonNegativeInt = Annotated[Whole, Field(ge=0)]
 Initialisation = Literal["lecun_normal", "torch"]
@@ -68,13 +76,13 @@ class Block:
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Architecture(_Section):
     """What belongs to a model of the grid; keys that a built-in model does not use are refused."""
 
-    learning_rate: float = Field(gt=0, allow_inf_nan=False, description="constant rate of plain SGD, eq. (2)")
+    learning_rate: Real = Field(gt=0, description="constant rate of plain SGD, eq. (2)")
     figure_layer: str = Field(description="the layer of Fig. 2 to 6: the paper's 'one particular layer'")
     hidden_widths: list[PositiveInt] | None = Field(None, description="widths of the hidden fully connected layers")
     channels: list[PositiveInt] | None = Field(None, description="output channels of the convolutional layers")
@@ -88,8 +96,8 @@ class Architecture(_Section):
 class Histogram(_Section):
     """Bins of a_x: symmetric about 0, logarithmic beyond `smallest`."""
 
-    smallest: float = Field(1e-8, gt=0, description="abs(a_x) below it is counted in one bin around 0")
-    largest: float = Field(1e4, gt=0, description="abs(a_x) from here on is counted as overflow")
+    smallest: Real = Field(1e-8, gt=0, description="abs(a_x) below it is counted in one bin around 0")
+    largest: Real = Field(1e4, gt=0, description="abs(a_x) from here on is counted as overflow")
     bins_per_decade: PositiveInt = 4
 
 
@@ -99,9 +107,9 @@ class Analysis(_Section):
         "all", description="epochs with eigenpairs; that of lowest validation loss is always among them"
     )
     eigenpairs: PositiveInt = Field(1, description="how many of the largest")
-    tolerance: float = Field(1e-4, gt=0, lt=1, description="relative error of an eigenvalue")
-    trimmed_fraction: float = Field(0.1, gt=0, lt=1, description="share of the samples left out in B of Fig. 6")
-    outlier_threshold: float = Field(10, gt=0, description="in units of MAD")
+    tolerance: Real = Field(1e-4, gt=0, lt=1, description="relative error of an eigenvalue")
+    trimmed_fraction: Real = Field(0.1, gt=0, lt=1, description="share of the samples left out in B of Fig. 6")
+    outlier_threshold: Real = Field(10, gt=0, description="in units of MAD")
     outlier_reading: Literal["distance", "norm"] = Field(
         "distance", description="what exceeds the threshold: the distance from the median, or the norm itself"
     )
@@ -117,7 +125,7 @@ class Analysis(_Section):
 
 class Machine(_Section):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU where there is one")
-    memory_budget: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
+    memory_budget: Literal["auto"] | Annotated[float, Field(gt=0), BeforeValidator(_no_boolean)] = Field(
         "auto", description="GiB for per-sample gradients beyond data and model; auto: half of what is free"
     )
     data_dir: str = Field("data", description="where data sets lie, or are downloaded to")
@@ -208,17 +216,7 @@ def load(raw: Mapping[str, Any], *, check_sources: bool = True) -> Config:
     Raises:
         ConfigError: lists every fault with its dotted path, what was expected and what was found.
     """
-    faults: list[str] = []
-    try:
-        config = Config.model_validate(dict(raw))
-    except ValidationError as error:
-        found = error.errors()
-        broken = {str(fault["loc"][0]) for fault in found}
-        faults = [_describe(fault) for fault in found if not _other_member_says_more(fault, found)]
-        # the other keys are checked against each other all the same, with the defaults in place of the broken ones
-        config = Config.model_validate({k: v for k, v in raw.items() if k in Config.model_fields and k not in broken})
-    else:
-        broken = set()
+    config, faults, broken = _validate(raw)
     faults += [f"{path}: {fault}" for path, fault in _cross_faults(config, broken, check_sources)]
     if faults:
         lines = "\n".join(f"  {fault}" for fault in dict.fromkeys(faults))
@@ -231,58 +229,115 @@ def schema() -> dict:
     return Config.model_json_schema()
 
 
-def _other_member_says_more(fault, faults) -> bool:
-    """Whether a fault only says that the value is no mapping, list or word, and another member of its union took it."""
-    shallow = ("dict_type", "list_type", "literal_error", "int_type")
-    key = _describe(fault).split(":")[0]
-    others = [other for other in faults if other is not fault and _describe(other).split(":")[0].startswith(key)]
-    return fault["type"] in shallow and any(other["type"] not in shallow for other in others)
+_STAND_INS = {"learning_rate": 1.0, "figure_layer": NETWORK}  # for the keys of an architecture without a default
+
+
+def _validate(raw: Mapping[str, Any]) -> tuple[Config, list[str], set[str]]:
+    """A configuration, the faults of single keys, and the dotted paths of these keys, which hold defaults in it."""
+    rest, faults, broken = copy.deepcopy(dict(raw)), [], set()
+    while True:
+        try:
+            return Config.model_validate(rest), faults, broken
+        except ValidationError as error:
+            found = error.errors()
+            faults += _described(found)
+            for path in {_innermost(rest, fault["loc"]) for fault in found}:
+                _set_aside(rest, path)
+                broken.add(".".join(map(str, path)))
+
+
+def _innermost(raw: dict, location: tuple) -> tuple:
+    """The path of the innermost key on the way to `location` that `raw` has, or that an architecture must have."""
+    path, inner = (), raw
+    for part in location:
+        key = next((key for key in inner if str(key) == str(part)), None) if isinstance(inner, dict) else None
+        if key is None:
+            required = len(path) == 2 and path[0] == "architectures" and part in _STAND_INS
+            return (*path, part) if required else path
+        path, inner = (*path, key), inner[key]
+    return path
+
+
+def _set_aside(raw: dict, path: tuple) -> None:
+    """Give the key at `path` its default."""
+    *sections, key = path
+    inner = raw
+    for section in sections:
+        inner = inner.get(section, {})  # gone where it is faulty as a whole, too
+    if len(path) == 3 and path[0] == "architectures" and key in _STAND_INS:
+        inner[key] = _STAND_INS[key]
+    else:
+        inner.pop(key, None)
 
 
 _UNION_TAGS = re.compile(r"^(constrained-|list\[|dict\[|literal\[|int$|float$|function-)")
+_WRONG_KIND = ("dict_type", "list_type", "literal_error", "int_type", "int_parsing", "float_type", "float_parsing")
 
 
-def _describe(fault) -> str:
-    # drop the tags by which pydantic tells the members of a union apart: users know their keys only
-    path = ".".join(str(part) for part in fault["loc"] if not _UNION_TAGS.match(str(part)))
-    if fault["type"] == "extra_forbidden":
+def _described(found: list) -> list[str]:
+    """A line for each faulty key, whatever the number of types that it may have."""
+    by_path: dict[str, list] = {}
+    for fault in found:
+        # drop the tags by which pydantic tells the members of a union apart: users know their keys only
+        path = ".".join(str(part) for part in fault["loc"] if not _UNION_TAGS.match(str(part)))
+        by_path.setdefault(path, []).append(fault)
+    lines = []
+    for path, faults in by_path.items():
+        # where a member of a union took the value, it says more, about the value or about a part of it
+        saying_more = [fault for fault in faults if fault["type"] not in _WRONG_KIND]
+        if saying_more or not any(other.startswith(f"{path}.") for other in by_path):
+            lines.append(_line(path, saying_more or faults))
+    return lines
+
+
+def _line(path: str, faults: list) -> str:
+    if faults[0]["type"] == "extra_forbidden":
         return f"{path}: unknown key"
-    message = fault["msg"].removeprefix("Value error, ")
-    return f"{path}: {message[0].lower()}{message[1:]}, found {fault['input']!r}"
+    messages = [fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ") for fault in faults]
+    start = "input should be " if faults[0]["msg"].startswith("Input should be ") else ""
+    message = " or ".join(dict.fromkeys(messages))
+    return f"{path}: {start}{message if start else message[0].lower() + message[1:]}, found {faults[0]['input']!r}"
 
 
 def _cross_faults(config: Config, broken: set[str], check_sources: bool) -> Iterator[tuple[str, str]]:
-    """Faults that concern more than one key; keys in `broken` hold their defaults and are left alone."""
-    architectures = {} if "architectures" in broken else config.architectures
-    for name, architecture in architectures.items():
-        yield from ((f"architectures.{name}.{key}", fault) for key, fault in _architecture_faults(name, architecture))
-    if not broken & {"models", "architectures"}:
+    """Faults that concern more than one key; what depends on keys in `broken`, which hold defaults, is left alone."""
+
+    def intact(*paths: str) -> bool:
+        sections = {".".join(path.split(".")[: i + 1]) for path in paths for i in range(path.count(".") + 1)}
+        return not sections & broken
+
+    for name, architecture in config.architectures.items():
+        for key, fault in _architecture_faults(name, architecture):
+            if intact(f"architectures.{name}.{key}", f"architectures.{name}.factory"):
+                yield f"architectures.{name}.{key}", fault
+    if intact("models"):
         for index, model in enumerate(config.models):
-            if model not in architectures:
-                yield f"models.{index}", f"unknown model {model!r}, expected one of {', '.join(architectures)}"
-    if "datasets" not in broken:
-        yield from _dataset_faults(config, broken, check_sources)
-    if not broken & {"models", "architectures", "analysis"}:
-        yield from _layer_faults(config, check_sources)
-    if not broken & {"analysis", "epochs"} and config.analysis.spectrum_epochs != "all":
+            if model not in config.architectures and intact(f"architectures.{model}"):
+                yield f"models.{index}", f"unknown model {model!r}, expected one of {', '.join(config.architectures)}"
+    if intact("datasets"):
+        yield from _dataset_faults(config, intact, check_sources)
+    yield from _layer_faults(config, intact, check_sources)
+    yield from _epoch_faults(config, intact)
+    histogram = config.analysis.histogram
+    keys = ("analysis.histogram.smallest", "analysis.histogram.largest")
+    if intact(*keys) and histogram.smallest >= histogram.largest:
+        yield keys[0], f"less than largest ({histogram.largest}) expected, found {histogram.smallest}"
+
+
+def _epoch_faults(config: Config, intact: Callable[..., bool]) -> Iterator[tuple[str, str]]:
+    by_run = isinstance(config.epochs, dict)
+    if not intact("epochs") or (by_run and not intact("datasets", "models", "batch_sizes")):
+        return
+    if config.analysis.spectrum_epochs != "all":
         longest = max(config.epochs_of(run) for run in config.runs)
         for epoch in config.analysis.spectrum_epochs:
             if epoch > longest:
                 yield "analysis.spectrum_epochs", f"at most {longest} (the key epochs) expected, found {epoch}"
-    if "epochs" not in broken and isinstance(config.epochs, dict) and not broken & {"datasets", "models"}:
-        names = {f"{run.dataset}-{run.model}" for run in config.runs}
-        unknown = [key for key in config.epochs if key != "default" and key.split("/")[0] not in names]
+    for key in config.epochs if by_run else ():
         # an overlay may cut the grid, so only names that no key could mean are faults
-        for key in unknown:
-            _, model = key.split("/")[0].rsplit("-", 1)
-            if model not in config.architectures:
-                yield f"epochs.{key}", f"unknown model {model!r}, expected one of {', '.join(config.architectures)}"
-    histogram = config.analysis.histogram
-    if "analysis" not in broken and histogram.smallest >= histogram.largest:
-        yield (
-            "analysis.histogram.smallest",
-            f"less than largest ({histogram.largest}) expected, found {histogram.smallest}",
-        )
+        model = key.split("/")[0].rpartition("-")[2]
+        if key != "default" and model not in config.architectures and intact(f"architectures.{model}"):
+            yield f"epochs.{key}", f"unknown model {model!r}, expected one of {', '.join(config.architectures)}"
 
 
 _BUILT_IN_KEYS = {"fc": ("hidden_widths", "initialisation"), "conv": ("channels", "hidden_widths", "initialisation")}
@@ -309,24 +364,26 @@ def _architecture_faults(name: str, architecture: Architecture) -> Iterator[tupl
         for key in own:
             if getattr(architecture, key) is not None:
                 yield key, "not a key of a model with a factory (see arguments)"
-        module = architecture.factory.split(":")[0]
-        try:
-            found = importlib.util.find_spec(module) is not None
-        except (ImportError, ValueError):
-            found = False
-        if not found:
-            yield "factory", f"an importable module expected, found {module!r}"
+        if not _importable(architecture.factory):
+            yield "factory", f"an importable module expected, found {architecture.factory.split(':')[0]!r}"
 
 
-def _dataset_faults(config: Config, broken: set[str], check_sources: bool) -> Iterator[tuple[str, str]]:
+def _importable(factory: str) -> bool:
+    try:
+        return importlib.util.find_spec(factory.split(":")[0]) is not None
+    except Exception:  # a package around the module is imported, which may raise anything
+        return False
+
+
+def _dataset_faults(config: Config, intact: Callable[..., bool], check_sources: bool) -> Iterator[tuple[str, str]]:
     for index, dataset in enumerate(config.datasets):
         try:
             samples = sources.training_samples(dataset, Path(config.machine.data_dir), check_files=check_sources)
         except sources.SourceError as error:
-            if "machine" not in broken:
+            if intact("machine.data_dir"):
                 yield f"datasets.{index}", str(error)
             continue
-        if samples is not None and "batch_sizes" not in broken:
+        if samples is not None and intact("batch_sizes"):
             for position, batch_size in enumerate(config.batch_sizes):
                 if batch_size > samples:
                     yield (
@@ -335,43 +392,50 @@ def _dataset_faults(config: Config, broken: set[str], check_sources: bool) -> It
                     )
 
 
-def layer_names(name: str, architecture: Architecture) -> list[str] | None:
-    """The layers of a built-in model, None for a model from a factory (which only torch can tell)."""
-    if architecture.factory is not None:
-        return None
-    fully_connected = [f"fc{i + 1}" for i in range(len(architecture.hidden_widths or []) + 1)]
-    return [f"conv{i + 1}" for i in range(len(architecture.channels or []))] + fully_connected
-
-
-def _layer_faults(config: Config, check_sources: bool) -> Iterator[tuple[str, str]]:
-    known: set[str] = {NETWORK}
+def _layer_faults(config: Config, intact: Callable[..., bool], check_sources: bool) -> Iterator[tuple[str, str]]:
+    wanted = config.analysis.layers
+    known, complete = {NETWORK}, intact("models")
     for model in config.models:
+        path = f"architectures.{model}"
         architecture = config.architectures.get(model)
-        if architecture is None:
-            continue
-        layers = layer_names(model, architecture)
-        if layers is None and check_sources:
-            from fishertail import models  # imports torch, which only a factory makes necessary here
-
+        if architecture is None and intact(path):
+            continue  # an unknown model is a fault of its own
+        layers = None
+        if intact(*(f"{path}.{key}" for key in ("factory", "arguments", "channels", "hidden_widths"))):
             try:
-                layers = models.factory_layer_names(architecture.factory, architecture.arguments)
+                layers = _layers_of(model, architecture, check_sources)
             except Exception as error:
-                yield f"architectures.{model}.factory", f"calling {architecture.factory} failed: {error}"
+                yield f"{path}.factory", f"calling {architecture.factory} failed: {error}"
         if layers is None:
-            return
+            complete = False
+            continue
         known.update(layers)
+        if not intact(f"{path}.figure_layer"):
+            continue
         if architecture.figure_layer not in {*layers, NETWORK}:
             expected = ", ".join([*layers, NETWORK])
-            yield (
-                f"architectures.{model}.figure_layer",
-                f"one of {expected} expected, found {architecture.figure_layer!r}",
-            )
-        elif config.analysis.layers != "all" and architecture.figure_layer not in config.analysis.layers:
+            yield f"{path}.figure_layer", f"one of {expected} expected, found {architecture.figure_layer!r}"
+        elif wanted != "all" and intact("models") and architecture.figure_layer not in wanted:
             yield "analysis.layers", f"must contain the figure layer {architecture.figure_layer!r} of {model}"
-    if config.analysis.layers != "all":
-        for index, layer in enumerate(config.analysis.layers):
+    if wanted != "all" and complete:
+        for index, layer in enumerate(wanted):
             if layer not in known:
                 yield f"analysis.layers.{index}", f"one of {', '.join(sorted(known))} expected, found {layer!r}"
+
+
+def _layers_of(name: str, architecture: Architecture, check_sources: bool) -> list[str] | None:
+    """The layers of a model, None where they cannot be told; raises whatever a factory raises."""
+    if architecture.factory is None:
+        needed = _BUILT_IN_KEYS.get(name)
+        if needed is None or any(getattr(architecture, key) is None for key in needed):
+            return None
+        convolutions = [f"conv{i + 1}" for i in range(len(architecture.channels or []))]
+        return convolutions + [f"fc{i + 1}" for i in range(len(architecture.hidden_widths) + 1)]
+    if not check_sources or not _importable(architecture.factory):
+        return None
+    from fishertail import models  # imports torch, which only a factory makes necessary here
+
+    return models.factory_layer_names(architecture.factory, architecture.arguments)
 
 
 if __name__ == "__main__":

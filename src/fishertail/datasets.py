@@ -102,7 +102,8 @@ def _checked(name: str, arrays: dict[str, np.ndarray], origin) -> Dataset:
         )
     if labels["test"].max() >= classes:
         raise DatasetError(
-            f"{origin}: test_labels: labels below {classes} (the training classes) expected, found {labels['test'].max()}"
+            f"{origin}: test_labels: labels below {classes} (the training classes) expected, "
+            f"found {labels['test'].max()}"
         )
     digest = hashlib.sha256()
     for split in SPLITS:
@@ -192,9 +193,13 @@ def _torchvision(name: str, data_dir: Path, attempts: int) -> dict[str, np.ndarr
     from torchvision import datasets
 
     kind = {"mnist": datasets.MNIST, "cifar10": datasets.CIFAR10}[name]
-    where = {"mnist": data_dir / "MNIST" / "raw", "cifar10": data_dir / "cifar-10-batches-py"}[name]
-    url = kind.mirrors[-1] if name == "mnist" else kind.url
-    if not where.is_dir():
+    if name == "mnist":
+        where, url = data_dir / "MNIST" / "raw", kind.mirrors[-1]
+        files = [file.removesuffix(".gz") for file, _ in kind.resources]
+    else:
+        where, url = data_dir / "cifar-10-batches-py", kind.url
+        files = [file for file, _ in kind.train_list + kind.test_list]
+    if not all((where / file).is_file() for file in files):  # an interrupted download goes on, too
         _download(kind, data_dir, where, url, attempts)
     arrays = {}
     try:

@@ -1,7 +1,7 @@
 """The paper's figures, each drawn from one table, which is written beside it.
 
-A function takes a long table with columns dataset, model, batch_size, seed and gives the figure and the table of what it
-shows. Seeds become a mean with a band from the smallest to the largest; a batch size keeps its colour and line style.
+A function takes a long table with columns dataset, model, batch_size, seed and gives the figure and the table of what
+it shows. Seeds become a mean with a band from the smallest to the largest; a batch size keeps its colour and style.
 """
 
 import json

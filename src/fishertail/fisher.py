@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import psutil
 import torch
+from scipy.linalg import eigh
 from torch import nn
 
 from fishertail.gradients import NETWORK, Batch, GradientMatrix, GradientNorms
@@ -26,7 +27,9 @@ from fishertail.rows import Rows, by_layer
 GRAM_SAMPLES = 400  # of the start: four times as many cost more than the products that they save
 LEVEL_SAMPLES = 4000  # where more than four times as many are active, these are iterated on first
 LEVEL_RTOL = 1e-2  # to this accuracy: their own sampling error is larger
-START_MIXTURE = (1.0, 0.5, 0.3, 0.3, 0.3)  # weights of the leading eigenvectors of the Gram matrix in the start
+LEVEL_MARGIN = 1.2  # by which the next eigenvalue on all samples may exceed that on the sample
+START_EXTRA = 2  # vectors beyond the wanted ones: a start from one vector locked on the second of two close eigenvalues
+START_MIXTURE = (1.0, 0.5, 0.3)  # of eigenvectors of the Gram matrix, from the last start vector on
 MAX_PRODUCTS = 60  # of F with a block of vectors; beyond it a pair is returned with converged = False
 RESTART = 12  # Krylov blocks that are kept before a restart
 ACTIVE_SHARE = 0.9  # beyond this share of the samples, all are taken as active
@@ -194,9 +197,9 @@ def _solve(matrix: GradientMatrix, problems: dict[str, _Problem], memory_budget:
         sampled = {name: problem.sampled(sample, factor, LEVEL_RTOL) for name, problem in problems.items()}
         spaces = {name: _KrylovSpace(problem, starts[name]) for name, problem in sampled.items()}
         _iterate(matrix, sampled, spaces, _RowStore(matrix, sample, budget))
-        starts = {name: space.vectors() for name, space in spaces.items()}
-
-    spaces = {name: _KrylovSpace(problem, starts[name]) for name, problem in problems.items()}
+        spaces = {name: _KrylovSpace(problem, *spaces[name].to_start_from()) for name, problem in problems.items()}
+    else:
+        spaces = {name: _KrylovSpace(problem, starts[name]) for name, problem in problems.items()}
     store = _RowStore(matrix, active, budget)
     _iterate(matrix, problems, spaces, store)
 
@@ -253,19 +256,20 @@ def _sample(problems: Mapping[str, _Problem], samples: int, size: int) -> tuple[
 
 
 def _start(matrix, problems, index, factor) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Start vectors (P, k) from the Gram matrices of a few samples, and these matrices' leading eigenvalues.
+    """Start vectors (P, k + START_EXTRA) from the Gram matrices of a few samples, and these matrices' leading eigenvalues.
 
     The eigenvalues are of the samples as they are, so that they are lower bounds of those of F; the vectors are of the
     samples weighted by `factor`, which stand for all.
     """
     batches = list(matrix.batches(index, _layers_of(problems)))
-    mixture = START_MIXTURE if len(index) < len(matrix) else START_MIXTURE[:1]  # where all are in, nothing is missing
     starts, spectra, weighted = {}, {}, {}
     for name, gram in _grams(problems, index, batches).items():
         k = problems[name].k
-        spectra[name], _ = _leading(gram, k)
-        coefficients = _start_coefficients(*_leading(gram * torch.outer(factor, factor), k), k, mixture)
-        weighted[name] = coefficients * factor[:, None]
+        spectra[name], vectors = _leading(gram, k)
+        if len(index) == len(matrix):  # nothing is missing: these are the eigenvectors
+            weighted[name] = _scaled(spectra[name], vectors)[:, :k]
+        else:
+            weighted[name] = _mixed(_scaled(*_leading(gram * torch.outer(factor, factor), k)), k) * factor[:, None]
     for batch in batches:
         part = torch.searchsorted(index, batch.index)
         _accumulate(starts, batch.rows, problems, {n: c[part] for n, c in weighted.items()}, batch.index, matrix)
@@ -285,27 +289,25 @@ def _grams(problems: Mapping[str, _Problem], index: torch.Tensor, batches: Seque
 
 
 def _leading(gram: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The leading k + 5 eigenvalues, largest first, and eigenvectors (n, k + 5)."""
-    from scipy.linalg import eigh
-
-    n = len(gram)
-    values, vectors = eigh(gram.numpy(), subset_by_index=[max(n - k - len(START_MIXTURE), 0), n - 1])
+    """The leading eigenvalues, largest first, and eigenvectors (n, b): as many as a start needs, for k wanted pairs."""
+    n, wanted = len(gram), k + START_EXTRA + len(START_MIXTURE) - 1
+    values, vectors = eigh(gram.numpy(), subset_by_index=[max(n - wanted, 0), n - 1])
     return torch.from_numpy(values[::-1].copy()).clamp_min(0), torch.from_numpy(vectors[:, ::-1].copy())
 
 
-def _start_coefficients(values: torch.Tensor, vectors: torch.Tensor, k: int, mixture: Sequence[float]) -> torch.Tensor:
-    """(n, k) coefficients of the start G^T c: the leading eigenvectors, the k-th mixed with those that follow it.
+def _scaled(values: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    """Coefficients c for which G^T c are the unit eigenvectors of F; 0 where the eigenvalue is."""
+    usable = values > 1e-14 * values[0]
+    return torch.where(usable, vectors / torch.where(usable, values, 1.0).sqrt(), 0.0)
 
-    A start from one eigenvector alone locked on the second pair where lambda_2 / lambda_1 was 0.96.
-    """
-    scaled = vectors / values.clamp_min(1e-300).sqrt()
-    scaled = torch.where(values > 1e-14 * values[0], scaled, 0.0)
-    coefficients = scaled[:, :k].clone()
-    if coefficients.shape[1] == k:
-        for weight, column in zip(mixture[1:], range(k, scaled.shape[1]), strict=False):
-            ratio = values[column] / values[k - 1].clamp_min(1e-300)
-            coefficients[:, k - 1] += weight * ratio * scaled[:, column]
-    return coefficients
+
+def _mixed(coefficients: torch.Tensor, k: int) -> torch.Tensor:
+    """The first k + START_EXTRA columns, the last of them mixed with those that follow."""
+    start = coefficients[:, : k + START_EXTRA].clone()
+    following = coefficients[:, k + START_EXTRA :]
+    for weight, column in zip(START_MIXTURE[1:], following.T, strict=False):
+        start[:, -1] += weight * column
+    return start
 
 
 def _active_samples(problems: Mapping[str, _Problem], values: Mapping[str, torch.Tensor], samples: int) -> torch.Tensor:
@@ -390,8 +392,9 @@ class _KrylovSpace:
     Ritz vectors and loses nothing of A and W.
     """
 
-    def __init__(self, problem: _Problem, start: torch.Tensor):
-        self._k, self._rtol = problem.k, problem.rtol
+    def __init__(self, problem: _Problem, start: torch.Tensor, following: float = 0.0):
+        """Start from the columns of `start` (P, b); the eigenvalue after the wanted ones is known to be near `following`."""
+        self._k, self._rtol, self._following_known = problem.k, problem.rtol, following
         self._next = start
         self._basis = start.new_empty(len(start), 0)
         self._images = start.new_empty(len(start), 0)
@@ -413,7 +416,7 @@ class _KrylovSpace:
             # the start came as it was: orthonormalise it, and what it was multiplied to, alike
             directions, transform = _orthonormalised(directions)
             projections, images = projections @ transform.double().cpu(), images @ transform
-        if self._basis.shape[1] + directions.shape[1] > RESTART * self._k + self._k:
+        if self._basis.shape[1] + directions.shape[1] > RESTART * (self._k + START_EXTRA):
             self._restart()
         self._basis = torch.cat([self._basis, directions], dim=1)
         self._images = torch.cat([self._images, images], dim=1)
@@ -440,30 +443,48 @@ class _KrylovSpace:
 
     def vectors(self) -> torch.Tensor:
         """(P, k) unit Ritz vectors; 0 where F has a lower rank."""
-        return self._vectors
+        vectors = self._ritz_vectors[:, : self._k]
+        return torch.cat([vectors, vectors.new_zeros(len(vectors), self._k - vectors.shape[1])], dim=1)
+
+    def to_start_from(self) -> tuple[torch.Tensor, float]:
+        """What to begin with on more samples: the wanted vectors alone where the next eigenvalue is clearly lower."""
+        next_value = LEVEL_MARGIN * (self._following or 0.0)
+        if self._following is None or self.values_or_zero()[-1] - self.residuals[-1] <= next_value:
+            return self._ritz_vectors, 0.0
+        return self._ritz_vectors[:, : self._k], next_value
 
     def _rayleigh_ritz(self) -> None:
         values, rotation = torch.linalg.eigh(self._projections.T @ self._projections)
         values, rotation = values.flip(0).clamp_min(0), rotation.flip(1)
-        wanted = rotation[:, : self._k].to(self._basis)
-        count = wanted.shape[1]
-        vectors = self._basis @ wanted
-        norms = _column_norms(vectors)
-        vectors = vectors / norms.to(vectors)
-        residuals = self._images @ wanted / norms.to(vectors) - vectors * values[:count].to(vectors)
-        self.values = values[:count]
-        sizes = torch.zeros(self._k, dtype=torch.float64)
-        sizes[:count] = _column_norms(residuals).cpu()
-        self.residuals = sizes
-        following = float(values[count]) if len(values) > count else None
-        self.errors = _eigenvalue_errors(self.values_or_zero(), sizes, following)
-        self._rotation = rotation
-        self._vectors = torch.cat([vectors, vectors.new_zeros(len(vectors), self._k - count)], dim=1)
-        open_pairs = self.errors[:count] > self._rtol * values[:count]
-        self._propose(residuals[:, open_pairs.to(residuals.device)])
+        wanted = rotation[:, : self._k + START_EXTRA].to(
+            self._basis
+        )  # one more, to tell how far the next eigenvalue is
+        norms = _column_norms(vectors := self._basis @ wanted).to(self._basis)
+        vectors = vectors / norms
+        residuals = self._images @ wanted / norms - vectors * values[: wanted.shape[1]].to(vectors)
+        sizes = _column_norms(residuals).cpu()
+        count = min(self._k, len(values))
+        self.values, self._rotation = values[:count], rotation
+        self.residuals = torch.zeros(self._k, dtype=torch.float64)
+        self.residuals[:count] = sizes[:count]
+        following = None
+        if len(values) > count:  # a value is known up to its residual, or by a sample
+            following = float(values[count]) + (0.0 if self._following_known else float(sizes[count]))
+        if self._following_known:
+            following = max(following or 0.0, self._following_known)
+        self._following = following
+        self.errors = _eigenvalue_errors(self.values_or_zero(), self.residuals, following)
+        self._ritz_vectors = vectors
+        unfinished = self.errors[:count] > self._rtol * values[:count]
+        if len(values) > count and unfinished.any():
+            # the next pair must be known, too, as long as it may be as large as one that is wanted
+            close = (values[:count] - self.residuals[:count] <= following)[unfinished].any().view(1)
+            unfinished = torch.cat([unfinished, close])
+        self._propose(residuals[:, : len(unfinished)][:, unfinished.to(residuals.device)])
 
     def _propose(self, candidates: torch.Tensor) -> None:
-        candidates = candidates / _column_norms(candidates).clamp_min(1e-300).to(candidates)
+        sizes = _column_norms(candidates)
+        candidates = candidates / torch.where(sizes > 0, sizes, 1.0).to(candidates)
         for _ in range(2):  # once leaves a rounding error as large as the component that is left
             candidates = candidates - self._basis @ (self._basis.T @ candidates)
         before = _column_norms(candidates)
@@ -472,25 +493,28 @@ class _KrylovSpace:
         self._exhausted = self._next.shape[1] == 0
 
     def _restart(self) -> None:
-        kept = self._rotation[:, : 2 * self._k + 1]
+        kept = self._rotation[:, : 2 * (self._k + START_EXTRA)]
         self._basis, self._images = self._basis @ kept.to(self._basis), self._images @ kept.to(self._basis)
         self._projections = self._projections @ kept
 
 
 def _eigenvalue_errors(values: torch.Tensor, residuals: torch.Tensor, following: float | None) -> torch.Tensor:
-    """Estimated errors of Ritz values: the residual r bounds them; 10 r^2 / gap where the next value is known.
+    """Errors of Ritz values: at most the residual r, and 2 r^2 / gap where the next eigenvalue is known to be lower.
 
-    The factor 10 is for a gap that is only estimated, by the Ritz values themselves.
+    Args:
+        following: the next Ritz value plus its own residual, since it is itself only that well known. Without that,
+            two eigenvalues 0.999 apart passed for one that had converged.
     """
     if following is None:
         return residuals
     gap = values - following - residuals
-    return torch.where(gap > 0, torch.minimum(residuals, 10 * residuals.square() / gap.clamp_min(1e-300)), residuals)
+    return torch.where(gap > 0, torch.minimum(residuals, 2 * residuals.square() / gap.clamp_min(1e-300)), residuals)
 
 
 def _orthonormalised(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """An orthonormal basis Q = X T of the columns X (P, b), and T (b, b'); dependent columns are dropped."""
-    scale = _column_norms(vectors).clamp_min(1e-300)
+    scale = _column_norms(vectors)
+    scale = torch.where(scale > 0, scale, 1.0)
     normalised = vectors / scale.to(vectors)
     values, rotation = torch.linalg.eigh(_gram64(normalised))
     usable = values > 1e-8

@@ -18,8 +18,8 @@ NORMALISATIONS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 class Rows(Protocol):
     """n rows of a layer's gradient matrix, over P parameters."""
 
-    def squared_norms(self) -> torch.Tensor:
-        """(n,) float64: |g_x|^2."""
+    def norms(self) -> torch.Tensor:
+        """(n,) float64: |g_x|, not by its square, which would vanish below 1e-162."""
 
     def project(self, vectors: torch.Tensor) -> torch.Tensor:
         """(n, k) float64: g_x . v for the k columns of `vectors` (P, k)."""
@@ -44,9 +44,9 @@ class FactoredRows:
     scale: torch.Tensor  # (n,) float64
     bias: bool
 
-    def squared_norms(self) -> torch.Tensor:
-        inputs = _squared_norms(self.inputs) + (1 if self.bias else 0)
-        return _squared_norms(self.derivatives) * inputs * self.scale.square()
+    def norms(self) -> torch.Tensor:
+        inputs = _row_norms(self.inputs)
+        return _row_norms(self.derivatives) * self.scale * (torch.sqrt(inputs.square() + 1) if self.bias else inputs)
 
     def project(self, vectors: torch.Tensor) -> torch.Tensor:
         columns = []
@@ -89,8 +89,8 @@ class DenseRows:
     gradients: torch.Tensor  # (n, P)
     scale: torch.Tensor  # (n,) float64
 
-    def squared_norms(self) -> torch.Tensor:
-        return _squared_norms(self.gradients) * self.scale.square()
+    def norms(self) -> torch.Tensor:
+        return _row_norms(self.gradients) * self.scale
 
     def project(self, vectors: torch.Tensor) -> torch.Tensor:
         return (self.gradients @ vectors).double() * self.scale[:, None]
@@ -188,9 +188,9 @@ def _normalisation_gradients(module: nn.Module, inputs: torch.Tensor, derivative
     return (products.sum(shared), derivatives.sum(shared)) if shared else (products, derivatives)
 
 
-def _squared_norms(rows: torch.Tensor) -> torch.Tensor:
+def _row_norms(rows: torch.Tensor) -> torch.Tensor:
     """(n,) float64: rows are near 1 by their scale, so that float32 squares neither vanish nor overflow."""
-    return torch.linalg.vector_norm(rows, dim=1).double().square()
+    return torch.linalg.vector_norm(rows, dim=1).double()
 
 
 def by_layer(batch: Mapping[str, Rows], layers: tuple[str, ...], vectors: torch.Tensor, sizes: Mapping[str, int]):

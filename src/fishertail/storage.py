@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 from fishertail.errors import StorageError
 
 _KEY = "fishertail"
+_ALTERED = "its checksum differs from the one it was written with"
 _COMMENTS = {".csv": ("# ", ""), ".tex": ("% ", ""), ".md": ("<!-- ", " -->")}
 
 
@@ -61,7 +63,8 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike, provenance: Mappin
     path = Path(path)
     if path.suffix == ".parquet":
         table = pa.Table.from_pandas(frame, preserve_index=False)
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: json.dumps(provenance)})
+        record = {**provenance, "sha256": _table_checksum(table)}
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: json.dumps(record)})
         with atomic(path) as temporary:
             pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
         return
@@ -86,11 +89,14 @@ def read_table(path: str | os.PathLike, columns: Iterable[str] = ()) -> pd.DataF
     path = Path(path)
     with _reading(path):
         if path.suffix == ".parquet":
-            frame = pq.ParquetFile(path, page_checksum_verification=True).read().to_pandas()
+            table = pq.ParquetFile(path, page_checksum_verification=True).read()
+            if json.loads(table.schema.metadata[_KEY.encode()])["sha256"] != _table_checksum(table):
+                raise ValueError(_ALTERED)
+            frame = table.to_pandas()
         else:
             header, _, body = path.read_text().partition("\n")
             if _parse_header(header)["sha256"] != hashlib.sha256(body.encode()).hexdigest():
-                raise ValueError("its checksum differs from the one it was written with")
+                raise ValueError(_ALTERED)
             frame = pd.read_csv(io.StringIO(body), float_precision="round_trip")
         missing = [column for column in columns if column not in frame]
         if missing:
@@ -126,7 +132,7 @@ def read_tensors(path: str | os.PathLike) -> dict:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         expected = json.loads((file.metadata() or {})[_KEY])["sha256"]
         if _tensor_checksum(tensors) != expected:
-            raise ValueError("its checksum differs from the one it was written with")
+            raise ValueError(_ALTERED)
     return tensors
 
 
@@ -164,6 +170,17 @@ def _reading(path: Path) -> Iterator[None]:
         raise StorageError(
             f"{path}: not a file that fishertail wrote ({reason}); delete it to have it made anew"
         ) from error
+
+
+def _table_checksum(table: pa.Table) -> str:
+    """A checksum of the content: that of Parquet's pages leaves out the file's footer, which says what there is."""
+    digest = hashlib.sha256()
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        values = column.to_numpy()
+        digest.update(f"{name} {column.type} {len(values)}".encode())
+        text = values.dtype == object
+        digest.update("\0".join(map(str, values)).encode() if text else memoryview(np.ascontiguousarray(values)))
+    return digest.hexdigest()
 
 
 def _tensor_checksum(tensors: Mapping) -> str:

@@ -25,7 +25,8 @@ def collect(paths: Sequence[str], runs: Sequence[Mapping], *, layer: str | None 
         for position, column in enumerate(RUN):
             frame.insert(position, column, run[column])
         parts.append(frame)
-    return pd.concat(parts, ignore_index=True)
+    # a table without rows, of a block without spectra, has no types, and would take them from the others
+    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
 
 
 def minima(metrics: pd.DataFrame) -> pd.DataFrame:

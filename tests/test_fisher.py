@@ -1,0 +1,261 @@
+"""Eigenpairs of the Fisher matrix against dense float64 spectra, a peer library and invariants."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import fishertail
+from fishertail import fisher
+from fishertail.gradients import GradientMatrix
+from tests.trained import digits_network
+from tests.truth import dense_eigenvalues, dense_gradients
+
+RTOL = 1e-4
+
+
+def scopes(gradients):
+    return gradients | {"network": np.concatenate(list(gradients.values()), axis=1)}
+
+
+def assert_right(pairs, gradients, k):
+    """Eigenvalues, eigenvectors, a_x, residuals and trace are those of the dense G (N, P)."""
+    values = dense_eigenvalues(gradients)[:k]
+    np.testing.assert_allclose(pairs.eigenvalues, values, rtol=RTOL)
+    assert pairs.converged.all()
+    vectors = pairs.eigenvectors.astype(np.float64)
+    np.testing.assert_allclose(vectors @ vectors.T, np.eye(k), atol=1e-4)
+    scale = np.sqrt(values[0])
+    np.testing.assert_allclose(pairs.projections, gradients @ vectors.T, atol=1e-5 * np.abs(pairs.projections).max())
+    np.testing.assert_allclose((pairs.projections**2).mean(0), pairs.eigenvalues, rtol=1e-9)
+    assert (pairs.projections.mean(0) >= -1e-12 * scale).all()
+    products = gradients.T @ (gradients @ vectors.T) / len(gradients)
+    residuals = np.linalg.norm(products - vectors.T * pairs.eigenvalues, axis=0)
+    assert (residuals <= pairs.residuals * 1.01 + 1e-5 * values[0]).all()
+    assert pairs.trace == pytest.approx((gradients**2).sum(1).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("k", [1, 5])
+@pytest.mark.parametrize(("name", "epochs"), [("fc", 1), ("fc", 25), ("conv", 1), ("conv", 25)])
+def test_eigenpairs_of_trained_networks(name, epochs, k, monkeypatch):
+    monkeypatch.setattr(fisher, "GRAM_SAMPLES", 60)
+    model, images, labels = digits_network(name, epochs)
+    part = slice(0, 350)
+    pairs = fishertail.fisher_eigenpairs(model, images[part], labels[part], k=k, rtol=RTOL)
+    for scope, gradients in scopes(dense_gradients(model, images[part], labels[part])).items():
+        assert_right(pairs[scope], gradients, k)
+
+
+def test_eigenvalues_agree_with_curvlinops_on_a_trained_network():
+    from curvlinops import EFLinearOperator
+    from scipy.sparse.linalg import eigsh
+
+    model, images, labels = digits_network("fc", 5)
+    double = copy.deepcopy(model).double()
+    data = [(images[:700].double(), labels[:700]), (images[700:].double(), labels[700:])]
+    parameters = list(double.parameters())
+    operator = EFLinearOperator(
+        double, nn.CrossEntropyLoss(), parameters, data, progressbar=False, check_deterministic=False
+    )
+    expected = eigsh(operator.to_scipy(), k=1, return_eigenvectors=False)[0]
+    found = fishertail.fisher_eigenpairs(model, images, labels, layers=["network"])["network"]
+    assert found.eigenvalues[0] == pytest.approx(expected, rel=RTOL)
+
+
+def test_the_way_by_a_sample_of_the_samples_gives_the_same(monkeypatch):
+    model, images, labels = digits_network("conv", 1)
+    direct = fishertail.fisher_eigenpairs(model, images, labels)
+    monkeypatch.setattr(fisher, "GRAM_SAMPLES", 40)
+    monkeypatch.setattr(fisher, "LEVEL_SAMPLES", 120)
+    by_sample = fishertail.fisher_eigenpairs(model, images, labels)
+    for scope, pairs in direct.items():
+        np.testing.assert_allclose(by_sample[scope].eigenvalues, pairs.eigenvalues, rtol=RTOL)
+        assert by_sample[scope].converged.all()
+
+
+@pytest.mark.parametrize("budget", [0, 3e5, 1e7, 1e12])
+@pytest.mark.parametrize("epochs", [1, 25])
+def test_the_memory_budget_changes_nothing_but_rounding(budget, epochs):
+    model, images, labels = digits_network("conv", epochs)
+    reference = fishertail.fisher_eigenpairs(model, images, labels)
+    pairs = fishertail.fisher_eigenpairs(model, images, labels, memory_budget=budget)
+    for scope in reference:
+        np.testing.assert_allclose(pairs[scope].eigenvalues, reference[scope].eigenvalues, rtol=1e-5)
+        assert pairs[scope].products == reference[scope].products
+
+
+def test_norms_that_are_at_hand_are_used_and_change_nothing():
+    model, images, labels = digits_network("fc", 5)
+    norms = fishertail.gradient_norms(model, images, labels)
+    with_norms, without = (fishertail.fisher_eigenpairs(model, images, labels, norms=n) for n in (norms, None))
+    for scope in without:
+        np.testing.assert_array_equal(with_norms[scope].eigenvalues, without[scope].eigenvalues)
+
+
+def linear_network(gradients: np.ndarray):
+    """A network without bias, data and a loss whose per-sample gradients are the rows of `gradients`."""
+    model = nn.Linear(gradients.shape[1], 1, bias=False)
+    return (
+        model,
+        torch.tensor(gradients, dtype=torch.float32),
+        torch.zeros(len(gradients)),
+        lambda z, y: z.sum() + 0 * y.sum(),
+    )
+
+
+def eigenpairs_of(gradients: np.ndarray, **options):
+    model, images, labels, loss = linear_network(gradients)
+    return fishertail.fisher_eigenpairs(model, images, labels, loss=loss, layers=["network"], **options)["network"]
+
+
+def with_spectrum(values, samples, seed=0):
+    """A G (samples, 40) whose F has these eigenvalues."""
+    rng = np.random.default_rng(seed)
+    left = np.linalg.qr(rng.normal(size=(samples, len(values))))[0]
+    right = np.linalg.qr(rng.normal(size=(40, len(values))))[0]
+    return np.sqrt(samples) * left * np.sqrt(values) @ right.T
+
+
+@pytest.mark.parametrize("ratio", [0.96, 0.99, 0.999])
+@pytest.mark.parametrize("seed", range(5))
+def test_close_eigenvalues_are_told_apart(ratio, seed):
+    values = np.array([1, ratio, 0.9, 0.3, *np.geomspace(0.2, 1e-4, 20)])
+    pairs = eigenpairs_of(with_spectrum(values, 2000, seed))
+    assert pairs.eigenvalues[0] == pytest.approx(1, rel=RTOL)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_ties_have_a_right_eigenvalue_and_a_small_residual(k):
+    gradients = np.kron(np.eye(4), np.ones((50, 1))) * np.array([2, 2, 2, 1])  # eigenvalues 1, 1, 1, 1/4
+    pairs = eigenpairs_of(gradients, k=k)
+    np.testing.assert_allclose(pairs.eigenvalues, 1, rtol=RTOL)
+    assert (pairs.residuals < 1e-3).all()
+    assert pairs.converged.all()
+
+
+def test_a_rank_below_k_gives_zero_eigenvalues():
+    pairs = eigenpairs_of(np.outer(np.arange(1, 30), [1, 2, 0, 0]), k=3)
+    expected = 5 * (np.arange(1, 30) ** 2).mean()
+    np.testing.assert_allclose(pairs.eigenvalues, [expected, 0, 0], rtol=1e-6, atol=1e-6 * expected)
+    assert pairs.converged.all()
+
+
+def test_zero_gradients_have_zero_eigenvalues_and_projections():
+    pairs = eigenpairs_of(np.zeros((30, 4)), k=2)
+    assert (pairs.eigenvalues == 0).all()
+    assert (pairs.projections == 0).all()
+    assert (pairs.residuals == 0).all()
+    assert pairs.converged.all()
+    assert pairs.trace == 0
+
+
+def test_a_dead_layer_beside_a_live_one():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
+    with torch.no_grad():
+        model[0].bias.fill_(-100)  # no unit is active: no gradient reaches the first layer
+    pairs = fishertail.fisher_eigenpairs(model, torch.rand(40, 5), torch.arange(40) % 3)
+    assert pairs["0"].eigenvalues[0] == 0
+    assert pairs["2"].eigenvalues[0] == pytest.approx(pairs["network"].eigenvalues[0])
+
+
+def test_a_gradient_that_is_not_finite_makes_f_undefined_and_says_so():
+    gradients = np.ones((30, 4))
+    gradients[3] = np.inf
+    pairs = eigenpairs_of(gradients)
+    assert np.isinf(pairs.eigenvalues).all()
+    assert not pairs.converged.any()
+    assert np.isfinite(pairs.projections).all()
+
+
+def test_one_sample_has_one_eigenpair():
+    pairs = eigenpairs_of(np.array([[3.0, 4.0]]))
+    assert pairs.eigenvalues[0] == pytest.approx(25)
+    np.testing.assert_allclose(pairs.eigenvectors[0], [0.6, 0.8], rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-16, 1e-8, 1e8])
+def test_the_scale_of_the_gradients_changes_nothing_else(scale):
+    gradients = with_spectrum(np.geomspace(1, 1e-6, 20), 900)
+    reference, scaled = eigenpairs_of(gradients), eigenpairs_of(gradients * scale)
+    np.testing.assert_allclose(scaled.eigenvalues, reference.eigenvalues * scale**2, rtol=1e-5)
+    assert scaled.products == reference.products
+
+
+def test_what_did_not_converge_says_so_with_its_true_residual(monkeypatch):
+    monkeypatch.setattr(fisher, "MAX_PRODUCTS", 1)
+    monkeypatch.setattr(fisher, "GRAM_SAMPLES", 5)
+    gradients = with_spectrum(np.linspace(1, 0.9, 30), 1000)
+    pairs = eigenpairs_of(gradients)
+    vector = pairs.eigenvectors[0].astype(np.float64)
+    residual = np.linalg.norm(gradients.T @ (gradients @ vector) / len(gradients) - pairs.eigenvalues[0] * vector)
+    assert not pairs.converged[0]
+    assert pairs.residuals[0] == pytest.approx(residual, rel=0.1)
+
+
+def test_certified_pairs_are_the_largest():
+    few = np.concatenate([10 * with_spectrum([1, 0.5], 200), 1e-3 * with_spectrum([1, 1], 1800)])
+    even = np.random.default_rng(0).normal(size=(2000, 40))
+    assert eigenpairs_of(few).certified.all()
+    assert not eigenpairs_of(even).certified.any()
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(2, 60), st.integers(2, 12), st.integers(0, 10_000), st.integers(1, 60))
+def test_invariants(samples, features, seed, batch_size):
+    """Order of samples, batches, trace, and eig(G G^T) = eig(G^T G)."""
+    rng = np.random.default_rng(seed)
+    gradients = (rng.normal(size=(samples, features)) * rng.lognormal(sigma=3, size=(samples, 1))).astype(np.float32)
+    model, images, labels, loss = linear_network(gradients)
+    order = torch.from_numpy(rng.permutation(samples))
+    found = []
+    for index in (torch.arange(samples), order):
+        with GradientMatrix(model, images[index], labels[index], loss=loss, batch_size=batch_size) as matrix:
+            found.append(fisher.solve(matrix, {"all": matrix.layers}, matrix.norms(), k=2)["all"])
+    gram = np.linalg.eigvalsh(gradients.astype(np.float64) @ gradients.T.astype(np.float64) / samples)[::-1]
+    for pairs in found:
+        np.testing.assert_allclose(pairs.eigenvalues, gram[:2], rtol=RTOL, atol=1e-6 * gram[0])
+        assert pairs.trace == pytest.approx(gram.sum(), rel=1e-5)
+    np.testing.assert_allclose(
+        np.abs(found[1].projections[:, 0]), np.abs(found[0].projections[order, 0]), atol=1e-2 * gram[0] ** 0.5
+    )
+
+
+def test_f_of_some_samples():
+    model, images, labels = digits_network("fc", 5)
+    keep = np.arange(len(labels)) % 3 > 0
+    norms = fishertail.gradient_norms(model, images, labels)
+    with GradientMatrix(model, images, labels) as matrix:
+        masks = dict.fromkeys(fisher.scopes_of(matrix), keep)
+        some = fisher.solve(matrix, fisher.scopes_of(matrix), norms, keep=masks)
+    alone = fishertail.fisher_eigenpairs(model, images[keep], labels[keep])
+    for scope, pairs in alone.items():
+        np.testing.assert_allclose(some[scope].eigenvalues, pairs.eigenvalues, rtol=RTOL)
+        assert len(some[scope].projections) == len(labels)
+
+
+def test_layers_are_chosen_and_unknown_ones_refused():
+    model, images, labels = digits_network("fc", 1)
+    part = slice(0, 50)
+    assert set(fishertail.fisher_eigenpairs(model, images[part], labels[part], layers=["fc4"])) == {"fc4"}
+    with pytest.raises(ValueError, match=r"layers: among fc1, .*network expected, found 'fc9'"):
+        fishertail.fisher_eigenpairs(model, images[part], labels[part], layers=["fc9"])
+
+
+@pytest.mark.parametrize("k", [0, 31])
+def test_k_beyond_samples_or_parameters_is_refused(k):
+    with pytest.raises(ValueError, match="k: 1 to 4"):
+        eigenpairs_of(np.ones((30, 4)), k=k)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("name", ["fc", "conv"])
+def test_a_gpu_gives_the_same_eigenvalues(name):
+    model, images, labels = digits_network(name, 5)
+    cpu, gpu = (fishertail.fisher_eigenpairs(model, images, labels, device=device) for device in ("cpu", "cuda"))
+    for scope in cpu:
+        np.testing.assert_allclose(gpu[scope].eigenvalues, cpu[scope].eigenvalues, rtol=RTOL)
