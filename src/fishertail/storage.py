@@ -97,7 +97,7 @@ def read_table(path: str | os.PathLike, columns: Iterable[str] = ()) -> pd.DataF
             header, _, body = path.read_text().partition("\n")
             if _parse_header(header)["sha256"] != hashlib.sha256(body.encode()).hexdigest():
                 raise ValueError(_ALTERED)
-            frame = pd.read_csv(io.StringIO(body), float_precision="round_trip")
+            frame = pd.read_csv(io.StringIO(body))
         missing = [column for column in columns if column not in frame]
         if missing:
             raise ValueError(f"columns {missing} expected, {list(frame)} found")

@@ -1,0 +1,91 @@
+"""The grid before it runs: dry runs, faults of the configuration, the linter's view."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.workflow.conftest import ROOT
+
+pytestmark = pytest.mark.workflow
+
+
+def snakemake(*arguments, cwd=ROOT):
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", *arguments], cwd=cwd, capture_output=True, text=True, timeout=300
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_papers_grid_after_a_clone(project):
+    code, output = snakemake("-n", "--quiet", "rules", cwd=project.path)
+    assert code == 0, output
+    assert "train                          72" in output or "train                         72" in output
+
+
+@pytest.mark.parametrize("profile", ["demo", "local"])
+def test_profiles(profile, project):
+    code, output = snakemake("-n", "--profile", f"profiles/{profile}", cwd=project.path)
+    assert code == 0, output
+
+
+def test_the_grid_is_cut_from_the_command_line(project):
+    code, output = snakemake("-n", "--quiet", "rules", "--config", "seeds=[0]", "datasets=[mnist]", cwd=project.path)
+    assert code == 0, output
+    assert "prepare_dataset                 1" in output or "prepare_dataset                1" in output
+
+
+def test_torch_is_not_imported_while_the_snakefile_is_parsed(project):
+    code = (
+        "import sys; sys.argv = ['snakemake', '-n', '--quiet', 'all']\n"
+        "from snakemake.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=project.path, env=project.environment, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+
+
+def test_all_faults_of_the_configuration_in_one_error_at_a_dry_run(project):
+    project.write_grid(
+        datasets=["digits", "nothing"], batch_sizes=[2000], seeds=[-1], analysis={"layers": ["fc9"], "unknown": 1}
+    )
+    output = project.run("-n", check=False)
+    for fault in ("seeds.0: ", "analysis.unknown: unknown key", "datasets.1: unknown data set 'nothing'"):
+        assert fault in output
+    assert "batch_sizes.0: at most 1437 (the training samples of digits) expected, found 2000" in output
+    assert "Traceback" not in output
+
+
+def test_a_model_from_a_factory_and_data_from_a_file(project):
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    labels = np.arange(80) % 3
+    images = rng.integers(0, 80, (80, 9, 7), dtype=np.uint8) + (50 * labels)[:, None, None].astype(np.uint8)
+    (project.path / "data").mkdir()
+    arrays = {f"{s}_{k}": v for s in ("train", "test") for k, v in (("images", images), ("labels", labels))}
+    np.savez(project.path / "data" / "blobs.npz", **arrays)
+    (project.path / "src" / "own_models.py").write_text(
+        "from torch import nn\n\n\n"
+        "def make(shape, classes, width):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(63, width), nn.Tanh(), nn.Linear(width, classes))\n"
+    )
+    mine = {"factory": "own_models:make", "arguments": {"width": 5}, "learning_rate": 0.1, "figure_layer": "1"}
+    project.write_grid(datasets=["blobs"], models=["mine"], architectures={"mine": mine}, batch_sizes=[8], epochs=2)
+    project.run()
+    assert (project.path / "results" / "figures" / "fig2_ax_over_epochs_blobs.svg").exists()
+
+
+def test_spectra_of_some_epochs_hold_that_of_lowest_loss_too(project):
+    from fishertail import storage
+
+    project.write_grid(epochs=3, analysis={"spectrum_epochs": [0]})
+    project.run("results/runs/digits-fc/bs256/seed0/at_minimum/spectrum.csv")
+    run = project.path / "results" / "runs" / "digits-fc" / "bs256" / "seed0"
+    metrics = storage.read_table(run / "metrics.csv")
+    assert set(storage.read_table(run / "epochs0001-0002" / "spectrum.csv")["epoch"]) == {0}
+    assert len(storage.read_table(run / "epochs0003-0003" / "spectrum.csv")) == 0
+    at_minimum = storage.read_table(run / "at_minimum" / "spectrum.csv")
+    assert set(at_minimum["epoch"]) == {metrics["validation_loss"].idxmin()}

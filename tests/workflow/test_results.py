@@ -1,0 +1,84 @@
+"""What the workflow leaves behind: every file, with provenance, consistent with each other."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from fishertail import storage
+
+pytestmark = pytest.mark.workflow
+
+RUN = "results/runs/digits-fc/bs256/seed0"
+FIGURES = [
+    "fig1_validation_accuracy", "fig2_ax_over_epochs_digits", "fig4_ax_at_minimum_digits", "fig6_trimmed_eigenvalues",
+    "fig7_outliers", "table1_machine",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("stem", FIGURES)
+def test_every_figure_is_there_twice_with_its_table(finished_once, stem):
+    folder = finished_once.path / "results" / "figures"
+    assert (folder / f"{stem}.svg").read_text().lstrip().startswith("<?xml")
+    assert (folder / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
+    assert len(storage.read_table(folder / f"{stem}.csv"))
+
+
+def test_every_table_is_there_in_four_formats(finished_once):
+    for table in ("table1_machine", "trimmed_eigenvalues", "runs"):
+        for suffix in ("csv", "parquet", "md", "tex"):
+            assert (finished_once.path / "results" / "tables" / f"{table}.{suffix}").stat().st_size
+
+
+def test_every_file_carries_parameters_versions_and_the_hash_of_its_data(finished_once):
+    data = storage.read_provenance(finished_once.path / "results/datasets/digits.safetensors")["data"]
+    for path in (finished_once.path / "results").rglob("*"):
+        if path.suffix in (".csv", ".parquet", ".safetensors", ".md", ".tex"):
+            record = storage.read_provenance(path)
+        elif path.suffix == ".svg":
+            record = json.loads(re.search(r'\{"rule.*\}', path.read_text().replace("&quot;", '"')).group())
+        else:
+            continue
+        assert record["data"] == data, path
+        assert record["parameters"]["code"], path
+        assert record["versions"]["torch"], path
+
+
+def test_lambda_1_is_the_mean_square_of_a_x_and_a_of_fig_6(finished_once):
+    spectrum = storage.read_table(finished_once.path / RUN / "at_minimum/spectrum.csv").set_index("layer")
+    a_x = storage.read_table(finished_once.path / RUN / "at_minimum/projections.parquet")
+    trimmed = storage.read_table(finished_once.path / RUN / "trimmed_eigenvalues.csv").set_index("layer")
+    assert len(a_x) == 1437
+    for layer in spectrum.index:
+        mean_square = np.square(a_x[layer].astype(float)).mean()
+        assert mean_square == pytest.approx(spectrum.loc[layer, "eigenvalue"], rel=1e-6)
+        assert trimmed.loc[layer, "A"] == pytest.approx(mean_square, rel=1e-6)
+        largest = np.sort(np.square(a_x[layer].astype(float)))[: 1437 - 143]
+        assert trimmed.loc[layer, "B"] == pytest.approx(largest.mean(), rel=1e-6)
+        assert trimmed.loc[layer, "B_anew"] >= trimmed.loc[layer, "B"] * (1 - 1e-4)
+        assert trimmed.loc[layer, "left_out"] == 143
+
+
+def test_histograms_count_every_sample_at_every_epoch(finished_once):
+    histograms = storage.read_table(finished_once.path / RUN / "ax_histograms.parquet")
+    totals = histograms.groupby(["epoch", "layer"])["count"].sum()
+    assert len(totals) == 5 * 6
+    assert (totals == 1437).all()
+
+
+def test_gradients_hold_every_sample_at_every_epoch(finished_once):
+    for block, epochs in (("epochs0001-0002", [0, 1, 2]), ("epochs0003-0004", [3, 4])):
+        table = storage.read_table(finished_once.path / RUN / block / "gradients.parquet")
+        assert table.groupby("epoch").size().to_dict() == dict.fromkeys(epochs, 1437)
+        layers = table[[f"fc{i}" for i in range(1, 6)]].to_numpy(float)
+        np.testing.assert_allclose(np.linalg.norm(layers, axis=1), table["network"], rtol=1e-6)
+
+
+def test_the_report_holds_every_figure_with_its_caption(finished_once, tmp_path):
+    report = tmp_path / "report.html"
+    finished_once.run("--report", str(report))
+    page = report.read_text()
+    for stem in FIGURES:
+        assert f"{stem}.svg" in page
+    assert "Bears on claim" in page
