@@ -39,7 +39,7 @@ def test_residuals_add_up_to_zero():
 
 
 @pytest.mark.parametrize(
-    "labels", [torch.tensor([0, 3]), torch.tensor([-1, 0]), torch.tensor([0.0, 1.0]), torch.zeros(2, 1, dtype=torch.long)]
+    "labels", [torch.tensor([0, 3]), torch.tensor([-1, 0]), torch.tensor([0.0, 1.0]), torch.zeros(2, 1).long()]
 )
 def test_labels_out_of_range_or_of_another_kind_are_refused(labels):
     with pytest.raises(ValueError, match="labels: "):

@@ -14,7 +14,12 @@ from fishertail.errors import StorageError
 
 RECORD = {"rule": "train", "parameters": {"rate": 0.05, "quote": "\"'<&>"}, "data": ["abc"]}
 FRAME = pd.DataFrame(
-    {"epoch": [0, 1, 2], "layer": ["fc1", 'a, "b"', "né"], "a_x": [1e-300, 0.1, -np.inf], "converged": [True, False, True]}
+    {
+        "epoch": [0, 1, 2],
+        "layer": ["fc1", 'a, "b"', "né"],
+        "a_x": [1e-300, 0.1, -np.inf],
+        "converged": [True, False, True],
+    }
 )
 TENSORS = {
     "epoch0001/conv1.weight": torch.randn(8, 3, 2, 2).to(memory_format=torch.channels_last),
@@ -206,7 +211,7 @@ def test_a_directory_that_cannot_be_made_is_an_error_that_names_the_file(suffix,
 def test_a_block_that_raises_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "result.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError), storage.atomic(path) as temporary:
+    with pytest.raises(RuntimeError), storage.atomic(path) as temporary:  # noqa: PT012
         temporary.write_text("half of the n")
         raise RuntimeError
     assert path.read_text() == "old"

@@ -35,7 +35,7 @@ def dense_eigenvalues(gradients: np.ndarray) -> np.ndarray:
 
 
 def norms_without_cancellation(model, images, labels, index) -> np.ndarray:
-    """(n, L) float64 norms of the samples at `index`, with the output derivative from the other classes' probabilities."""
+    """(n, L) float64 norms of the samples at `index`; p_y - 1 is taken as minus the other probabilities."""
     model = copy.deepcopy(model).double()
     layers = [m for m in model.modules() if next(m.parameters(recurse=False), None) is not None]
     norms = []

@@ -1,4 +1,4 @@
-"""The largest eigenpairs of the empirical Fisher matrix F = 1/N sum_x g_x g_x^T (eq. 4, 5), and a_x = V_1^T g_x (eq. 6).
+"""The largest eigenpairs of the empirical Fisher matrix F = 1/N sum_x g_x g_x^T (eq. 4, 5), and a_x = V_1^T g_x (6).
 
 The spectrum is carried by a few samples, which makes it cheap:
 
@@ -39,10 +39,10 @@ ACTIVE_SHARE = 0.9  # beyond this share of the samples, all are taken as active
 class Eigenpairs:
     """The k largest eigenpairs of F in one scope: a layer's parameters, or those of the whole network.
 
-    A pair with `converged` has |F V - lambda V| = `residuals` at most, and by it an estimated relative eigenvalue error
-    of at most the tolerance. `certified` is a proof that it is the i-th largest: the Gram matrix of the start bounds the
-    next eigenvalue from above, by what its samples have and all the trace that the others hold. Where the norms are
-    still even (the first epochs) that bound proves nothing, and `certified` is False for a right pair, too.
+    A pair with `converged` has |F V - lambda V| = `residuals` at most, and by it an estimated relative eigenvalue
+    error of at most the tolerance. `certified` is a proof that it is the i-th largest: the Gram matrix of the start
+    bounds the next eigenvalue from above, by what its samples have and all the trace that the others hold. Where the
+    norms are still even (the first epochs) that proves nothing, and `certified` is False for a right pair, too.
     """
 
     eigenvalues: np.ndarray  # (k,) float64, largest first
@@ -256,7 +256,7 @@ def _sample(problems: Mapping[str, _Problem], samples: int, size: int) -> tuple[
 
 
 def _start(matrix, problems, index, factor) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Start vectors (P, k + START_EXTRA) from the Gram matrices of a few samples, and these matrices' leading eigenvalues.
+    """Start vectors (P, k + START_EXTRA) from the Gram matrices of a few samples, and the leading eigenvalues of these.
 
     The eigenvalues are of the samples as they are, so that they are lower bounds of those of F; the vectors are of the
     samples weighted by `factor`, which stand for all.
@@ -346,7 +346,7 @@ def _accumulate(sums, rows, problems, coefficients, index, matrix) -> None:
 
 
 class _RowStore:
-    """Rows of some samples: those of the layers that fit into the budget are kept, the others computed at each sweep."""
+    """Rows of some samples: those of the layers that fit the budget are kept, the others computed at each sweep."""
 
     def __init__(self, matrix: GradientMatrix, index: torch.Tensor, budget: float):
         self._matrix, self._index = matrix, index
@@ -393,7 +393,7 @@ class _KrylovSpace:
     """
 
     def __init__(self, problem: _Problem, start: torch.Tensor, following: float = 0.0):
-        """Start from the columns of `start` (P, b); the eigenvalue after the wanted ones is known to be near `following`."""
+        """Start from the columns of `start` (P, b); `following` is the eigenvalue after the wanted ones, if known."""
         self._k, self._rtol, self._following_known = problem.k, problem.rtol, following
         self._next = start
         self._basis = start.new_empty(len(start), 0)

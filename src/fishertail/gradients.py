@@ -367,8 +367,8 @@ def _refuse_batch_statistics(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
             raise UnsupportedModelError(
-                f"layer {name!r}: batch normalisation by batch statistics makes the gradient of one sample meaningless; "
-                "call model.eval() (with running statistics)"
+                f"layer {name!r}: batch normalisation by batch statistics makes the gradient of one sample "
+                "meaningless; call model.eval() (with running statistics)"
             )
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0:
             raise UnsupportedModelError(f"layer {name!r}: dropout makes the gradient random; call model.eval()")

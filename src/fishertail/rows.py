@@ -1,7 +1,7 @@
 """Rows of the gradient matrix G of one layer, for a batch of samples: factored where a factored form exists.
 
 Row x is scale_x * g_x: the stored part is kept near 1 by powers of two, so that float32 loses no small gradient; the
-scales are float64. Vectors of a layer's parameter space are flat, in the order weight, bias, as `parameters()` has them.
+scales are float64. Vectors of a layer's parameter space are flat: weight, then bias, as `parameters()` has them.
 """
 
 from collections.abc import Mapping, Sequence

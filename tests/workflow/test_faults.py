@@ -131,10 +131,9 @@ def test_a_broken_file_is_named_and_made_anew_once_deleted(finished, finished_on
 def test_a_diverged_run_names_itself_and_keeps_the_blocks_before(finished, finished_once):
     first = {name: content for name, content in finished_once.results().items() if "epochs0001-0002" in name}
     source = finished.path / "src" / "fishertail" / "training.py"
-    spoilt = source.read_text().replace(
-        "        metrics = Metrics(",
-        "        if epoch == 5:\n            next(model.parameters()).data[0] = float('nan')\n        metrics = Metrics(",
-    )
+    line = "        metrics = Metrics("
+    spoil = "        if epoch == 5:\n            next(model.parameters()).data[0] = float('nan')\n"
+    spoilt = source.read_text().replace(line, spoil + line)
     assert spoilt != source.read_text()
     source.write_text(spoilt)
     finished.write_grid(epochs=6)

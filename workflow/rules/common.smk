@@ -106,12 +106,22 @@ def figure(stem):
 
 FIGURES = (
     figure("fig1_validation_accuracy")
-    + [path for dataset in CONFIG.datasets for path in figure(f"fig{figure_number(2, dataset)}_ax_over_epochs_{dataset}")]
-    + [path for dataset in CONFIG.datasets for path in figure(f"fig{figure_number(4, dataset)}_ax_at_minimum_{dataset}")]
+    + [
+        path
+        for dataset in CONFIG.datasets
+        for path in figure(f"fig{figure_number(2, dataset)}_ax_over_epochs_{dataset}")
+    ]
+    + [
+        path
+        for dataset in CONFIG.datasets
+        for path in figure(f"fig{figure_number(4, dataset)}_ax_at_minimum_{dataset}")
+    ]
     + figure("fig6_trimmed_eigenvalues")
     + figure("fig7_outliers")
     + figure("table1_machine")
 )
 TABLES = [
-    f"<results>/tables/{table}.{suffix}" for table in ("table1_machine", "trimmed_eigenvalues", "runs") for suffix in FORMATS
+    f"<results>/tables/{table}.{suffix}"
+    for table in ("table1_machine", "trimmed_eigenvalues", "runs")
+    for suffix in FORMATS
 ]

@@ -7,15 +7,15 @@ rule prepare_dataset:
         lambda wildcards: sources.source_files(wildcards.dataset, CONFIG.machine.data_dir),
     output:
         DATASET,
+    log:
+        "<logs>/prepare_dataset/{dataset}.log",
+    localrule: True
+    conda:
+        "../../envs/conda.yaml"
+    resources:
+        data_dir=CONFIG.machine.data_dir,
     params:
         dataset=lambda wildcards: wildcards.dataset,
         code=code_hash("datasets"),
-    log:
-        "<logs>/prepare_dataset/{dataset}.log",
-    conda:
-        "../../envs/conda.yaml"
-    localrule: True
-    resources:
-        data_dir=CONFIG.machine.data_dir,
     script:
         "../scripts/prepare_dataset.py"

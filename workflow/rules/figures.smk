@@ -14,13 +14,13 @@ rule fig1_validation_accuracy:
         ),
         pdf="<results>/figures/fig1_validation_accuracy.pdf",
         csv="<results>/figures/fig1_validation_accuracy.csv",
-    params:
-        runs=runs_parameters(),
-        code=code_hash("figures", "tables"),
     log:
         "<logs>/figures/fig1_validation_accuracy.log",
     conda:
         "../../envs/conda.yaml"
+    params:
+        runs=runs_parameters(),
+        code=code_hash("figures", "tables"),
     script:
         "../scripts/fig1_validation_accuracy.py"
 
@@ -39,14 +39,14 @@ rule fig2_3_ax_over_epochs:
         ),
         pdf="<results>/figures/fig{number}_ax_over_epochs_{dataset}.pdf",
         csv="<results>/figures/fig{number}_ax_over_epochs_{dataset}.csv",
-    params:
-        runs=lambda wildcards: runs_parameters(wildcards.dataset),
-        batch_size=min(CONFIG.batch_sizes),
-        code=code_hash("figures", "tables"),
     log:
         "<logs>/figures/fig{number}_ax_over_epochs_{dataset}.log",
     conda:
         "../../envs/conda.yaml"
+    params:
+        runs=lambda wildcards: runs_parameters(wildcards.dataset),
+        batch_size=min(CONFIG.batch_sizes),
+        code=code_hash("figures", "tables"),
     script:
         "../scripts/fig2_3_ax_over_epochs.py"
 
@@ -64,13 +64,13 @@ rule fig4_5_ax_at_minimum:
         ),
         pdf="<results>/figures/fig{number}_ax_at_minimum_{dataset}.pdf",
         csv="<results>/figures/fig{number}_ax_at_minimum_{dataset}.csv",
-    params:
-        runs=lambda wildcards: runs_parameters(wildcards.dataset),
-        code=code_hash("figures", "tables"),
     log:
         "<logs>/figures/fig{number}_ax_at_minimum_{dataset}.log",
     conda:
         "../../envs/conda.yaml"
+    params:
+        runs=lambda wildcards: runs_parameters(wildcards.dataset),
+        code=code_hash("figures", "tables"),
     script:
         "../scripts/fig4_5_ax_at_minimum.py"
 
@@ -88,13 +88,13 @@ rule fig6_trimmed_eigenvalues:
         ),
         pdf="<results>/figures/fig6_trimmed_eigenvalues.pdf",
         csv="<results>/figures/fig6_trimmed_eigenvalues.csv",
-    params:
-        layers={model: CONFIG.architectures[model].figure_layer for model in CONFIG.models},
-        code=code_hash("figures", "tables"),
     log:
         "<logs>/figures/fig6_trimmed_eigenvalues.log",
     conda:
         "../../envs/conda.yaml"
+    params:
+        layers={model: CONFIG.architectures[model].figure_layer for model in CONFIG.models},
+        code=code_hash("figures", "tables"),
     script:
         "../scripts/fig6_trimmed_eigenvalues.py"
 
@@ -113,14 +113,14 @@ rule fig7_outliers:
         ),
         pdf="<results>/figures/fig7_outliers.pdf",
         csv="<results>/figures/fig7_outliers.csv",
-    params:
-        runs=runs_parameters(),
-        reading=CONFIG.analysis.outlier_reading,
-        code=code_hash("figures", "tables"),
     log:
         "<logs>/figures/fig7_outliers.log",
     conda:
         "../../envs/conda.yaml"
+    params:
+        runs=runs_parameters(),
+        reading=CONFIG.analysis.outlier_reading,
+        code=code_hash("figures", "tables"),
     script:
         "../scripts/fig7_outliers.py"
 
@@ -138,11 +138,11 @@ rule table1_machine:
         ),
         pdf="<results>/figures/table1_machine.pdf",
         csv="<results>/figures/table1_machine.csv",
-    params:
-        code=code_hash("figures", "tables"),
     log:
         "<logs>/figures/table1_machine.log",
     conda:
         "../../envs/conda.yaml"
+    params:
+        code=code_hash("figures", "tables"),
     script:
         "../scripts/table1_machine.py"

@@ -11,13 +11,6 @@ rule fim_eigen:
         spectrum=f"{RUN}/{{block}}/spectrum.csv",
         projections=f"{RUN}/{{block}}/projections.parquet",
         eigenvectors=f"{RUN}/{{block}}/eigenvectors.safetensors",
-    params:
-        run=run_parameters,
-        epochs=spectrum_epochs,
-        layers=analysed_layers(),
-        eigenpairs=CONFIG.analysis.eigenpairs,
-        tolerance=CONFIG.analysis.tolerance,
-        code=code_hash("analysis", "models"),
     log:
         f"<logs>/fim_eigen/{RUN_NAME}-{{block}}.log",
     benchmark:
@@ -31,6 +24,13 @@ rule fim_eigen:
         runtime=lambda wildcards, attempt: 120 * attempt,
         device=CONFIG.machine.device,
         memory_budget=CONFIG.machine.memory_budget,
+    params:
+        run=run_parameters,
+        epochs=spectrum_epochs,
+        layers=analysed_layers(),
+        eigenpairs=CONFIG.analysis.eigenpairs,
+        tolerance=CONFIG.analysis.tolerance,
+        code=code_hash("analysis", "models"),
     script:
         "../scripts/fim_eigen.py"
 
@@ -49,13 +49,6 @@ rule fim_eigen_at_minimum:
         spectrum=f"{RUN}/at_minimum/spectrum.csv",
         projections=f"{RUN}/at_minimum/projections.parquet",
         eigenvectors=f"{RUN}/at_minimum/eigenvectors.safetensors",
-    params:
-        run=run_parameters,
-        blocks=lambda wildcards: [list(block.epochs) for block in CONFIG.blocks(run_of(wildcards))],
-        layers=analysed_layers(),
-        eigenpairs=CONFIG.analysis.eigenpairs,
-        tolerance=CONFIG.analysis.tolerance,
-        code=code_hash("analysis", "models"),
     log:
         f"<logs>/fim_eigen_at_minimum/{RUN_NAME}.log",
     conda:
@@ -67,5 +60,12 @@ rule fim_eigen_at_minimum:
         runtime=lambda wildcards, attempt: 30 * attempt,
         device=CONFIG.machine.device,
         memory_budget=CONFIG.machine.memory_budget,
+    params:
+        run=run_parameters,
+        blocks=lambda wildcards: [list(block.epochs) for block in CONFIG.blocks(run_of(wildcards))],
+        layers=analysed_layers(),
+        eigenpairs=CONFIG.analysis.eigenpairs,
+        tolerance=CONFIG.analysis.tolerance,
+        code=code_hash("analysis", "models"),
     script:
         "../scripts/fim_eigen_at_minimum.py"

@@ -8,10 +8,6 @@ rule per_sample_gradients:
         checkpoints=f"{RUN}/{{block}}/checkpoints.safetensors",
     output:
         f"{RUN}/{{block}}/gradients.parquet",
-    params:
-        run=run_parameters,
-        epochs=block_epochs,
-        code=code_hash("gradient_table", "models"),
     log:
         f"<logs>/per_sample_gradients/{RUN_NAME}-{{block}}.log",
     benchmark:
@@ -24,5 +20,9 @@ rule per_sample_gradients:
         mem_mb=6000,
         runtime=lambda wildcards, attempt: 60 * attempt,
         device=CONFIG.machine.device,
+    params:
+        run=run_parameters,
+        epochs=block_epochs,
+        code=code_hash("gradient_table", "models"),
     script:
         "../scripts/per_sample_gradients.py"

@@ -7,13 +7,13 @@ rule ax_histogram:
         of_blocks("projections.parquet"),
     output:
         f"{RUN}/ax_histograms.parquet",
-    params:
-        bins=CONFIG.analysis.histogram.model_dump(),
-        code=code_hash("histograms"),
     log:
         f"<logs>/ax_histogram/{RUN_NAME}.log",
     conda:
         "../../envs/conda.yaml"
+    params:
+        bins=CONFIG.analysis.histogram.model_dump(),
+        code=code_hash("histograms"),
     script:
         "../scripts/ax_histogram.py"
 
@@ -33,13 +33,13 @@ rule mad_curve:
         of_blocks("gradients.parquet"),
     output:
         f"{RUN}/outliers.csv",
-    params:
-        threshold=CONFIG.analysis.outlier_threshold,
-        code=code_hash("outliers"),
     log:
         f"<logs>/mad_curve/{RUN_NAME}.log",
     conda:
         "../../envs/conda.yaml"
+    params:
+        threshold=CONFIG.analysis.outlier_threshold,
+        code=code_hash("outliers"),
     script:
         "../scripts/mad_curve.py"
 
@@ -53,12 +53,6 @@ rule trimmed_eigenvalues:
         projections=f"{RUN}/at_minimum/projections.parquet",
     output:
         f"{RUN}/trimmed_eigenvalues.csv",
-    params:
-        run=run_parameters,
-        blocks=lambda wildcards: [list(block.epochs) for block in CONFIG.blocks(run_of(wildcards))],
-        fraction=CONFIG.analysis.trimmed_fraction,
-        tolerance=CONFIG.analysis.tolerance,
-        code=code_hash("analysis", "models"),
     log:
         f"<logs>/trimmed_eigenvalues/{RUN_NAME}.log",
     conda:
@@ -70,5 +64,11 @@ rule trimmed_eigenvalues:
         runtime=lambda wildcards, attempt: 30 * attempt,
         device=CONFIG.machine.device,
         memory_budget=CONFIG.machine.memory_budget,
+    params:
+        run=run_parameters,
+        blocks=lambda wildcards: [list(block.epochs) for block in CONFIG.blocks(run_of(wildcards))],
+        fraction=CONFIG.analysis.trimmed_fraction,
+        tolerance=CONFIG.analysis.tolerance,
+        code=code_hash("analysis", "models"),
     script:
         "../scripts/trimmed_eigenvalues.py"

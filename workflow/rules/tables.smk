@@ -14,13 +14,13 @@ rule trimmed_eigenvalue_table:
             labels={"table": "Fig. 6 in full: every run and layer"},
         ),
         expand("<results>/tables/trimmed_eigenvalues.{suffix}", suffix=FORMATS[1:]),
-    params:
-        runs=runs_parameters(),
-        code=code_hash("tables"),
     log:
         "<logs>/trimmed_eigenvalue_table.log",
     conda:
         "../../envs/conda.yaml"
+    params:
+        runs=runs_parameters(),
+        code=code_hash("tables"),
     script:
         "../scripts/trimmed_eigenvalue_table.py"
 
@@ -40,14 +40,14 @@ rule run_table:
             labels={"table": "Runs: lowest validation loss"},
         ),
         expand("<results>/tables/runs.{suffix}", suffix=FORMATS[1:]),
-    params:
-        runs=runs_parameters(),
-        blocks=[len(CONFIG.blocks(run)) for run in CONFIG.runs],
-        code=code_hash("tables"),
     log:
         "<logs>/run_table.log",
     conda:
         "../../envs/conda.yaml"
+    params:
+        runs=runs_parameters(),
+        blocks=[len(CONFIG.blocks(run)) for run in CONFIG.runs],
+        code=code_hash("tables"),
     script:
         "../scripts/run_table.py"
 
@@ -65,11 +65,11 @@ rule machine_table:
             labels={"table": "Table 1: machine and software"},
         ),
         expand("<results>/tables/table1_machine.{suffix}", suffix=FORMATS[1:]),
-    params:
-        code=code_hash("tables"),
     log:
         "<logs>/machine_table.log",
     conda:
         "../../envs/conda.yaml"
+    params:
+        code=code_hash("tables"),
     script:
         "../scripts/machine_table.py"

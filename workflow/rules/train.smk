@@ -9,10 +9,6 @@ rule train:
     output:
         checkpoints=f"{RUN}/{{block}}/checkpoints.safetensors",
         metrics=f"{RUN}/{{block}}/metrics.csv",
-    params:
-        run=run_parameters,
-        epochs=block_epochs,
-        code=code_hash("training", "models", "checkpoints", "metrics"),
     log:
         f"<logs>/train/{RUN_NAME}-{{block}}.log",
     benchmark:
@@ -25,6 +21,10 @@ rule train:
         mem_mb=4000,
         runtime=lambda wildcards, attempt: 120 * attempt,
         device=CONFIG.machine.device,
+    params:
+        run=run_parameters,
+        epochs=block_epochs,
+        code=code_hash("training", "models", "checkpoints", "metrics"),
     script:
         "../scripts/train.py"
 
@@ -35,12 +35,12 @@ rule run_metrics:
         of_blocks("metrics.csv"),
     output:
         f"{RUN}/metrics.csv",
-    params:
-        code=code_hash("storage"),
     log:
         f"<logs>/run_metrics/{RUN_NAME}.log",
+    localrule: True
     conda:
         "../../envs/conda.yaml"
-    localrule: True
+    params:
+        code=code_hash("storage"),
     script:
         "../scripts/run_metrics.py"
