@@ -64,6 +64,7 @@ def ax_over_epochs(histograms: pd.DataFrame, minima: pd.DataFrame, batch_size: i
     table = _shares(shown, ["dataset", "model", "batch_size", "epoch", "bin_left", "bin_right"])
     models = list(dict.fromkeys(table["model"]))
     figure, axes_row = plt.subplots(1, len(models), figsize=(3.6 * len(models) + 0.9, 3.3), squeeze=False)
+    shading = LogNorm(table["mean"][table["mean"] > 0].min(), 1)
     image = None
     for axes, model in zip(axes_row[0], models, strict=True):
         part = table[table["model"] == model]
@@ -71,7 +72,7 @@ def ax_over_epochs(histograms: pd.DataFrame, minima: pd.DataFrame, batch_size: i
         shares = np.ma.masked_equal(grid.to_numpy(), 0)
         epochs = grid.columns.to_numpy()
         edges = np.arange(grid.shape[0] + 1)
-        image = axes.pcolormesh(_midpoints(epochs), edges, shares, norm=LogNorm(1e-5, 1), rasterized=True)
+        image = axes.pcolormesh(_midpoints(epochs), edges, shares, norm=shading, rasterized=True)
         _label_bins(axes.yaxis, grid.index)
         _zoom(axes.set_ylim, shares)
         epoch = minima[(minima["model"] == model) & (minima["batch_size"] == batch_size)]["epoch"].mean()
@@ -83,9 +84,7 @@ def ax_over_epochs(histograms: pd.DataFrame, minima: pd.DataFrame, batch_size: i
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(False)
     figure.colorbar(image, ax=axes_row[0].tolist(), label="share of the samples", pad=0.02)
-    axes_row[0][0].legend(
-        loc="upper right", fontsize=7.5, labelcolor="#222222", facecolor="white", frameon=True, framealpha=0.85
-    )
+    figure.legend(*axes_row[0][0].get_legend_handles_labels(), loc="outside upper right")
     return figure, table
 
 
@@ -98,6 +97,7 @@ def ax_at_minimum(histograms: pd.DataFrame) -> Drawing:
     table = _shares(histograms, ["dataset", "model", "batch_size", "bin_left", "bin_right"])
     models = list(dict.fromkeys(table["model"]))
     figure, axes_row = plt.subplots(1, len(models), figsize=(3.9 * len(models), 3.1), squeeze=False, sharey=True)
+    lowest = table["mean"][table["mean"] > 0].min()
     for axes, model in zip(axes_row[0], models, strict=True):
         part = table[table["model"] == model]
         for batch_size, bins in part.groupby("batch_size"):
@@ -110,7 +110,9 @@ def ax_at_minimum(histograms: pd.DataFrame) -> Drawing:
         first = part[part["batch_size"] == part["batch_size"].iloc[0]]
         _label_bins(axes.xaxis, pd.MultiIndex.from_frame(first[["bin_left", "bin_right"]]))
         _zoom(axes.set_xlim, part.pivot(index="batch_size", columns="bin_left", values="highest").to_numpy().T)
-        axes.set(yscale="log", ylim=(1e-5, 1.5), title=f"{_title(part['dataset'].iloc[0])}, {model}", xlabel="$a_x$")
+        axes.set(
+            yscale="log", ylim=(lowest / 2, 1), title=f"{_title(part['dataset'].iloc[0])}, {model}", xlabel="$a_x$"
+        )
         axes.tick_params(axis="x", rotation=45)
     axes_row[0][0].set_ylabel("share of the samples")
     axes_row[0][-1].legend(loc="upper right")
@@ -160,7 +162,10 @@ def outlier_curves(outliers: pd.DataFrame, metrics: pd.DataFrame, reading: str) 
 def table_figure(table: pd.DataFrame) -> Drawing:
     """Table 1 and Fig. 6: a table as a figure, ruled as in print; numbers to four significant digits."""
     headings = [column.replace("_percent", " (%)").replace("_", " ") for column in table.columns]
-    cells = [[f"{v:.4g}" if isinstance(v, float) else str(v) for v in row] for row in table.itertuples(index=False)]
+    cells = [
+        [_cell(value, column) for value, column in zip(row, table.columns, strict=True)]
+        for row in table.itertuples(index=False)
+    ]
     lengths = [max(len(heading), *(len(row[i]) for row in cells)) for i, heading in enumerate(headings)]
     total, lines = sum(lengths) + 2 * len(lengths), len(cells) + 1
     figure, axes = plt.subplots(figsize=(0.075 * total + 0.2, 0.24 * lines + 0.15))
@@ -176,6 +181,12 @@ def table_figure(table: pd.DataFrame) -> Drawing:
     for height, width in ((0, 1.2), (1, 0.7), (lines, 1.2)):
         axes.axhline(height, color="black", linewidth=width, clip_on=False)
     return figure, table
+
+
+def _cell(value, column: str) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4f}" if column.endswith("_percent") else f"{value:.4g}"
 
 
 def _bands(frame: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
