@@ -90,15 +90,24 @@ FAULTS = {
     "missing array": ({"test_labels": None}, "test_labels missing"),
     "float images": ({"train_images": np.zeros((12, 4, 5))}, "train_images: dtype uint8 expected, found float64"),
     "flat images": ({"train_images": np.zeros((12, 20), np.uint8)}, "train_images: shape .* expected, found (12, 20)"),
-    "float labels": ({"train_labels": np.arange(12) % 3 / 1.0}, "train_labels: one integer a sample expected, found float"),
+    "float labels": (
+        {"train_labels": np.arange(12) % 3 / 1.0},
+        "train_labels: one integer a sample expected, found float",
+    ),
     "one-hot labels": ({"test_labels": np.eye(6, dtype=int)}, "test_labels: one integer a sample .* of shape (6, 6)"),
     "negative labels": ({"train_labels": np.arange(12) % 3 - 1}, "train_labels: labels from 0 on expected, found -1"),
     "fewer labels": ({"train_labels": np.arange(11) % 3}, "12 train images but 11 train labels"),
     "a class missing": ({"train_labels": np.arange(12) % 2 * 2}, r"every class from 0 .* expected, found [0, 2]"),
     "one class": ({"train_labels": np.zeros(12, int), "test_labels": np.zeros(6, int)}, "at least two .* found [0]"),
     "a test class too many": ({"test_labels": np.arange(6)}, "test_labels: labels below 3 .* expected, found 5"),
-    "test images of another size": ({"test_images": np.zeros((6, 5, 5), np.uint8)}, "one shape expected, found (1, 4, 5)"),
-    "no test images": ({"test_images": np.zeros((0, 4, 5), np.uint8), "test_labels": np.zeros(0, int)}, "no test images"),
+    "test images of another size": (
+        {"test_images": np.zeros((6, 5, 5), np.uint8)},
+        "one shape expected, found (1, 4, 5)",
+    ),
+    "no test images": (
+        {"test_images": np.zeros((0, 4, 5), np.uint8), "test_labels": np.zeros(0, int)},
+        "no test images",
+    ),
     "objects": ({"train_labels": np.array([{}] * 12)}, "not a readable npz file"),
 }
 
@@ -210,7 +219,9 @@ def test_the_pause_between_attempts_doubles(torchvision_datasets, tmp_path, monk
     assert pauses == [1, 2, 4]
 
 
-def test_mnist_is_downloaded_and_an_interrupted_download_goes_on(torchvision_datasets, real_data, tmp_path, monkeypatch):
+def test_mnist_is_downloaded_and_an_interrupted_download_goes_on(
+    torchvision_datasets, real_data, tmp_path, monkeypatch
+):
     served, resources = tmp_path / "served", []
     served.mkdir()
     for path in sorted((real_data / "MNIST" / "raw").iterdir()):

@@ -27,6 +27,21 @@ def test_initial_weights_are_lecun_normal_with_zero_biases():
     assert all(not module.bias.any() for module in model.modules() if isinstance(module, nn.Linear))
 
 
+def test_convolutions_are_lecun_normal_by_all_their_inputs():
+    model = models.build("conv", OPTIONS["conv"], (3, 32, 32), 10, seed=0)
+    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    assert [layer.weight[0].numel() for layer in layers] == [27, 288, 288, 576]
+    scaled = torch.cat([layer.weight.flatten() * layer.weight[0].numel() ** 0.5 for layer in layers])
+    assert float(scaled.std()) == pytest.approx(1, rel=0.03)
+    assert not any(layer.bias.any() for layer in layers)
+
+
+def test_pytorchs_own_initialisation_can_be_had():
+    model = models.build("fc", OPTIONS["fc"] | {"initialisation": "torch"}, (1, 28, 28), 10, seed=0)
+    assert float(model.fc1.weight.abs().max()) == pytest.approx(784**-0.5, rel=1e-3)  # uniform
+    assert model.fc1.bias.any()
+
+
 def test_initial_weights_depend_on_the_seed_alone_and_leave_the_global_generator_alone():
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
@@ -43,6 +58,13 @@ def test_streams_differ_between_seeds_and_epochs():
 def test_images_too_small_to_pool_are_refused():
     with pytest.raises(UnsupportedModelError, match="at least 8 x 8 expected, found"):
         models.build("conv", OPTIONS["conv"], (1, 8, 7), 10, seed=0)
+
+
+def test_a_factory_leaves_the_global_generator_alone():
+    before = torch.random.get_rng_state()
+    models.build("mine", {"factory": f"{__name__}:make", "arguments": {"width": 3}}, (2, 3, 4), 5, seed=0)
+    models.factory_layer_names(f"{__name__}:make", {"width": 3})
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def make(shape, classes, width):

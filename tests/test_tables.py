@@ -48,6 +48,34 @@ def test_summary_says_what_holds_at_the_lowest_loss_and_counts_what_did_not_conv
     assert summary["not_converged"].tolist() == [1] * 4
 
 
+def test_a_block_without_spectra_does_not_upset_the_count(tmp_path):
+    rows = pd.DataFrame({"epoch": [0, 1, 2], "rank": 1, "eigenvalue": 3.0, "converged": [True, False, False]})
+    for name, content in {"with.csv": rows, "without.csv": rows[:0]}.items():
+        storage.write_table(content, tmp_path / name, {})
+    runs = [run for run in RUNS for _ in range(2)]
+    spectrum = tables.collect([tmp_path / "with.csv", tmp_path / "without.csv"] * len(RUNS), runs)
+    metrics = frame([[0, 2.0, 0.1], [1, 0.5, 0.9], [2, 0.7, 0.9]], ["epoch", "validation_loss", "validation_accuracy"])
+    outliers = frame([[1, 6]], ["epoch", "outliers_distance"])
+    summary = tables.run_summary(metrics, spectrum, spectrum[spectrum["epoch"] == 1], outliers)
+    assert summary["not_converged"].tolist() == [2] * 4
+
+
+def test_a_run_that_was_not_trained_long_enough_is_told_so():
+    columns = ["epoch", "validation_loss", "validation_accuracy"]
+    metrics = frame([[0, 2.0, 0.1], [1, 1.0, 0.5], [2, 0.5, 0.9]], columns)
+    metrics.loc[(metrics["seed"] == 0) & (metrics["epoch"] == 2), "validation_loss"] = 1.5
+    found = tables.minima(metrics)
+    assert found["minimum"].tolist() == ["reached", "not reached: extend epochs"] * 2
+    assert found["validation_accuracy"].tolist() == [0.5, 0.9] * 2
+
+
+def test_figure_6_counts_the_runs_that_passed_their_minimum():
+    columns = ["layer", "A", "B", "decrease_percent", "B_anew", "decrease_anew_percent", "minimum"]
+    trimmed = frame([["fc4", 4.0, 1.0, 75.0, 2.0, 50.0, "reached"]], columns)
+    trimmed.loc[0, "minimum"] = "not reached: extend epochs"
+    assert tables.figure_6(trimmed, {"fc": "fc4"})["minimum_passed"].tolist() == ["1 of 2", "2 of 2"]
+
+
 def test_figure_6_is_the_mean_over_the_seeds_in_the_figure_layer():
     columns = ["layer", "A", "B", "decrease_percent", "B_anew", "decrease_anew_percent", "minimum"]
     rows = [["fc3", 1.0, 1.0, 0.0, 1.0, 0.0, "reached"], ["fc4", 4.0, 1.0, 75.0, 2.0, 50.0, "reached"]]

@@ -10,7 +10,13 @@ from fishertail.errors import DivergedError, StorageError
 RUN = {"dataset": "digits", "batch_size": 100, "seed": 3}
 
 
+def with_dropout(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Dropout(0.5), nn.Linear(16, classes))
+
+
 def run_of(name, **architecture):
+    if name == "dropout":
+        return RUN | {"model": name, "architecture": {"factory": f"{__name__}:with_dropout", "learning_rate": 0.05}}
     options = config.Config().architectures[name].model_dump() | {"hidden_widths": [16] * (4 if name == "fc" else 2)}
     return RUN | {"model": name, "architecture": options | {"learning_rate": 0.05} | architecture}
 
@@ -29,13 +35,75 @@ def weights_after(run, digits, blocks, tmp_path=None):
     return weights[blocks[-1][-1]]
 
 
-@pytest.mark.parametrize("name", ["fc", "conv"])
-@pytest.mark.parametrize("blocks", [[[1], [2], [3]], [[1, 2], [3]], [[0, 1], [2, 3]]])
-def test_weights_are_bit_identical_whatever_the_blocks(digits, tmp_path, name, blocks):
-    run = run_of(name)
-    whole = weights_after(run, digits, [[0, 1, 2, 3]])
+@pytest.mark.parametrize("name", ["fc", "conv", "dropout"])
+@pytest.mark.parametrize("epochs_per_job", [1, 2, 5])
+def test_weights_are_bit_identical_whatever_the_blocks(digits, tmp_path, name, epochs_per_job):
+    run, grid = run_of(name), config.Config(epochs=5, epochs_per_job=epochs_per_job)
+    blocks = [list(block.epochs) for block in grid.blocks(grid.runs[0])]
+    whole = weights_after(run, digits, [range(6)])
     parts = weights_after(run, digits, blocks, tmp_path)
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+def test_epoch_0_is_the_network_as_it_came(digits):
+    run = run_of("fc")
+    initial = models.of_run(run, digits.shape, digits.classes).state_dict()
+    ((epoch, metrics, weights),) = training.train_run(models.of_run(run, digits.shape, 10), digits, [0], run)
+    assert epoch == 0
+    assert 2 < metrics.validation_loss < 3
+    assert all(torch.equal(weights[key], initial[key]) for key in initial)
+
+
+def test_weights_that_were_given_out_do_not_change_later(digits):
+    run = run_of("fc")
+    model = models.of_run(run, digits.shape, digits.classes)
+    weights = {epoch: state["fc1.weight"] for epoch, _, state in training.train_run(model, digits, [0, 1, 2], run)}
+    assert not torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[1], weights[2])
+
+
+class Recorder(nn.Module):
+    """Notes which samples it is trained on, batch by batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.batches = nn.Linear(1, 2), []
+
+    def forward(self, x):
+        self.batches.append(x[:, 0].int().tolist())
+        return self.head(x)
+
+
+def batches(batch_size, seed=0, epoch=1, samples=23):
+    model, images = Recorder(), torch.arange(samples).float()[:, None]
+    labels = torch.zeros(samples, dtype=torch.long)
+    training.train_epoch(model, images, labels, batch_size=batch_size, learning_rate=0, seed=seed, epoch=epoch)
+    return model.batches
+
+
+def order(*arguments, **keywords):
+    return [sample for batch in batches(*arguments, **keywords) for sample in batch]
+
+
+def test_every_sample_is_seen_once_and_the_last_small_batch_is_used():
+    assert [len(batch) for batch in batches(5)] == [5, 5, 5, 5, 3]
+    assert sorted(order(5)) == list(range(23))
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    reference = order(5)
+    torch.manual_seed(12345)
+    assert order(5) == order(7) == reference
+    assert order(5, epoch=2) != reference
+    assert order(5, seed=1) != reference
+    assert order(5, epoch=2) != order(5, seed=2)
+
+
+def test_training_leaves_the_global_generator_alone(digits):
+    model = with_dropout(digits.shape, 10)
+    before = torch.random.get_rng_state()
+    training.train_epoch(model, *digits.training_data(), batch_size=500, learning_rate=0.1, seed=0, epoch=1)
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_an_epoch_is_plain_sgd_over_all_samples_once():
@@ -59,7 +127,7 @@ def test_metrics_are_those_of_float64(digits):
     model = models.of_run(run, digits.shape, digits.classes)
     *_, (_, metrics, _) = training.train_run(model, digits, [1, 2], run)
     for split, (images, labels) in (("train", digits.training_data()), ("validation", digits.validation_data())):
-        logits = model.double()(images.double())
+        logits = model.double()(images.double()).detach()
         assert getattr(metrics, f"{split}_loss") == pytest.approx(
             float(nn.functional.cross_entropy(logits, labels)), rel=1e-6
         )
@@ -67,13 +135,9 @@ def test_metrics_are_those_of_float64(digits):
 
 
 def test_a_network_that_draws_random_numbers_is_reproducible(digits):
-    def make():
-        torch.manual_seed(0)
-        return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Dropout(0.5), nn.Linear(16, 10))
-
-    trained = []
+    run, trained = run_of("dropout"), []
     for noise in (1, 2):
-        model = make()
+        model = models.of_run(run, digits.shape, digits.classes)
         torch.manual_seed(noise)  # the state of the global generator must not matter
         training.train_epoch(model, *digits.training_data(), batch_size=50, learning_rate=0.1, seed=0, epoch=1)
         trained.append(model[1].weight)

@@ -22,7 +22,8 @@ from fishertail.errors import StorageError
 
 _KEY = "fishertail"
 _ALTERED = "its checksum differs from the one it was written with"
-_COMMENTS = {".csv": ("# ", ""), ".tex": ("% ", ""), ".md": ("<!-- ", " -->")}
+_COMMENTS = {".csv": ("# ", ""), ".tex": ("% ", ""), ".md": ("<!-- ", " -->"), ".html": ("<!-- ", " -->")}
+_PAGE_STYLE = "<style>body {font: 15px sans-serif} td, th {padding: 3px 12px; text-align: right}</style>\n"
 
 
 @contextmanager
@@ -59,7 +60,7 @@ def ensure_writable(directory: str | os.PathLike) -> None:
 
 
 def write_table(frame: pd.DataFrame, path: str | os.PathLike, provenance: Mapping) -> None:
-    """Write `frame` as CSV, Parquet, Markdown or LaTeX, which the suffix of `path` chooses."""
+    """Write `frame` as CSV, Parquet, Markdown, LaTeX or HTML, which the suffix of `path` chooses."""
     path = Path(path)
     if path.suffix == ".parquet":
         table = pa.Table.from_pandas(frame, preserve_index=False)
@@ -72,6 +73,7 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike, provenance: Mappin
         ".csv": lambda: frame.to_csv(index=False),
         ".md": lambda: frame.to_markdown(index=False) + "\n",
         ".tex": lambda: frame.to_latex(index=False, escape=True),
+        ".html": lambda: _PAGE_STYLE + frame.to_html(index=False, border=0, float_format="{:.4g}".format),
     }
     body = render[path.suffix]()
     header = {**provenance, "sha256": hashlib.sha256(body.encode()).hexdigest()}

@@ -19,7 +19,7 @@ except FishertailError as error:
 DATASET = "<results>/datasets/{dataset}.safetensors"
 RUN = "<results>/runs/{dataset}-{model}/bs{batch_size}/seed{seed}"
 RUN_NAME = "{dataset}-{model}-bs{batch_size}-seed{seed}"  # of its logs and benchmarks
-FORMATS = ["csv", "parquet", "md", "tex"]
+FORMATS = ["csv", "parquet", "md", "tex"]  # of tables
 
 
 wildcard_constraints:

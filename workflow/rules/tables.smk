@@ -1,4 +1,4 @@
-# Tables over all runs, each as CSV, Parquet, Markdown and LaTeX
+# Tables over all runs, each as CSV, Parquet, Markdown and LaTeX, and as HTML for the report
 
 
 rule trimmed_eigenvalue_table:
@@ -8,12 +8,12 @@ rule trimmed_eigenvalue_table:
         metrics=of_runs("metrics.csv"),
     output:
         report(
-            "<results>/tables/trimmed_eigenvalues.csv",
+            "<results>/tables/trimmed_eigenvalues.html",
             caption="../report/trimmed_eigenvalues.rst",
             category="Tables",
             labels={"table": "Fig. 6 in full: every run and layer"},
         ),
-        expand("<results>/tables/trimmed_eigenvalues.{suffix}", suffix=FORMATS[1:]),
+        expand("<results>/tables/trimmed_eigenvalues.{suffix}", suffix=FORMATS),
     log:
         "<logs>/trimmed_eigenvalue_table.log",
     conda:
@@ -34,12 +34,12 @@ rule run_table:
         outliers=of_runs("outliers.csv"),
     output:
         report(
-            "<results>/tables/runs.csv",
+            "<results>/tables/runs.html",
             caption="../report/runs.rst",
             category="Tables",
             labels={"table": "Runs: lowest validation loss"},
         ),
-        expand("<results>/tables/runs.{suffix}", suffix=FORMATS[1:]),
+        expand("<results>/tables/runs.{suffix}", suffix=FORMATS),
     log:
         "<logs>/run_table.log",
     conda:
@@ -59,12 +59,12 @@ rule machine_table:
         of_all_blocks("checkpoints.safetensors"),
     output:
         report(
-            "<results>/tables/table1_machine.csv",
+            "<results>/tables/table1_machine.html",
             caption="../report/table1.rst",
             category="Tables",
             labels={"table": "Table 1: machine and software"},
         ),
-        expand("<results>/tables/table1_machine.{suffix}", suffix=FORMATS[1:]),
+        expand("<results>/tables/table1_machine.{suffix}", suffix=FORMATS),
     log:
         "<logs>/machine_table.log",
     conda:
