@@ -7,7 +7,6 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-
 from matplotlib import colors
 from matplotlib import pyplot as plt
 
@@ -73,10 +72,10 @@ def provenance_of_pdf(content):
     return json.loads(re.sub(rb"\\(.)", rb"\1", literal))
 
 
-def write(folder, draw, *arguments):
+def write(folder, function, *arguments):
     folder.mkdir()
     paths = [str(folder / f"figure.{suffix}") for suffix in ("svg", "pdf", "csv")]
-    figures.write(draw, *paths, RECORD, *arguments)
+    figures.write(function, *paths, RECORD, *arguments)
     return [open(path, "rb").read() for path in paths]
 
 

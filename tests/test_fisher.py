@@ -187,7 +187,7 @@ def test_the_scale_of_the_gradients_changes_nothing_else(scale):
 
 
 def test_what_did_not_converge_says_so_with_its_true_residual(monkeypatch):
-    monkeypatch.setattr(fisher, "MAX_PRODUCTS", 1)
+    monkeypatch.setattr(fisher, "MAX_SWEEPS", 1)
     monkeypatch.setattr(fisher, "GRAM_SAMPLES", 5)
     gradients = with_spectrum(np.linspace(1, 0.9, 30), 1000)
     pairs = eigenpairs_of(gradients)

@@ -22,8 +22,8 @@ def test_layers_of_the_paper_fit_every_image(name, convolutions, poolings, linea
 
 def test_initial_weights_are_lecun_normal_with_zero_biases():
     model = models.build("fc", OPTIONS["fc"], (1, 28, 28), 10, seed=0)
-    assert float(model.fc1.weight.std()) == pytest.approx(784**-0.5, rel=0.03)
-    assert float(model.fc4.weight.std()) == pytest.approx(500**-0.5, rel=0.03)
+    assert model.fc1.weight.std().item() == pytest.approx(784**-0.5, rel=0.03)
+    assert model.fc4.weight.std().item() == pytest.approx(500**-0.5, rel=0.03)
     assert all(not module.bias.any() for module in model.modules() if isinstance(module, nn.Linear))
 
 
@@ -32,13 +32,13 @@ def test_convolutions_are_lecun_normal_by_all_their_inputs():
     layers = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
     assert [layer.weight[0].numel() for layer in layers] == [27, 288, 288, 576]
     scaled = torch.cat([layer.weight.flatten() * layer.weight[0].numel() ** 0.5 for layer in layers])
-    assert float(scaled.std()) == pytest.approx(1, rel=0.03)
+    assert scaled.std().item() == pytest.approx(1, rel=0.03)
     assert not any(layer.bias.any() for layer in layers)
 
 
 def test_pytorchs_own_initialisation_can_be_had():
     model = models.build("fc", OPTIONS["fc"] | {"initialisation": "torch"}, (1, 28, 28), 10, seed=0)
-    assert float(model.fc1.weight.abs().max()) == pytest.approx(784**-0.5, rel=1e-3)  # uniform
+    assert model.fc1.weight.abs().max().item() == pytest.approx(784**-0.5, rel=1e-3)  # uniform
     assert model.fc1.bias.any()
 
 

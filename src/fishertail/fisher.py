@@ -30,7 +30,7 @@ LEVEL_RTOL = 1e-2  # to this accuracy: their own sampling error is larger
 LEVEL_MARGIN = 1.2  # by which the next eigenvalue on all samples may exceed that on the sample
 START_EXTRA = 2  # vectors beyond the wanted ones: a start from one vector locked on the second of two close eigenvalues
 START_MIXTURE = (1.0, 0.5, 0.3)  # of eigenvectors of the Gram matrix, from the last start vector on
-MAX_PRODUCTS = 60  # of F with a block of vectors; beyond it a pair is returned with converged = False
+MAX_SWEEPS = 60  # products of F with a block of vectors; beyond them a pair is returned with converged = False
 RESTART = 12  # Krylov blocks that are kept before a restart
 ACTIVE_SHARE = 0.9  # beyond this share of the samples, all are taken as active
 
@@ -430,7 +430,7 @@ class _KrylovSpace:
         return self._sweeps > 0 and (
             self._exhausted
             or bool((self.errors <= self._rtol * self.values_or_zero()).all())
-            or self._sweeps >= MAX_PRODUCTS
+            or self._sweeps >= MAX_SWEEPS
         )
 
     def converged(self) -> torch.Tensor:
@@ -456,9 +456,7 @@ class _KrylovSpace:
     def _rayleigh_ritz(self) -> None:
         values, rotation = torch.linalg.eigh(self._projections.T @ self._projections)
         values, rotation = values.flip(0).clamp_min(0), rotation.flip(1)
-        wanted = rotation[:, : self._k + START_EXTRA].to(
-            self._basis
-        )  # one more, to tell how far the next eigenvalue is
+        wanted = rotation[:, : self._k + START_EXTRA].to(self._basis)  # more, to tell how far the next eigenvalue is
         norms = _column_norms(vectors := self._basis @ wanted).to(self._basis)
         vectors = vectors / norms
         residuals = self._images @ wanted / norms - vectors * values[: wanted.shape[1]].to(vectors)
