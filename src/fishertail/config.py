@@ -34,10 +34,9 @@ def _no_boolean(value: Any) -> Any:
     return value
 
 
-Whole = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
 Real = Annotated[float, BeforeValidator(_no_boolean)]
-PositiveInt = Annotated[Whole, Field(ge=1)]
-NonNegativeInt = Annotated[Whole, Field(ge=0)]
+PositiveInt = Annotated[int, Field(strict=True, ge=1), BeforeValidator(_whole)]
+NonNegativeInt = Annotated[int, Field(strict=True, ge=0), BeforeValidator(_whole)]
 Initialisation = Literal["lecun_normal", "torch"]
 
 NETWORK = "network"  # the scope of all layers together, beside the layers' own names
@@ -103,7 +102,7 @@ class Histogram(_Section):
 
 class Analysis(_Section):
     layers: Literal["all"] | list[str] = Field("all", description="layers of the spectra, 'network' for all together")
-    spectrum_epochs: Literal["all"] | list[NonNegativeInt] = Field(
+    spectrum_epochs: Literal["all"] | Annotated[list[NonNegativeInt], Field(min_length=1)] = Field(
         "all", description="epochs with eigenpairs; that of lowest validation loss is always among them"
     )
     eigenpairs: PositiveInt = Field(1, description="how many of the largest")

@@ -37,7 +37,7 @@ def training_samples(name: str, data_dir: Path, *, check_files: bool = True) -> 
     Raises:
         SourceError: the data set is neither built in nor found in `data_dir`.
     """
-    if name in BUILT_IN:
+    if name in BUILT_IN and not npz(name, data_dir).is_file():
         return BUILT_IN[name]
     if not check_files:
         return None
