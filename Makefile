@@ -21,10 +21,10 @@ paper: $(VENV)/.run ## the paper's grid on MNIST and CIFAR-10, on this machine (
 	@echo "Figures: results/figures   Tables: results/tables   Report: results/report.html"
 
 test: $(VENV)/.test ## the tests
-	python -m pytest
+	python -m pytest -n 2 --dist loadfile
 
 test-full: $(VENV)/.test ## the tests, the long ones too, on MNIST and CIFAR-10 where they are at hand
-	python -m pytest --full
+	python -m pytest -n 2 --dist loadfile --full
 
 lint: $(VENV)/.test ## ruff, snakefmt and snakemake --lint
 	ruff check .

@@ -21,8 +21,8 @@ report: "workflow/report/workflow.rst"
 
 
 rule all:
-    default_target: True
     """Every figure and table of the paper, from the grid of config.yaml."""
+    default_target: True
     input:
         figures=FIGURES,
         tables=TABLES,
