@@ -15,7 +15,7 @@ figures: $(VENV)/.run ## every figure and table of the paper, from handwritten d
 		|| { cat results/demo/report.log; exit 1; }
 	@echo "Figures: results/demo/figures   Tables: results/demo/tables   Report: results/demo/report.html"
 
-paper: $(VENV)/.run ## the paper's grid on MNIST and CIFAR-10, on this machine (hours)
+paper: $(VENV)/.run ## the paper's grid on MNIST and CIFAR-10, on this machine (days on 2 cores)
 	snakemake --profile profiles/local
 	snakemake --profile profiles/local --report results/report.html --quiet all
 	@echo "Figures: results/figures   Tables: results/tables   Report: results/report.html"

@@ -72,6 +72,7 @@ def _prepare_torch(snakemake) -> str:
     torch.set_num_threads(snakemake.threads)
     threadpool_limits(snakemake.threads)  # scipy's
     _keep_freed_memory()
+    torch.backends.cudnn.allow_tf32 = False  # its products keep 10 bits; matrix products are float32 by default
     wanted = snakemake.resources.get("device", "auto")
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

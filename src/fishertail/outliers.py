@@ -29,7 +29,7 @@ def outliers(norms: np.ndarray, threshold: float = 10, reading: Literal["distanc
         norms: (N,) L2 norms of the per-sample gradients.
         threshold: how many MAD (the paper takes 10).
         reading: "distance": the distance of the norm from the median exceeds the threshold (default); "norm": the norm
-            itself does, the literal reading of the paper, by which every sample is an outlier at initialisation.
+            itself does, the literal reading of the paper, by which a tenth of MNIST are outliers before training.
 
     Norms that are not finite are outliers, and count for neither median nor MAD. MAD = 0 makes every norm that differs
     from the median (by the other reading: from 0) an outlier.

@@ -89,6 +89,11 @@ def runs_parameters(dataset=None):
     ]
 
 
+def runs_of_all_blocks():
+    """The run of each file that `of_all_blocks` names."""
+    return [parameters for run, parameters in zip(CONFIG.runs, runs_parameters()) for _ in CONFIG.blocks(run)]
+
+
 def analysed_layers():
     """The layers of the spectra, None for all."""
     return None if CONFIG.analysis.layers == "all" else CONFIG.analysis.layers

@@ -46,7 +46,7 @@ rule run_table:
         "../../envs/conda.yaml"
     params:
         runs=runs_parameters(),
-        blocks=[len(CONFIG.blocks(run)) for run in CONFIG.runs],
+        runs_of_blocks=runs_of_all_blocks(),
         code=code_hash("tables"),
     script:
         "../scripts/run_table.py"

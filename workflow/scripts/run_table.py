@@ -5,10 +5,9 @@ from fishertail.jobs import job
 
 with job(snakemake) as this:
     files, runs = snakemake.input, snakemake.params.runs
-    of_blocks = [run for run, blocks in zip(runs, snakemake.params.blocks, strict=True) for _ in range(blocks)]
     table = tables.run_summary(
         tables.collect(files.metrics, runs),
-        tables.collect(files.spectra, of_blocks),
+        tables.collect(files.spectra, snakemake.params.runs_of_blocks),
         tables.collect(files.at_minimum, runs, layer="figure"),
         tables.collect(files.outliers, runs, layer="network"),
     )
