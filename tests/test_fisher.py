@@ -1,6 +1,7 @@
 """Eigenpairs of the Fisher matrix against dense float64 spectra, a peer library and invariants."""
 
 import copy
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -10,12 +11,17 @@ from hypothesis import strategies as st
 from torch import nn
 
 import fishertail
-from fishertail import fisher
+from fishertail import fisher, krylov
 from fishertail.gradients import GradientMatrix
+from fishertail.row_store import RowStore
 from tests.trained import digits_network
 from tests.truth import dense_eigenvalues, dense_gradients
 
 RTOL = 1e-4
+
+
+def solved(matrix, scopes, norms, **options):
+    return fisher.solve(RowStore(matrix, matrix.layers), scopes, norms, **options)
 
 
 def scopes(gradients):
@@ -42,7 +48,7 @@ def assert_right(pairs, gradients, k):
 @pytest.mark.parametrize("k", [1, 5])
 @pytest.mark.parametrize(("name", "epochs"), [("fc", 1), ("fc", 25), ("conv", 1), ("conv", 25)])
 def test_eigenpairs_of_trained_networks(name, epochs, k, monkeypatch):
-    monkeypatch.setattr(fisher, "GRAM_SAMPLES", 60)
+    monkeypatch.setattr(fisher, "GRAM_SAMPLES", (60, 60))
     model, images, labels = digits_network(name, epochs)
     part = slice(0, 350)
     pairs = fishertail.fisher_eigenpairs(model, images[part], labels[part], k=k, rtol=RTOL)
@@ -66,15 +72,31 @@ def test_eigenvalues_agree_with_curvlinops_on_a_trained_network():
     assert found.eigenvalues[0] == pytest.approx(expected, rel=RTOL)
 
 
-def test_the_way_by_a_sample_of_the_samples_gives_the_same(monkeypatch):
+def test_the_way_by_a_level_gives_the_same(monkeypatch):
     model, images, labels = digits_network("conv", 1)
     direct = fishertail.fisher_eigenpairs(model, images, labels)
-    monkeypatch.setattr(fisher, "GRAM_SAMPLES", 40)
-    monkeypatch.setattr(fisher, "LEVEL_SAMPLES", 120)
-    by_sample = fishertail.fisher_eigenpairs(model, images, labels)
+    monkeypatch.setattr(fisher, "GRAM_SAMPLES", (40, 40))
+    improved = Mock(wraps=fisher._improved)
+    monkeypatch.setattr(fisher, "_improved", improved)
+    by_level = fishertail.fisher_eigenpairs(model, images, labels)
+    assert improved.called
     for scope, pairs in direct.items():
-        np.testing.assert_allclose(by_sample[scope].eigenvalues, pairs.eigenvalues, rtol=RTOL)
-        assert by_sample[scope].converged.all()
+        np.testing.assert_allclose(by_level[scope].eigenvalues, pairs.eigenvalues, rtol=RTOL)
+        assert by_level[scope].converged.all()
+
+
+@pytest.mark.parametrize("projected", [0, 2])
+def test_a_x_of_fewer_pairs_than_are_solved(projected):
+    model, images, labels = digits_network("fc", 25)
+    pairs, some = (fishertail.fisher_eigenpairs(model, images, labels, k=4, projected=p) for p in (4, projected))
+    for scope, reference in pairs.items():
+        np.testing.assert_allclose(some[scope].eigenvalues, reference.eigenvalues, rtol=RTOL)
+        assert some[scope].converged.all()
+        assert some[scope].projections.shape == (len(labels), projected)
+        expected = reference.projections[:, :projected]
+        np.testing.assert_allclose(some[scope].projections, expected, atol=2e-2 * np.abs(reference.projections).max())
+    with pytest.raises(ValueError, match="projected: 0 to 1"):
+        fishertail.fisher_eigenpairs(model, images, labels, projected=2)
 
 
 @pytest.mark.parametrize("budget", [0, 3e5, 1e7, 1e12])
@@ -93,7 +115,7 @@ def test_norms_that_are_at_hand_are_used_and_change_nothing():
     norms = fishertail.gradient_norms(model, images, labels)
     with_norms, without = (fishertail.fisher_eigenpairs(model, images, labels, norms=n) for n in (norms, None))
     for scope in without:
-        np.testing.assert_array_equal(with_norms[scope].eigenvalues, without[scope].eigenvalues)
+        np.testing.assert_allclose(with_norms[scope].eigenvalues, without[scope].eigenvalues, rtol=1e-5)
 
 
 def linear_network(gradients: np.ndarray):
@@ -187,8 +209,8 @@ def test_the_scale_of_the_gradients_changes_nothing_else(scale):
 
 
 def test_what_did_not_converge_says_so_with_its_true_residual(monkeypatch):
-    monkeypatch.setattr(fisher, "MAX_SWEEPS", 1)
-    monkeypatch.setattr(fisher, "GRAM_SAMPLES", 5)
+    monkeypatch.setattr(krylov, "MAX_PRODUCTS", 1)
+    monkeypatch.setattr(fisher, "GRAM_SAMPLES", (5, 5))
     gradients = with_spectrum(np.linspace(1, 0.9, 30), 1000)
     pairs = eigenpairs_of(gradients)
     vector = pairs.eigenvectors[0].astype(np.float64)
@@ -215,7 +237,7 @@ def test_invariants(samples, features, seed, batch_size):
     found = []
     for index in (torch.arange(samples), order):
         with GradientMatrix(model, images[index], labels[index], loss=loss, batch_size=batch_size) as matrix:
-            found.append(fisher.solve(matrix, {"all": matrix.layers}, matrix.norms(), k=2)["all"])
+            found.append(solved(matrix, {"all": matrix.layers}, matrix.norms(), k=2)["all"])
     gram = np.linalg.eigvalsh(gradients.astype(np.float64) @ gradients.T.astype(np.float64) / samples)[::-1]
     for pairs in found:
         np.testing.assert_allclose(pairs.eigenvalues, gram[:2], rtol=RTOL, atol=1e-6 * gram[0])
@@ -231,7 +253,7 @@ def test_f_of_some_samples():
     norms = fishertail.gradient_norms(model, images, labels)
     with GradientMatrix(model, images, labels) as matrix:
         masks = dict.fromkeys(fisher.scopes_of(matrix), keep)
-        some = fisher.solve(matrix, fisher.scopes_of(matrix), norms, keep=masks)
+        some = solved(matrix, fisher.scopes_of(matrix), norms, keep=masks)
     alone = fishertail.fisher_eigenpairs(model, images[keep], labels[keep])
     for scope, pairs in alone.items():
         np.testing.assert_allclose(some[scope].eigenvalues, pairs.eigenvalues, rtol=RTOL)

@@ -22,9 +22,9 @@ def assert_exact(model, images, labels, loss=None, **options):
     np.testing.assert_allclose(norms.network, np.linalg.norm(expected, axis=1), rtol=2e-4)
     with GradientMatrix(model, images, labels, loss=loss, batch_size=3) as matrix:
         for layer, gradients in truth.items():
-            vector = torch.randn(gradients.shape[1], 1)
+            vector = torch.randn(1, gradients.shape[1])
             parts = [batch.rows[layer].project(vector) for batch in matrix.batches()]
-            expected = gradients @ vector.double().numpy()
+            expected = gradients @ vector.double().numpy().T
             np.testing.assert_allclose(
                 torch.cat(parts).numpy(), expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max()
             )

@@ -55,14 +55,16 @@ def test_norms(case):
 
 def test_project_is_g_times_v(case):
     rows, truth = case
-    vectors = torch.randn(truth.shape[1], 3, dtype=torch.float64)
-    torch.testing.assert_close(rows.project(vectors), truth @ vectors, rtol=1e-10, atol=1e-42)
+    vectors = torch.randn(3, truth.shape[1], dtype=torch.float64)
+    torch.testing.assert_close(rows.project(vectors), truth @ vectors.T, rtol=1e-10, atol=1e-42)
 
 
 def test_combine_is_the_transpose(case):
     rows, truth = case
     coefficients = torch.randn(5, 2, dtype=torch.float64)
-    torch.testing.assert_close(rows.combine(coefficients), truth.T @ coefficients, rtol=1e-10, atol=1e-12)
+    sums = torch.ones(2, truth.shape[1], dtype=torch.float64)
+    rows.combine(coefficients, sums)
+    torch.testing.assert_close(sums, 1 + coefficients.T @ truth, rtol=1e-10, atol=1e-12)
 
 
 def test_gram(case):
@@ -70,9 +72,14 @@ def test_gram(case):
     torch.testing.assert_close(rows.gram(), truth @ truth.T, rtol=1e-10, atol=1e-42)
 
 
-def test_concatenate(case):
+def test_rows_are_taken_and_filled_in(case):
     rows, _ = case
-    torch.testing.assert_close(type(rows).concatenate([rows, rows]).norms()[5:], rows.norms())
+    room = rows.empty(7)
+    room.fill(0, rows)
+    room.fill(4, rows.take(torch.tensor([3, 0, 1])))
+    torch.testing.assert_close(room.norms(), rows.norms()[[0, 1, 2, 3, 3, 0, 1]], rtol=1e-14, atol=0)
+    assert room.nbytes * 5 == rows.nbytes * 7
+    torch.testing.assert_close(room.take(slice(2, 4)).norms(), rows.norms()[2:4], rtol=1e-14, atol=0)
 
 
 def test_only_what_has_a_factored_form_is_factored():

@@ -15,6 +15,7 @@ from fishertail.datasets import Dataset
 from fishertail.gradient_table import norms_at, open_matrix
 from fishertail.gradients import NETWORK, GradientMatrix
 from fishertail.outliers import trimmed, trimmed_eigenvalue
+from fishertail.row_store import RowStore, default_budget
 
 SPECTRUM_COLUMNS = ["epoch", "layer", "rank", "eigenvalue", "residual", "converged", "certified", "products", "trace"]
 BLOCK_FILES = ["checkpoints", "gradients", "spectrum", "projections", "eigenvectors"]
@@ -50,12 +51,14 @@ def spectra(
         k, rtol, memory_budget: as of `fisher_eigenpairs`.
     """
     images, labels = dataset.training_data(device)
+    budget = default_budget(device) if memory_budget is None else memory_budget
     results: dict[int, dict[str, fisher.Eigenpairs]] = {}
     for epoch, state in tqdm(weights.items(), desc="eigenpairs", unit="epoch", disable=not weights):
         with open_matrix(model, state, images, labels, device) as matrix:
             scopes = fisher.scopes_of(matrix, _present(layers, matrix))
             norms = norms_at(gradients, epoch, matrix.layers)
-            results[epoch] = fisher.solve(matrix, scopes, norms, k=k, rtol=rtol, memory_budget=memory_budget)
+            store = RowStore(matrix, fisher.layers_of(scopes), budget)
+            results[epoch] = fisher.solve(store, scopes, norms, k=k, rtol=rtol, projected=1)
     return tabulate(results)
 
 
@@ -142,7 +145,8 @@ def trimmed_table(
     with open_matrix(model, weights, images, labels, device) as matrix:
         scopes = fisher.scopes_of(matrix, layers)
         norms = norms_at(gradients, epoch, matrix.layers)
-        anew = fisher.solve(matrix, scopes, norms, rtol=rtol, memory_budget=memory_budget, keep=keep)
+        store = RowStore(matrix, fisher.layers_of(scopes), memory_budget)
+        anew = fisher.solve(store, scopes, norms, rtol=rtol, projected=0, keep=keep)
     rows = []
     for layer in layers:
         a_x = at_epoch[layer].to_numpy().astype(np.float64)

@@ -4,34 +4,38 @@ The spectrum is carried by a few samples, which makes it cheap:
 
 1. The norms of all gradients bound what a sample can add to F: leaving samples out changes no eigenvalue by more than
    the trace they hold. The others are the *active* samples.
-2. A Gram matrix of a few important samples gives start vectors, and lower bounds of the eigenvalues.
-   Where nearly all samples are active, a few thousand that stand for all improve the start further.
-3. Rayleigh-Ritz on the Krylov space of the active samples: every product F v also gives G v, so that eigenvalues,
-   residuals and a_x fall out of what is already there. All scopes (the layers and the network) share each sweep.
+2. The Gram matrix of a few samples gives start vectors. Where many are active, a *level* between the two, the samples
+   that hold nearly all of the trace, improves them further.
+3. Rayleigh-Ritz on the Krylov space of the active samples (`fishertail.krylov`): one product is mostly enough. All
+   scopes (the layers and the network) share each sweep over the rows.
 4. a_x over ALL samples with the final vectors; lambda = mean(a_x^2); the residual |F V - lambda V| is bounded over all
-   samples, with what the inactive ones can add, and returned.
+   samples, with what the inactive ones can add, and decides.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import psutil
 import torch
-from scipy.linalg import eigh
 from torch import nn
 
-from fishertail.gradients import NETWORK, Batch, GradientMatrix, GradientNorms
-from fishertail.rows import Rows, by_layer
+from fishertail.gradients import NETWORK, GradientMatrix, GradientNorms
+from fishertail.gram import grams, leading_pairs
+from fishertail.krylov import KrylovSpace
+from fishertail.row_store import RowStore
+from fishertail.sweeps import combine, multiply, project
 
-GRAM_SAMPLES = 400  # of the start: four times as many cost more than the products that they save
-LEVEL_SAMPLES = 4000  # where more than four times as many are active, these are iterated on first
-LEVEL_RTOL = 1e-2  # to this accuracy: their own sampling error is larger
-LEVEL_MARGIN = 1.2  # by which the next eigenvalue on all samples may exceed that on the sample
+GRAM_SAMPLES = (400, 1500)  # of the start, at least and at most, within a fortieth of all
+LEVEL_GROWTH = 2  # samples of a level, by those of the start: else it is not worth its sweeps
+LEVEL_SHARE = 1 / 8  # of all samples: the largest level
+LEVEL_LEFT_OUT = 1e-2  # of the trace, by the samples that a level leaves out or draws from
+LEVEL_DRAWN = 1000  # samples that are drawn to stand for these
+OUTSIDE = 0.25  # of the residual that the tolerance allows, by the samples that are not active
+GRAM_LEFT_OUT = 0.1  # of the trace, beyond which the samples of the start do not tell the gap
+LEVEL_MARGIN = 1.2  # by which the next eigenvalue on all samples may exceed that on a level
 START_EXTRA = 2  # vectors beyond the wanted ones: a start from one vector locked on the second of two close eigenvalues
 START_MIXTURE = (1.0, 0.5, 0.3)  # of eigenvectors of the Gram matrix, from the last start vector on
-MAX_SWEEPS = 60  # products of F with a block of vectors; beyond them a pair is returned with converged = False
-RESTART = 12  # Krylov blocks that are kept before a restart
+GATHERED_SHARE = 0.1  # of the samples active, below which leaving them out costs more than it saves
 ACTIVE_SHARE = 0.9  # beyond this share of the samples, all are taken as active
 
 
@@ -47,11 +51,11 @@ class Eigenpairs:
 
     eigenvalues: np.ndarray  # (k,) float64, largest first
     eigenvectors: np.ndarray  # (k, P) float32: unit vectors, in the order of the scope's parameters(), flattened
-    projections: np.ndarray  # (N, k) float64: a_x; the sign of V makes its mean >= 0
+    projections: np.ndarray  # (N, p) float64: a_x for the first p pairs; the sign of V makes its mean >= 0
     residuals: np.ndarray  # (k,) float64: |F V - lambda V|, or an upper bound of it
     converged: np.ndarray  # (k,) bool
     certified: np.ndarray  # (k,) bool
-    products: int  # products of F with a vector
+    products: int  # products of F with a vector, over the active samples
     trace: float  # mean |g_x|^2: the sum of all eigenvalues
 
 
@@ -63,6 +67,7 @@ def fisher_eigenpairs(
     layers: Sequence[str] | None = None,
     k: int = 1,
     rtol: float = 1e-4,
+    projected: int | None = None,
     loss: Callable | None = None,
     device: str | torch.device | None = None,
     memory_budget: float | None = None,
@@ -75,6 +80,8 @@ def fisher_eigenpairs(
         layers: names of layers, and "network" for all parameters together; by default all of these.
         k: how many of the largest eigenvalues.
         rtol: relative error of the eigenvalues.
+        projected: for how many of the pairs a_x of all samples is wanted, each at a third of a forward and backward
+            pass; all k by default.
         memory_budget: bytes for per-sample gradients, beyond model and data; half of the free memory by default. Less
             costs time, not accuracy.
         norms: what `gradient_norms` returned for the same model and data, to save that pass.
@@ -88,9 +95,11 @@ def fisher_eigenpairs(
     """
     with GradientMatrix(model, images, labels, loss=loss, device=device) as matrix:
         scopes = scopes_of(matrix, layers)
-        if norms is None or tuple(norms.layers) != matrix.layers:
-            norms = matrix.norms()
-        return solve(matrix, scopes, norms, k=k, rtol=rtol, memory_budget=memory_budget)
+        needed = layers_of(scopes)
+        store = RowStore(matrix, needed, memory_budget, reserved=_reserved(len(matrix)))
+        if norms is None or not needed <= set(norms.layers):
+            norms = matrix.norms(needed, keep=store.keep)
+        return solve(store, scopes, norms, k=k, rtol=rtol, projected=projected)
 
 
 def scopes_of(matrix: GradientMatrix, names: Sequence[str] | None = None) -> dict[str, tuple[str, ...]]:
@@ -102,38 +111,47 @@ def scopes_of(matrix: GradientMatrix, names: Sequence[str] | None = None) -> dic
     return {name: layers for name, layers in known.items() if names is None or name in names}
 
 
+def layers_of(scopes: Mapping[str, tuple[str, ...]]) -> set[str]:
+    """All layers that some scope stands for."""
+    return {layer for layers in scopes.values() for layer in layers}
+
+
 def solve(
-    matrix: GradientMatrix,
+    store: RowStore,
     scopes: Mapping[str, tuple[str, ...]],
     norms: GradientNorms,
     *,
     k: int = 1,
     rtol: float = 1e-4,
-    memory_budget: float | None = None,
+    projected: int | None = None,
     keep: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Eigenpairs]:
     """The eigenpairs of all `scopes` at once.
 
     Args:
-        matrix: an open gradient matrix.
+        store: of an open gradient matrix, with rows of all layers of the scopes.
         scopes: see `scopes_of`.
-        norms: of all samples and layers of `matrix`.
+        norms: of all samples and of these layers at least.
         keep: for each scope, which samples (N,) bool make up F; all by default. F is the mean over them, a_x is
             given for all samples.
 
     Others as of `fisher_eigenpairs`.
     """
+    matrix = store.matrix
     smallest = min(sum(matrix.sizes[layer] for layer in layers) for layers in scopes.values())
     if not 1 <= k <= min(len(matrix), smallest):
         raise ValueError(f"k: 1 to {min(len(matrix), smallest)} (samples, parameters of a layer) expected, found {k}")
+    projected = k if projected is None else projected
+    if not 0 <= projected <= k:
+        raise ValueError(f"projected: 0 to {k} (k) expected, found {projected}")
     problems = {
-        name: _Problem.of(matrix, layers, norms, None if keep is None else keep[name], k, rtol)
+        name: _Problem.of(matrix, layers, norms, None if keep is None else keep[name], k, projected, rtol)
         for name, layers in scopes.items()
     }
     solvable = {name: problem for name, problem in problems.items() if 0 < problem.trace < np.inf}
-    solutions = {name: problem.degenerate(len(matrix)) for name, problem in problems.items() if name not in solvable}
+    solutions = {name: problem.degenerate() for name, problem in problems.items() if name not in solvable}
     if solvable:
-        solutions |= _solve(matrix, solvable, memory_budget)
+        solutions |= _solve(store, solvable)
     return {name: solutions[name] for name in scopes}
 
 
@@ -148,10 +166,11 @@ class _Problem:
     samples: int  # that make up F
     trace: float
     k: int
+    projected: int
     rtol: float
 
     @classmethod
-    def of(cls, matrix, layers, norms, keep, k, rtol) -> "_Problem":
+    def of(cls, matrix, layers, norms, keep, k, projected, rtol) -> "_Problem":
         columns = [norms.layers.index(layer) for layer in layers]
         squares = torch.from_numpy(np.square(norms.per_layer[:, columns]).sum(1))
         kept = torch.ones(len(squares), dtype=torch.bool) if keep is None else torch.from_numpy(np.asarray(keep))
@@ -162,22 +181,16 @@ class _Problem:
         weights = kept.double() / np.sqrt(total) if usable else kept.double()
         shares = squares / total if usable else squares
         parameters = sum(matrix.sizes[layer] for layer in layers)
-        return cls(layers, parameters, shares, weights, samples, total / max(samples, 1), k, rtol)
+        return cls(layers, parameters, shares, weights, samples, total / max(samples, 1), k, projected, rtol)
 
-    def sampled(self, index: torch.Tensor, factor: torch.Tensor, rtol: float) -> "_Problem":
-        """The problem of some samples that stand for all."""
-        weights = self.weights.clone()
-        weights[index] *= factor
-        return replace(self, weights=weights, rtol=rtol)
-
-    def degenerate(self, samples: int) -> Eigenpairs:
+    def degenerate(self) -> Eigenpairs:
         """The outcome where all gradients are zero, or F is not defined."""
         finite = self.trace == 0
         value = 0.0 if finite else np.inf
         return Eigenpairs(
             eigenvalues=np.full(self.k, value),
             eigenvectors=np.zeros((self.k, self.parameters), dtype=np.float32),
-            projections=np.zeros((samples, self.k)),
+            projections=np.zeros((len(self.shares), self.projected)),
             residuals=np.full(self.k, value),
             converged=np.full(self.k, finite),
             certified=np.full(self.k, finite),
@@ -186,119 +199,145 @@ class _Problem:
         )
 
 
-def _solve(matrix: GradientMatrix, problems: dict[str, _Problem], memory_budget: float | None) -> dict[str, Eigenpairs]:
-    budget = _budget(memory_budget, matrix.device)
-    important, factor = _sample(problems, len(matrix), GRAM_SAMPLES)
-    starts, spectra = _start(matrix, problems, important, factor)
-    active = _active_samples(problems, spectra, len(matrix))
+@dataclass(frozen=True)
+class _Start:
+    """Where the iteration of a scope begins, by what a part of the samples says."""
 
-    if len(active) > 4 * LEVEL_SAMPLES:  # the norms are even: most of the work is done on a sample of them
-        sample, factor = _sample(problems, len(matrix), LEVEL_SAMPLES)
-        sampled = {name: problem.sampled(sample, factor, LEVEL_RTOL) for name, problem in problems.items()}
-        spaces = {name: _KrylovSpace(problem, starts[name]) for name, problem in sampled.items()}
-        _iterate(matrix, sampled, spaces, _RowStore(matrix, sample, budget))
-        spaces = {name: _KrylovSpace(problem, *spaces[name].to_start_from()) for name, problem in problems.items()}
-    else:
-        spaces = {name: _KrylovSpace(problem, starts[name]) for name, problem in problems.items()}
-    store = _RowStore(matrix, active, budget)
-    _iterate(matrix, problems, spaces, store)
+    vectors: torch.Tensor  # (b, P)
+    value: float  # the k-th eigenvalue
+    next_value: float  # the one after it
+    stands_for_all: bool = True  # whether the two are worth anything
 
-    finals = {name: space.vectors() for name, space in spaces.items()}
-    projections = {n: torch.empty(len(matrix), p.k, dtype=torch.float64) for n, p in problems.items()}
-    unweighted = {n: replace(p, weights=torch.ones_like(p.weights)) for n, p in problems.items()}
-    for _, index, rows in store.everything(_layers_of(problems)):
-        for name, values in _project(rows, unweighted, finals, index, matrix).items():
-            projections[name][index] = values.cpu()
-    held = {name: problem.shares[important].sum() for name, problem in problems.items()}
-    return {
-        name: _eigenpairs(problem, spaces[name], projections[name], active, spectra[name], held[name])
+    def following(self) -> float | None:
+        """The eigenvalue after the wanted ones, with a margin; None where it may be as large."""
+        following = LEVEL_MARGIN * self.next_value
+        return following if self.stands_for_all and following < self.value else None
+
+    def enough(self, k: int) -> torch.Tensor:
+        """The wanted vectors alone, where the next eigenvalue is clearly lower."""
+        return self.vectors if self.following() is None else self.vectors[:k]
+
+
+def _solve(store: RowStore, problems: dict[str, _Problem]) -> dict[str, Eigenpairs]:
+    samples = len(store.matrix)
+    important, factor = _gram_sample(problems, samples)
+    gram_matrices = {
+        name: gram * torch.outer(*2 * [problems[name].weights[important]])
+        for name, gram in grams(store, _layers(problems), important).items()
+    }
+    starts = _starts_from_grams(store, problems, gram_matrices, important, factor)
+    level, factor = _level(problems, samples)
+    if len(level) > LEVEL_GROWTH * len(important):
+        starts = _improved(store, problems, starts, level, factor)
+
+    solutions: dict[str, Eigenpairs] = {}
+    pending = problems
+    for left_out in (_by_residual, _by_eigenvalue):
+        active = _active_samples(pending, {name: left_out(p, starts[name]) for name, p in pending.items()})
+        weights = {name: problem.weights[active] for name, problem in pending.items()}
+        spaces = _iterated(store, pending, starts, active, weights)
+        outside = _projections_outside(store, pending, spaces, active)
+        for name, problem in pending.items():
+            solutions[name] = _eigenpairs(
+                problem, spaces[name], active, outside.get(name), important, gram_matrices[name]
+            )
+        # converged on the active samples, but not for what the others may add: again with more of them
+        pending = {
+            name: problem
+            for name, problem in pending.items()
+            if spaces[name].converged(spaces[name].residuals).all() and not solutions[name].converged.all()
+        }
+        if not pending or len(active) == samples:
+            return solutions
+        starts = {name: _start_from(spaces[name]) for name in pending}
+    return solutions
+
+
+def _iterated(store, problems, starts, index, weights) -> dict[str, KrylovSpace]:
+    """Multiply until every space has finished; those that have are left out of the sweeps."""
+    spaces = {
+        name: KrylovSpace(
+            starts[name].enough(problem.k),
+            weights[name].to(store.device),
+            k=problem.k,
+            extra=START_EXTRA,
+            rtol=problem.rtol,
+            following=starts[name].following(),
+            outside=max(float(problem.shares.sum() - problem.shares[index].sum()), 0.0),
+        )
         for name, problem in problems.items()
     }
-
-
-def _iterate(matrix, problems, spaces: "dict[str, _KrylovSpace]", store: "_RowStore") -> None:
-    """Multiply until every space has finished; those that have are left out of the sweeps."""
+    squares = {name: part.square().to(store.device) for name, part in weights.items()}
     while unfinished := {name: space for name, space in spaces.items() if not space.finished()}:
-        current = {name: problems[name] for name in unfinished}
         directions = {name: space.directions() for name, space in unfinished.items()}
-        projections = {n: torch.empty(len(store), v.shape[1], dtype=torch.float64) for n, v in directions.items()}
-        images: dict[str, torch.Tensor] = {}
-        for position, index, rows in store.batches(_layers_of(current)):
-            projected = _project(rows, current, directions, index, matrix)
-            for name, values in projected.items():
-                projections[name][position : position + len(index)] = values.cpu()
-            _accumulate(images, rows, current, projected, index, matrix)
+        projections, images = multiply(store, _layers(problems), index, directions, squares)
         for name, space in unfinished.items():
             space.expand(directions[name], projections[name], images[name])
+    return spaces
 
 
-def _layers_of(problems: Mapping[str, _Problem]) -> set[str]:
-    return {layer for problem in problems.values() for layer in problem.layers}
+def _reserved(samples: int) -> int:
+    """Rows of how many samples are multiplied more than once or twice."""
+    return GRAM_SAMPLES[1] + int(LEVEL_SHARE * samples)
 
 
-def _sample(problems: Mapping[str, _Problem], samples: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """`size` samples that stand for all: half of largest norm in any scope, half at random from the others.
+def _gram_sample(problems: Mapping[str, _Problem], samples: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The samples that hold nearly all of the trace, and a third as many of the others; within GRAM_SAMPLES."""
+    least, most = GRAM_SAMPLES[0], max(GRAM_SAMPLES[0], min(GRAM_SAMPLES[1], samples // 40))
+    largest = len(_without_the_smallest(problems, dict.fromkeys(problems, LEVEL_LEFT_OUT)))
+    largest = max(3 * least // 4, min(largest, 3 * most // 4))
+    return _sample(problems, largest, largest // 3)
+
+
+def _level(problems: Mapping[str, _Problem], samples: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The samples that hold nearly all of the trace, and some of the others; within LEVEL_SHARE of all."""
+    left_out = dict.fromkeys(problems, LEVEL_LEFT_OUT)
+    largest, most = len(_without_the_smallest(problems, left_out)), int(LEVEL_SHARE * samples)
+    largest = min(largest, most - min(LEVEL_DRAWN, most // 2))
+    return _sample(problems, largest, min(LEVEL_DRAWN, most - largest))
+
+
+def _sample(problems: Mapping[str, _Problem], largest: int, drawn: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The samples of largest norm in any scope, and some of the others, drawn in proportion to their squared norms.
+
+    Drawn uniformly, a few large ones of those that were left would decide what the others stand for.
 
     Returns:
-        their ascending positions, and by how much each gradient is to be multiplied so that those at random stand for
-        all they were drawn from.
+        their ascending positions, and by how much each gradient is to be multiplied so that those drawn stand for all
+        they were drawn from.
     """
-    if samples <= size:
-        return torch.arange(samples), torch.ones(samples, dtype=torch.float64)
-    importance = torch.stack([problem.shares for problem in problems.values()]).amax(0)
-    order = torch.argsort(importance, descending=True)
-    largest, rest = order[: size // 2], order[size // 2 :]
-    drawn = rest[torch.randperm(len(rest), generator=torch.Generator().manual_seed(0))[: size - size // 2]]
-    factor = torch.ones(samples, dtype=torch.float64)
-    factor[drawn] = (len(rest) / len(drawn)) ** 0.5
-    index = torch.cat([largest, drawn]).sort().values
+    shares = torch.stack([problem.shares for problem in problems.values()])
+    order = torch.argsort(shares.amax(0), descending=True)
+    rest = order[largest:]
+    factor = torch.zeros(shares.shape[1], dtype=torch.float64)
+    factor[order[:largest]] = 1.0
+    if len(rest):
+        shares = shares[:, rest]
+        probability = (shares / shares.sum(1, keepdim=True).clamp_min(1e-300)).mean(0) + 1e-3 / len(rest)
+        steps = (probability.cumsum(0) / probability.sum() * drawn + 0.5).floor()  # one at each of equal steps
+        counts = torch.diff(steps, prepend=steps.new_zeros(1))
+        factor[rest] = (counts * probability.sum() / (drawn * probability)).sqrt()
+    index = factor.nonzero().flatten()
     return index, factor[index]
 
 
-def _start(matrix, problems, index, factor) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Start vectors (P, k + START_EXTRA) from the Gram matrices of a few samples, and the leading eigenvalues of these.
-
-    The eigenvalues are of the samples as they are, so that they are lower bounds of those of F; the vectors are of the
-    samples weighted by `factor`, which stand for all.
-    """
-    batches = list(matrix.batches(index, _layers_of(problems)))
-    starts, spectra, weighted = {}, {}, {}
-    for name, gram in _grams(problems, index, batches).items():
-        k = problems[name].k
-        spectra[name], vectors = _leading(gram, k)
-        if len(index) == len(matrix):  # nothing is missing: these are the eigenvectors
-            weighted[name] = _scaled(spectra[name], vectors)[:, :k]
-        else:
-            weighted[name] = _mixed(_scaled(*_leading(gram * torch.outer(factor, factor), k)), k) * factor[:, None]
-    for batch in batches:
-        part = torch.searchsorted(index, batch.index)
-        _accumulate(starts, batch.rows, problems, {n: c[part] for n, c in weighted.items()}, batch.index, matrix)
-    return starts, spectra
-
-
-def _grams(problems: Mapping[str, _Problem], index: torch.Tensor, batches: Sequence[Batch]) -> dict[str, torch.Tensor]:
-    """G G^T (n, n) of the samples at `index`, in the units of each problem: its eigenvalues are at most those of F."""
-    grams = {name: torch.zeros(len(index), len(index), dtype=torch.float64) for name in problems}
-    for layer in _layers_of(problems):
-        parts = [batch.rows[layer] for batch in batches]
-        gram = type(parts[0]).concatenate(parts).gram().cpu()
-        for name, problem in problems.items():
-            if layer in problem.layers:
-                grams[name] += gram
-    return {name: gram * torch.outer(*2 * [problems[name].weights[index]]) for name, gram in grams.items()}
-
-
-def _leading(gram: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The leading eigenvalues, largest first, and eigenvectors (n, b): as many as a start needs, for k wanted pairs."""
-    n, wanted = len(gram), k + START_EXTRA + len(START_MIXTURE) - 1
-    values, vectors = eigh(gram.numpy(), subset_by_index=[max(n - wanted, 0), n - 1])
-    return torch.from_numpy(values[::-1].copy()).clamp_min(0), torch.from_numpy(vectors[:, ::-1].copy())
-
-
-def _scaled(values: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-    """Coefficients c for which G^T c are the unit eigenvectors of F; 0 where the eigenvalue is."""
-    usable = values > 1e-14 * values[0]
-    return torch.where(usable, vectors / torch.where(usable, values, 1.0).sqrt(), 0.0)
+def _starts_from_grams(store, problems, gram_matrices, index, factor) -> dict[str, _Start]:
+    """Leading eigenvectors of a few samples, weighted by `factor` to stand for all."""
+    coefficients, values = {}, {}
+    for name, gram in gram_matrices.items():
+        problem = problems[name]
+        count = problem.k + START_EXTRA + len(START_MIXTURE) - 1
+        values[name], vectors = leading_pairs(gram * torch.outer(factor, factor), count, 1e-5)
+        usable = values[name] > 1e-14 * values[name][0]
+        scaled = torch.where(usable, vectors / torch.where(usable, values[name], 1.0).sqrt(), 0.0)
+        mixed = _mixed(scaled, problem.k)
+        coefficients[name] = (mixed * (factor * problem.weights[index])[:, None]).to(store.device)
+    starts = {}
+    for name, vectors in combine(store, _layers(problems), index, coefficients).items():
+        k, found = problems[name].k, torch.cat([values[name], torch.zeros(problems[name].k + 1)])
+        held = float(problems[name].shares[index].sum())
+        starts[name] = _Start(vectors, float(found[k - 1]), float(found[k]), held > 1 - GRAM_LEFT_OUT)
+    return starts
 
 
 def _mixed(coefficients: torch.Tensor, k: int) -> torch.Tensor:
@@ -310,256 +349,108 @@ def _mixed(coefficients: torch.Tensor, k: int) -> torch.Tensor:
     return start
 
 
-def _active_samples(problems: Mapping[str, _Problem], values: Mapping[str, torch.Tensor], samples: int) -> torch.Tensor:
-    """Ascending positions of the samples without which no scope's k-th eigenvalue changes by more than rtol / 10."""
-    active = torch.zeros(samples, dtype=torch.bool)
+def _improved(store, problems, starts, level, factor) -> dict[str, _Start]:
+    """The same by iterating on more samples, from all vectors of `starts`."""
+    starts = {name: replace(start, stands_for_all=False) for name, start in starts.items()}
+    weights = {name: problem.weights[level] * factor for name, problem in problems.items()}
+    return {name: _start_from(space) for name, space in _iterated(store, problems, starts, level, weights).items()}
+
+
+def _start_from(space: KrylovSpace) -> _Start:
+    return _Start(space.ritz_vectors, float(space.values[-1]), space.next_value or 0.0)
+
+
+def _by_residual(problem: _Problem, start: _Start) -> float:
+    """The trace that may be left out where it only adds to a residual r: by 2 r^2 / gap it counts by its square."""
+    if problem.projected < problem.k:  # without their a_x, the trace is also what the eigenvalue may lack
+        return _by_eigenvalue(problem, start)
+    gap = max(start.value - start.next_value, 0.01 * start.value)
+    return OUTSIDE * (0.5 * problem.rtol * start.value * gap) ** 0.5
+
+
+def _by_eigenvalue(problem: _Problem, start: _Start) -> float:
+    """The trace that may be left out so that no eigenvalue changes by more than a part of the tolerance."""
+    return 0.1 * problem.rtol * start.value
+
+
+def _active_samples(problems: Mapping[str, _Problem], left_out: Mapping[str, float]) -> torch.Tensor:
+    """Ascending positions of the samples that are iterated on."""
+    active = _without_the_smallest(problems, left_out)
+    samples = len(next(iter(problems.values())).shares)
+    return active if len(active) <= ACTIVE_SHARE * samples else torch.arange(samples)
+
+
+def _without_the_smallest(problems: Mapping[str, _Problem], left_out: Mapping[str, float]) -> torch.Tensor:
+    """Ascending positions of all samples but those of smallest norm that in no scope hold more than `left_out`."""
+    wanted = torch.zeros(len(next(iter(problems.values())).shares), dtype=torch.bool)
     for name, problem in problems.items():
-        lower_bound = float(values[name][min(problem.k, len(values[name])) - 1])
         order = torch.argsort(problem.shares)
-        left_out = int((problem.shares[order].cumsum(0) <= 0.1 * problem.rtol * lower_bound).sum())
-        active[order[left_out:]] = True
-    if active.sum() > ACTIVE_SHARE * samples:
-        active[:] = True
-    return active.nonzero().flatten()
+        smallest = int((problem.shares[order].cumsum(0) <= left_out[name]).sum())
+        wanted[order[smallest:]] = True
+    return wanted.nonzero().flatten()
 
 
-def _project(rows, problems, vectors, index, matrix) -> dict[str, torch.Tensor]:
-    """a = G v (n, b) of each scope, in its units."""
-    result = {}
-    for name, problem in problems.items():
-        parts = by_layer(rows, problem.layers, vectors[name], matrix.sizes)
-        total = sum(layer_rows.project(vector) for layer_rows, vector in parts)
-        result[name] = total * problem.weights[index].to(total)[:, None]
-    return result
+def _projections_outside(store, problems, spaces, active) -> dict[str, torch.Tensor]:
+    """G V (n, p) of the samples that are not active."""
+    samples = len(store.matrix)
+    outside = torch.ones(samples, dtype=torch.bool)
+    outside[active] = False
+    vectors = {name: spaces[name].vectors()[: problem.projected] for name, problem in problems.items()}
+    vectors = {name: part for name, part in vectors.items() if len(part)}
+    if len(active) < GATHERED_SHARE * samples:
+        everything = project(store, _layers(problems), torch.arange(samples), vectors)
+        return {name: part[outside.to(part.device)] for name, part in everything.items()}
+    return project(store, _layers(problems), outside.nonzero().flatten(), vectors)
 
 
-def _accumulate(sums, rows, problems, coefficients, index, matrix) -> None:
-    """Add G^T c (P, b) of each scope to `sums`, in its units."""
-    for name, problem in problems.items():
-        weighted = coefficients[name] * problem.weights[index].to(coefficients[name])[:, None]
-        parts = [rows[layer].combine(weighted.to(matrix.device)) for layer in problem.layers]
-        vector = torch.cat(parts) if len(parts) > 1 else parts[0]
-        if name in sums:
-            sums[name] += vector
-        else:
-            sums[name] = vector
-
-
-class _RowStore:
-    """Rows of some samples: those of the layers that fit the budget are kept, the others computed at each sweep."""
-
-    def __init__(self, matrix: GradientMatrix, index: torch.Tensor, budget: float):
-        self._matrix, self._index = matrix, index
-        bytes_of_one = next(matrix.model.parameters()).element_size() * len(index)
-        self._kept_layers = set()
-        for layer in sorted(matrix.layers, key=lambda layer: matrix.row_floats[layer]):
-            budget -= bytes_of_one * matrix.row_floats[layer]
-            if budget < 0:
-                break
-            self._kept_layers.add(layer)
-        self._kept: list[Batch] = []
-
-    def __len__(self) -> int:
-        return len(self._index)
-
-    def batches(self, layers: set[str]) -> Iterator[tuple[int, torch.Tensor, dict[str, Rows]]]:
-        """Position in the store, sample numbers, and rows of `layers`, of each batch."""
-        in_store = bool(self._kept) and layers <= self._kept[0].rows.keys()
-        source = self._kept if in_store else self._matrix.batches(self._index, layers)
-        kept, position = [], 0
-        for batch in source:
-            yield position, batch.index, batch.rows
-            position += len(batch.index)
-            if not self._kept:
-                rows = {layer: rows for layer, rows in batch.rows.items() if layer in self._kept_layers}
-                kept.append(replace(batch, rows=rows))
-        self._kept = self._kept or kept
-
-    def everything(self, layers: set[str]) -> Iterator[tuple[int, torch.Tensor, dict[str, Rows]]]:
-        """The same over all samples of the matrix."""
-        if len(self._index) == len(self._matrix):
-            yield from self.batches(layers)
-            return
-        self._kept = []
-        for batch in self._matrix.batches(layers=layers):
-            yield int(batch.index[0]), batch.index, batch.rows
-
-
-class _KrylovSpace:
-    """Rayleigh-Ritz on a basis Q, with A = G Q and W = F Q at hand, in units of trace 1.
-
-    New directions are the residuals of the wanted pairs, which span the Krylov space of the start; a restart keeps the
-    Ritz vectors and loses nothing of A and W.
-    """
-
-    def __init__(self, problem: _Problem, start: torch.Tensor, following: float = 0.0):
-        """Start from the columns of `start` (P, b); `following` is the eigenvalue after the wanted ones, if known."""
-        self._k, self._rtol, self._following_known = problem.k, problem.rtol, following
-        self._next = start
-        self._basis = start.new_empty(len(start), 0)
-        self._images = start.new_empty(len(start), 0)
-        self._projections = torch.empty(0, 0, dtype=torch.float64)
-        self.products = 0
-        self._sweeps = 0
-        self.values = torch.empty(0, dtype=torch.float64)
-        self.residuals = torch.full((self._k,), torch.inf, dtype=torch.float64)
-        self.errors = self.residuals
-        self._exhausted = False
-
-    def directions(self) -> torch.Tensor:
-        """(P, b) orthonormal vectors to multiply F with."""
-        return self._next
-
-    def expand(self, directions: torch.Tensor, projections: torch.Tensor, images: torch.Tensor) -> None:
-        """Take in A = G Q (m, b) and W = F Q (P, b) of new directions Q, and solve the projected problem."""
-        if self._basis.shape[1] == 0:
-            # the start came as it was: orthonormalise it, and what it was multiplied to, alike
-            directions, transform = _orthonormalised(directions)
-            projections, images = projections @ transform.double().cpu(), images @ transform
-        if self._basis.shape[1] + directions.shape[1] > RESTART * (self._k + START_EXTRA):
-            self._restart()
-        self._basis = torch.cat([self._basis, directions], dim=1)
-        self._images = torch.cat([self._images, images], dim=1)
-        old = self._projections
-        self._projections = torch.cat([old, projections], dim=1) if old.numel() else projections
-        self.products += directions.shape[1]
-        self._sweeps += 1
-        self._rayleigh_ritz()
-
-    def finished(self) -> bool:
-        return self._sweeps > 0 and (
-            self._exhausted
-            or bool((self.errors <= self._rtol * self.values_or_zero()).all())
-            or self._sweeps >= MAX_SWEEPS
-        )
-
-    def converged(self) -> torch.Tensor:
-        """(k,) bool."""
-        return (self.errors <= self._rtol * self.values_or_zero()) | (self._exhausted & (self.residuals < 1e-5))
-
-    def values_or_zero(self) -> torch.Tensor:
-        """(k,) the leading Ritz values; 0 where F has a lower rank."""
-        return torch.cat([self.values, self.values.new_zeros(self._k)])[: self._k]
-
-    def vectors(self) -> torch.Tensor:
-        """(P, k) unit Ritz vectors; 0 where F has a lower rank."""
-        vectors = self._ritz_vectors[:, : self._k]
-        return torch.cat([vectors, vectors.new_zeros(len(vectors), self._k - vectors.shape[1])], dim=1)
-
-    def to_start_from(self) -> tuple[torch.Tensor, float]:
-        """What to begin with on more samples: the wanted vectors alone where the next eigenvalue is clearly lower."""
-        next_value = LEVEL_MARGIN * (self._following or 0.0)
-        if self._following is None or self.values_or_zero()[-1] - self.residuals[-1] <= next_value:
-            return self._ritz_vectors, 0.0
-        return self._ritz_vectors[:, : self._k], next_value
-
-    def _rayleigh_ritz(self) -> None:
-        values, rotation = torch.linalg.eigh(self._projections.T @ self._projections)
-        values, rotation = values.flip(0).clamp_min(0), rotation.flip(1)
-        wanted = rotation[:, : self._k + START_EXTRA].to(self._basis)  # more, to tell how far the next eigenvalue is
-        norms = _column_norms(vectors := self._basis @ wanted).to(self._basis)
-        vectors = vectors / norms
-        residuals = self._images @ wanted / norms - vectors * values[: wanted.shape[1]].to(vectors)
-        sizes = _column_norms(residuals).cpu()
-        count = min(self._k, len(values))
-        self.values, self._rotation = values[:count], rotation
-        self.residuals = torch.zeros(self._k, dtype=torch.float64)
-        self.residuals[:count] = sizes[:count]
-        following = None
-        if len(values) > count:  # a value is known up to its residual, or by a sample
-            following = float(values[count]) + (0.0 if self._following_known else float(sizes[count]))
-        if self._following_known:
-            following = max(following or 0.0, self._following_known)
-        self._following = following
-        self.errors = _eigenvalue_errors(self.values_or_zero(), self.residuals, following)
-        self._ritz_vectors = vectors
-        unfinished = self.errors[:count] > self._rtol * values[:count]
-        if len(values) > count and unfinished.any():
-            # the next pair must be known, too, as long as it may be as large as one that is wanted
-            close = (values[:count] - self.residuals[:count] <= following)[unfinished].any().view(1)
-            unfinished = torch.cat([unfinished, close])
-        self._propose(residuals[:, : len(unfinished)][:, unfinished.to(residuals.device)])
-
-    def _propose(self, candidates: torch.Tensor) -> None:
-        sizes = _column_norms(candidates)
-        candidates = candidates / torch.where(sizes > 0, sizes, 1.0).to(candidates)
-        for _ in range(2):  # once leaves a rounding error as large as the component that is left
-            candidates = candidates - self._basis @ (self._basis.T @ candidates)
-        before = _column_norms(candidates)
-        candidates = candidates[:, (before > 1e-4).to(candidates.device)]
-        self._next = _orthonormalised(candidates)[0] if candidates.shape[1] else candidates
-        self._exhausted = self._next.shape[1] == 0
-
-    def _restart(self) -> None:
-        kept = self._rotation[:, : 2 * (self._k + START_EXTRA)]
-        self._basis, self._images = self._basis @ kept.to(self._basis), self._images @ kept.to(self._basis)
-        self._projections = self._projections @ kept
-
-
-def _eigenvalue_errors(values: torch.Tensor, residuals: torch.Tensor, following: float | None) -> torch.Tensor:
-    """Errors of Ritz values: at most the residual r, and 2 r^2 / gap where the next eigenvalue is known to be lower.
-
-    Args:
-        following: the next Ritz value plus its own residual, since it is itself only that well known. Without that,
-            two eigenvalues 0.999 apart passed for one that had converged.
-    """
-    if following is None:
-        return residuals
-    gap = values - following - residuals
-    return torch.where(gap > 0, torch.minimum(residuals, 2 * residuals.square() / gap.clamp_min(1e-300)), residuals)
-
-
-def _orthonormalised(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """An orthonormal basis Q = X T of the columns X (P, b), and T (b, b'); dependent columns are dropped."""
-    scale = _column_norms(vectors)
-    scale = torch.where(scale > 0, scale, 1.0)
-    normalised = vectors / scale.to(vectors)
-    values, rotation = torch.linalg.eigh(_gram64(normalised))
-    usable = values > 1e-8
-    transform = (rotation / values.clamp_min(1e-300).sqrt())[:, usable]
-    transform = (transform / scale.to(transform)[:, None]).to(vectors)
-    return vectors @ transform, transform
-
-
-def _gram64(vectors: torch.Tensor) -> torch.Tensor:
-    """X^T X with float64 sums, in chunks: a float32 dot product over millions of entries is wrong by 3e-5."""
-    return sum(chunk.double().T @ chunk.double() for chunk in vectors.split(1 << 16))
-
-
-def _column_norms(vectors: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.vector_norm(vectors, dim=0, dtype=torch.float64)
-
-
-def _eigenpairs(problem, space, projections, active, gram_values, gram_share) -> Eigenpairs:
+def _eigenpairs(problem, space, active, outside, important, gram) -> Eigenpairs:
     """Put together what is returned: signs, a_x over all samples, eigenvalues, residual bounds, certificates."""
-    signs = torch.where(projections.mean(0) < 0, -1.0, 1.0).double()
-    projections = projections * signs
-    vectors = (space.vectors().T.cpu() * signs[:, None]).float()
-    kept = problem.weights > 0
-    values = projections[kept].square().sum(0) / problem.samples
-    inactive = kept.clone()
+    inactive = torch.ones(len(problem.shares), dtype=torch.bool)
     inactive[active] = False
+    of_active = space.projections().cpu()
+    projections = torch.empty(len(inactive), problem.projected, dtype=torch.float64)
+    projections[active] = of_active[:, : problem.projected]
+    if problem.projected:
+        projections[inactive] = outside.cpu()
+
+    known = slice(problem.projected)
+    means = of_active.mean(0)
+    means[known] = projections.mean(0)
+    signs = torch.where(means < 0, -1.0, 1.0).double()
+    projections *= signs[known]
+    vectors = space.vectors().cpu() * signs.to(torch.float32)[:, None]
+
+    kept = problem.weights > 0
+    values = space.values * problem.trace
+    values[known] = projections[kept].square().sum(0) / problem.samples
+    inactive &= kept
+    added = (problem.shares[inactive].sum() * problem.trace).repeat(problem.k)
     norms = (problem.shares[inactive] * problem.trace * problem.samples).sqrt()
-    added = (norms[:, None] * projections[inactive].abs()).sum(0) / problem.samples
+    added[known] = (norms[:, None] * projections[inactive].abs()).sum(0) / problem.samples
     residuals = space.residuals * problem.trace + added
-    # Weyl: lambda_(i+1) is at most that of the Gram matrix's samples plus all the trace of the others
-    following = torch.cat([gram_values, gram_values.new_zeros(problem.k + 1)])[1 : problem.k + 1]
-    bound = (following + (1 - gram_share).clamp_min(0)) * problem.trace
-    order = torch.argsort(values, descending=True, stable=True)
+    order = torch.argsort(values[known], descending=True, stable=True)
+    order = torch.cat([order, torch.arange(problem.projected, problem.k)])
     return Eigenpairs(
         eigenvalues=values[order].numpy(),
-        eigenvectors=vectors[order].numpy(),
-        projections=projections[:, order].numpy(),
+        eigenvectors=vectors[order].float().numpy(),
+        projections=projections[:, order[known]].numpy(),
         residuals=residuals[order].numpy(),
-        converged=space.converged()[order].numpy(),
-        certified=((values - residuals)[order] > bound).numpy(),
+        converged=space.converged(residuals / problem.trace)[order].numpy(),
+        certified=((values - residuals)[order] > _next_at_most(problem, important, gram)).numpy(),
         products=space.products,
         trace=problem.trace,
     )
 
 
-def _budget(memory_budget: float | None, device: torch.device) -> float:
-    if memory_budget is not None:
-        return memory_budget
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-    return free / 2
+def _next_at_most(problem: _Problem, important: torch.Tensor, gram: torch.Tensor) -> torch.Tensor:
+    """(k,) upper bounds of the eigenvalues after each, by Weyl: that of a few samples, and the trace of the others."""
+    others = (1 - problem.shares[important].sum()).clamp_min(0)
+    if others > 0.5:  # hopeless: that is more than half of what all eigenvalues add up to
+        return torch.full((problem.k,), torch.inf, dtype=torch.float64)
+    values = leading_pairs(gram, problem.k + 1, 1e-10)[0]
+    following = torch.cat([values, values.new_zeros(problem.k + 1)])[1 : problem.k + 1]
+    return (following + others) * problem.trace
+
+
+def _layers(problems: Mapping[str, _Problem]) -> dict[str, tuple[str, ...]]:
+    return {name: problem.layers for name, problem in problems.items()}

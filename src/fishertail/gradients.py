@@ -15,7 +15,7 @@ from torch import nn
 
 from fishertail import cross_entropy
 from fishertail.errors import UnsupportedModelError
-from fishertail.rows import DenseRows, Rows, has_rule, layer_rows, stored_floats
+from fishertail.rows import DenseRows, Rows, has_rule, layer_rows
 
 NETWORK = "network"
 _BATCH, _CONVOLUTIONAL_BATCH = 500, 100  # larger ones fall out of cache: 1.8 times the time at 500 for convolutions
@@ -88,7 +88,6 @@ class GradientMatrix:
     Attributes:
         layers: names of the layers, in the order of the model's parameters.
         sizes: number of parameters by layer.
-        row_floats: numbers kept for a sample's row, by layer.
     """
 
     def __init__(self, model, images, labels, *, loss=None, layers=None, device=None, batch_size=None):
@@ -115,7 +114,6 @@ class GradientMatrix:
         self._captured: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self._calls: dict[str, int] = {}
         self._functional: set[str] = {layer for layer in self.layers if not self._rule_applies(layer)}
-        self.row_floats: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self.images)
@@ -148,23 +146,30 @@ class GradientMatrix:
         """
         index = torch.arange(len(self)) if index is None else index
         wanted = tuple(layer for layer in self.layers if layers is None or layer in layers)
-        for part in index.split(self.batch_size):
+        for part in index.split(self.batch_size) if len(index) else ():
             yield self._batch(part, wanted)
 
-    def norms(self, keep: Callable[[Batch], None] | None = None) -> GradientNorms:
-        """Norms of all samples in one pass; `keep` is called with each batch, for who wants to hold on to its rows."""
+    def norms(
+        self, layers: Collection[str] | None = None, keep: Callable[[Batch], None] | None = None
+    ) -> GradientNorms:
+        """Norms of all samples in some layers (all by default), in one pass.
+
+        Args:
+            keep: is called with each batch, for who wants to hold on to its rows.
+        """
+        wanted = tuple(layer for layer in self.layers if layers is None or layer in layers)
         norms, losses, correct = [], [], []
-        for batch in self.batches():
-            norms.append(torch.stack([batch.rows[layer].norms() for layer in self.layers], dim=1).cpu())
-            losses.append(batch.loss.cpu())
-            correct.append(batch.correct.cpu() if batch.correct is not None else None)
+        for batch in self.batches(layers=wanted):
+            norms.append(torch.stack([batch.rows[layer].norms() for layer in wanted], dim=1))
+            losses.append(batch.loss)
+            correct.append(batch.correct)
             if keep is not None:
                 keep(batch)
         return GradientNorms(
-            layers=self.layers,
-            per_layer=torch.nan_to_num(torch.cat(norms), nan=torch.inf).numpy(),
-            loss=torch.cat(losses).numpy(),
-            correct=torch.cat(correct).numpy() if correct[0] is not None else None,
+            layers=wanted,
+            per_layer=torch.nan_to_num(torch.cat(norms), nan=torch.inf).cpu().numpy(),
+            loss=torch.cat(losses).cpu().numpy(),
+            correct=torch.cat(correct).cpu().numpy() if correct[0] is not None else None,
         )
 
     def _batch(self, index: torch.Tensor, layers: tuple[str, ...]) -> Batch:
@@ -202,7 +207,6 @@ class GradientMatrix:
             derivative = torch.zeros_like(output) if derivative is None else derivative
             with torch.no_grad():
                 rows[layer] = layer_rows(self._modules[layer], inputs, derivative.detach(), scale)
-            self.row_floats[layer] = stored_floats(self._modules[layer], inputs, self.sizes[layer])
         if not self._functional.isdisjoint(layers):
             rows |= self._functional_rows(x, residuals, scale)
         self._captured.clear()
@@ -254,7 +258,6 @@ class GradientMatrix:
         for layer in self._functional:
             flat = [gradients[name].flatten(1) for name in self._parameters[layer]]
             rows[layer] = DenseRows(torch.cat(flat, dim=1), scale)
-            self.row_floats[layer] = self.sizes[layer]
         return rows
 
     def _rule_applies(self, layer: str) -> bool:
@@ -389,10 +392,10 @@ def _normalised(residuals: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tens
 
 def _agree(rows: Rows, truth: list[torch.Tensor], tolerance: float) -> bool:
     """Whether the rows are the gradients in `truth`: by their norms and by inner products with all of these."""
-    truth = torch.stack(truth, dim=1)
-    norms = torch.linalg.vector_norm(truth, dim=0, dtype=torch.float64)
-    directions = truth / norms.clamp_min(1e-300).to(truth)
-    expected = truth.double().T @ directions.double()
+    truth = torch.stack(truth)
+    norms = torch.linalg.vector_norm(truth, dim=1, dtype=torch.float64)
+    directions = truth / norms.clamp_min(1e-300).to(truth)[:, None]
+    expected = truth.double() @ directions.double().T
     allowed = tolerance * max(float(norms.max()), 1e-300)
     differences = [rows.project(directions) - expected, rows.norms() - norms]
     return all(bool((difference.abs() <= allowed).all()) for difference in differences)

@@ -1,0 +1,47 @@
+"""Eigenvectors of F from the Gram matrix of a few gradients: G^T c, with c an eigenvector of G G^T."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from scipy.linalg import eigh
+from scipy.sparse.linalg import ArpackError, eigsh
+
+from fishertail.row_store import RowStore
+
+DENSE = 500  # samples, beyond which Lanczos finds a few eigenpairs faster than a full reduction
+
+
+def grams(store: RowStore, scopes: Mapping[str, tuple[str, ...]], index: torch.Tensor) -> dict[str, torch.Tensor]:
+    """G G^T (n, n) float64 of the samples at `index` (ascending), for each scope."""
+    needed = {layer for layers in scopes.values() for layer in layers}
+    result: dict[str, torch.Tensor] = {}
+    for layer, rows in store.together(index, needed).items():
+        gram = rows.gram().cpu()
+        for name, layers in scopes.items():
+            if layer in layers:
+                result[name] = result[name] + gram if name in result else gram
+    return result
+
+
+def leading_pairs(gram: torch.Tensor, count: int, rtol: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The `count` largest eigenvalues (b,), largest first, and eigenvectors (n, b); all n where that is fewer.
+
+    Args:
+        rtol: relative error of the eigenvalues.
+    """
+    n = len(gram)
+    matrix = gram.numpy()
+    if n > DENSE:
+        try:
+            values, vectors = eigsh(matrix, k=count, v0=np.random.default_rng(0).standard_normal(n), tol=rtol)
+            order = np.argsort(values)[::-1]
+            return _leading(values[order], vectors[:, order])
+        except ArpackError:  # too many equal eigenvalues
+            pass
+    values, vectors = eigh(matrix, subset_by_index=[max(n - count, 0), n - 1])
+    return _leading(values[::-1], vectors[:, ::-1])
+
+
+def _leading(values: np.ndarray, vectors: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(values.copy()).clamp_min(0), torch.from_numpy(vectors.copy())

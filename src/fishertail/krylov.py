@@ -1,0 +1,169 @@
+"""The leading eigenpairs of a matrix by Rayleigh-Ritz on a Krylov space, one product with a few vectors at a time."""
+
+import torch
+
+MAX_PRODUCTS = 60  # with a block of vectors; beyond them a pair is returned as not converged
+RESTART = 12  # blocks of vectors that are kept before a restart
+
+
+class KrylovSpace:
+    """Rayleigh-Ritz for F = sum_x w_x^2 g_x g_x^T on a basis Q, with A = G Q and W = F Q at hand.
+
+    F has a trace of 1, or near it. New directions are the residuals of the wanted pairs, which span the Krylov space of
+    the start; a restart keeps the Ritz vectors and loses nothing of A and W. Vectors are rows.
+    """
+
+    def __init__(
+        self,
+        start: torch.Tensor,
+        weights: torch.Tensor,
+        *,
+        k: int,
+        extra: int,
+        rtol: float,
+        following: float | None = None,
+        outside: float = 0.0,
+    ):
+        """
+        Args:
+            start: (b, P) vectors to start from, of any length, of which some may depend on others.
+            weights: (n,) float64: w_x.
+            k: how many eigenpairs are wanted.
+            extra: how many more are followed, to tell the gap.
+            rtol: relative error of an eigenvalue at which it has converged.
+            following: the eigenvalue after the wanted ones, if something is known of it.
+            outside: what gradients that are not among the n may add to a residual.
+        """
+        self._weights, self._k, self._extra, self._rtol = weights, k, extra, rtol
+        self._following_known, self._outside = following, outside
+        self._next = start
+        self._basis = start.new_empty(0, start.shape[1])
+        self._images = start.new_empty(0, start.shape[1])
+        self._projections = weights.new_empty(len(weights), 0)
+        self._exhausted = False
+        self.products = 0  # of F with a vector
+        self._blocks = 0
+        self.values = torch.zeros(k, dtype=torch.float64)  # (k,) Ritz values; 0 where F has a lower rank
+        self.residuals = torch.full((k,), torch.inf, dtype=torch.float64)  # (k,) |F V - value V|
+        self.following: float | None = None  # a bound or an estimate of the eigenvalue after the wanted ones
+        self.next_value: float | None = None  # the Ritz value after them
+
+    def directions(self) -> torch.Tensor:
+        """(b, P) vectors to multiply F with: orthonormal, but for the first."""
+        return self._next
+
+    def expand(self, directions: torch.Tensor, projections: torch.Tensor, images: torch.Tensor) -> None:
+        """Take in A = G Q (n, b) and W = F Q (b, P) of new directions Q, and solve the projected problem."""
+        if not len(self._basis):
+            # the start came as it was: orthonormalise it, and what it was multiplied to, alike
+            directions, transform = _orthonormalised(directions)
+            projections, images = projections @ transform.T.to(projections), transform @ images
+        if len(self._basis) + len(directions) > RESTART * (self._k + self._extra):
+            self._restart()
+        self._basis = torch.cat([self._basis, directions])
+        self._images = torch.cat([self._images, images])
+        self._projections = torch.cat([self._projections, projections], dim=1)
+        self.products += len(directions)
+        self._blocks += 1
+        self._rayleigh_ritz()
+
+    def finished(self) -> bool:
+        """Whether all pairs have converged, or nothing more is to be had."""
+        if self._exhausted or self._blocks >= MAX_PRODUCTS:
+            return True
+        enough = self.converged(self.residuals + self._outside)
+        in_vain = (self.residuals < 0.1 * self._outside) & self.converged(self.residuals)
+        return self._blocks > 0 and bool((enough | in_vain).all())
+
+    def converged(self, residuals: torch.Tensor) -> torch.Tensor:
+        """(k,) bool: whether eigenvalues with these residuals are within the tolerance."""
+        accurate = eigenvalue_errors(self.values, residuals, self.following) <= self._rtol * self.values
+        return accurate | (self._exhausted & (residuals < 1e-5))
+
+    def vectors(self) -> torch.Tensor:
+        """(k, P) unit Ritz vectors V; 0 where F has a lower rank."""
+        return _padded(self.ritz_vectors[: self._k], self._k)
+
+    def projections(self) -> torch.Tensor:
+        """(n, k) float64: G V."""
+        wanted = self._rotation[:, : self._k] / self._lengths[: self._k]
+        return _padded((self._projections @ wanted.to(self._projections)).T, self._k).T
+
+    def _rayleigh_ritz(self) -> None:
+        weighted = self._projections * self._weights[:, None]
+        values, rotation = torch.linalg.eigh((weighted.T @ weighted).cpu())
+        values, self._rotation = values.flip(0).clamp_min(0), rotation.flip(1)
+        wanted = self._rotation[:, : self._k + self._extra].T.to(self._basis)
+        vectors = wanted @ self._basis
+        self._lengths = _lengths(vectors)  # 1 up to rounding
+        lengths = self._lengths.to(vectors)[:, None]
+        self.ritz_vectors = vectors / lengths
+        residuals = wanted @ self._images / lengths - self.ritz_vectors * values[: len(wanted)].to(vectors)[:, None]
+        sizes = _lengths(residuals)
+        count = min(self._k, len(values))
+        self.values = _padded(values[:count], self._k)
+        self.residuals = _padded(sizes[:count], self._k)
+        self.next_value = float(values[self._k]) if len(values) > self._k else None
+        self.following = self._following(sizes)
+        unfinished = ~self.converged(self.residuals + self._outside)[:count]
+        if len(values) > count and unfinished.any():
+            # the next pair must be known, too, as long as it may be as large as one that is wanted
+            close = (values[:count] - self.residuals[:count] <= self.following)[unfinished].any().view(1)
+            unfinished = torch.cat([unfinished, close])
+        self._propose(residuals[: len(unfinished)][unfinished.to(residuals.device)])
+
+    def _following(self, residuals: torch.Tensor) -> float | None:
+        if self._following_known is not None:
+            return max(self._following_known, self.next_value or 0.0)
+        return None if self.next_value is None else self.next_value + float(residuals[self._k])
+
+    def _propose(self, candidates: torch.Tensor) -> None:
+        sizes = _lengths(candidates)
+        candidates = candidates / torch.where(sizes > 0, sizes, 1.0).to(candidates)[:, None]
+        for _ in range(2):  # once leaves a rounding error as large as the component that is left
+            candidates = candidates - (candidates @ self._basis.T) @ self._basis
+        candidates = candidates[(_lengths(candidates) > 1e-4).to(candidates.device)]
+        self._next = _orthonormalised(candidates)[0] if len(candidates) else candidates
+        self._exhausted = len(self._next) == 0
+
+    def _restart(self) -> None:
+        kept = self._rotation[:, : 2 * (self._k + self._extra)]
+        self._basis, self._images = kept.T.to(self._basis) @ self._basis, kept.T.to(self._images) @ self._images
+        self._projections = self._projections @ kept.to(self._projections)
+
+
+def eigenvalue_errors(values: torch.Tensor, residuals: torch.Tensor, following: float | None) -> torch.Tensor:
+    """Errors of Ritz values: at most the residual r, and 2 r^2 / gap where the next eigenvalue is known to be lower.
+
+    Args:
+        following: the next Ritz value plus its own residual, since it is itself only that well known. Without that,
+            two eigenvalues 0.999 apart passed for one that had converged.
+    """
+    if following is None:
+        return residuals
+    gap = values - following - residuals
+    return torch.where(gap > 0, torch.minimum(residuals, 2 * residuals.square() / gap.clamp_min(1e-300)), residuals)
+
+
+def _orthonormalised(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """An orthonormal basis Q = T X of the rows X (b, P), and T (b', b); dependent rows are dropped."""
+    scale = _lengths(vectors)
+    scale = torch.where(scale > 0, scale, 1.0)
+    values, rotation = torch.linalg.eigh(_gram(vectors / scale.to(vectors)[:, None]))
+    usable = values > 1e-8
+    transform = (rotation / values.clamp_min(1e-300).sqrt())[:, usable].T / scale
+    transform = transform.to(vectors)
+    return transform @ vectors, transform
+
+
+def _gram(vectors: torch.Tensor) -> torch.Tensor:
+    """X X^T with float64 sums, in chunks: a float32 dot product over millions of entries is wrong by 3e-5."""
+    return sum(chunk.double() @ chunk.double().T for chunk in vectors.split(1 << 16, dim=1)).cpu()
+
+
+def _lengths(vectors: torch.Tensor) -> torch.Tensor:
+    return torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float64).cpu()
+
+
+def _padded(rows: torch.Tensor, count: int) -> torch.Tensor:
+    return torch.cat([rows, rows.new_zeros(count - len(rows), *rows.shape[1:])])

@@ -1,0 +1,98 @@
+"""Rows of the gradient matrix kept in memory as far as a budget reaches; those of other samples are computed anew."""
+
+from collections.abc import Collection, Iterator
+
+import psutil
+import torch
+
+from fishertail.gradients import Batch, GradientMatrix
+from fishertail.rows import Rows
+
+
+class RowStore:
+    """Rows of some layers of a `GradientMatrix`, by sample.
+
+    They are kept in one block of memory a layer: many small ones, made between what is freed at once, took half as much
+    memory again, and memory that is new to a process is slow.
+
+    Args:
+        matrix: an open one.
+        layers: whose rows are kept.
+        budget: bytes; half of the free memory by default.
+        reserved: for how many samples there must be room left after `keep` was called with a whole pass.
+    """
+
+    def __init__(self, matrix: GradientMatrix, layers: Collection[str], budget: float | None = None, reserved: int = 0):
+        self.matrix, self.device = matrix, matrix.device
+        self.layers = tuple(layer for layer in matrix.layers if layer in layers)
+        self._budget = default_budget(matrix.device) if budget is None else budget
+        self._reserved = reserved
+        self._kept: dict[str, Rows] = {}
+        self._slot = torch.full((len(matrix),), -1)  # of each sample; -1 where it is not kept
+        self._used = self._slots = 0
+
+    def keep(self, batch: Batch) -> None:
+        """Hold on to a batch of a pass over all samples, unless that fills what is reserved."""
+        self._keep(batch.index, batch.rows, self._reserved)
+
+    def batches(
+        self, index: torch.Tensor, layers: Collection[str], *, again: bool = True
+    ) -> Iterator[tuple[torch.Tensor, dict[str, Rows]]]:
+        """Sample numbers and rows of `layers`, for the samples at `index` (ascending), in an order of its own.
+
+        Args:
+            again: whether they will be asked for once more, so that it pays to keep them.
+        """
+        layers = tuple(layer for layer in self.layers if layer in layers)
+        held = self._slot[index] >= 0
+        slots = self._slot[index[held]].sort()
+        parts = index[held][slots.indices].split(self.matrix.batch_size)
+        for samples, positions in zip(parts, slots.values.split(self.matrix.batch_size), strict=True):
+            if len(samples):
+                where = _as_slice(positions, self.device)
+                yield samples, {layer: self._kept[layer].take(where) for layer in layers}
+        for batch in self.matrix.batches(index[~held], layers):
+            yield batch.index, batch.rows
+            if again and layers == self.layers:
+                self._keep(batch.index, batch.rows, reserved=0)
+
+    def together(self, index: torch.Tensor, layers: Collection[str]) -> dict[str, Rows]:
+        """Rows of `layers` of the samples at `index` (ascending), in one piece and in this order."""
+        result: dict[str, Rows] = {}
+        order, start = [], 0
+        for samples, rows in self.batches(index, layers):
+            for layer, part in rows.items():
+                result.setdefault(layer, part.empty(len(index))).fill(start, part)
+            order.append(samples)
+            start += len(samples)
+        order = torch.argsort(torch.cat(order)).to(self.device)
+        return {layer: rows.take(order) for layer, rows in result.items()}
+
+    def _keep(self, index: torch.Tensor, rows: dict[str, Rows], reserved: int) -> None:
+        if not self._kept:
+            size = sum(rows[layer].nbytes for layer in self.layers) / len(index)
+            self._slots = min(int(self._budget / size), len(self.matrix))
+            self._kept = {layer: rows[layer].empty(self._slots) for layer in self.layers}
+        left = self._slots - self._used
+        if left < len(self.matrix) - self._used:  # not all of them will find a place
+            left -= min(reserved, self._slots // 2)
+        count = min(len(index), left)
+        if count <= 0:
+            return
+        for layer in self.layers:
+            self._kept[layer].fill(self._used, rows[layer].take(slice(count)))
+        self._slot[index[:count]] = torch.arange(self._used, self._used + count)
+        self._used += count
+
+
+def _as_slice(positions: torch.Tensor, device: torch.device) -> torch.Tensor | slice:
+    """The same positions (ascending) without a copy where they follow one another."""
+    first, last = int(positions[0]), int(positions[-1])
+    return slice(first, last + 1) if last - first == len(positions) - 1 else positions.to(device)
+
+
+def default_budget(device: torch.device | str) -> float:
+    """Half of the memory that is free, in bytes. What a process has freed and holds on to does not count as free."""
+    device = torch.device(device)
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    return free / 2
