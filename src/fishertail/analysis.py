@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from fishertail import fisher, storage
+from fishertail import fisher, gradient_table, storage
 from fishertail.checkpoints import Weights
 from fishertail.datasets import Dataset
 from fishertail.gradient_table import norms_at, open_matrix
@@ -60,6 +60,16 @@ def spectra(
             store = RowStore(matrix, fisher.layers_of(scopes), budget)
             results[epoch] = fisher.solve(store, scopes, norms, k=k, rtol=rtol, projected=1)
     return tabulate(results)
+
+
+def merged(parts: Sequence[Spectra]) -> Spectra:
+    """Spectra of some epochs each, as one in the order of epochs."""
+    vectors = {name: tensor for part in parts for name, tensor in part.eigenvectors.items()}
+    return Spectra(
+        spectrum=gradient_table.merged(part.spectrum for part in parts),
+        projections=gradient_table.merged(part.projections for part in parts),
+        eigenvectors=dict(sorted(vectors.items(), key=lambda item: item[0].split("/")[0])),
+    )
 
 
 def write(found: Spectra, paths, provenance: Mapping) -> None:

@@ -23,3 +23,7 @@ class DivergedError(FishertailError):
 
 class UnsupportedModelError(FishertailError, ValueError):
     """A per-sample gradient would be inexact or meaningless; the message names the layer and the reason."""
+
+
+class WorkerError(FishertailError):
+    """A worker process of a job died; the message ends with the last lines of its log."""

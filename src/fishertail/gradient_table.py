@@ -36,6 +36,11 @@ def gradient_table(
     return pd.concat(tables, ignore_index=True)
 
 
+def merged(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """The tables of some epochs each, as one in the order of epochs."""
+    return pd.concat(tables).sort_values("epoch", kind="stable", ignore_index=True)
+
+
 def norms_at(table: pd.DataFrame, epoch: int, layers: Iterable[str]) -> GradientNorms:
     """The norms of one epoch out of what `gradient_table` gave."""
     part = table[table["epoch"] == epoch].sort_values("sample")

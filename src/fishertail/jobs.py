@@ -1,16 +1,13 @@
 """What every job of the workflow needs: threads, a device, a log, and errors that a user can read."""
 
-import ctypes
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 
 from fishertail import provenance
 from fishertail.errors import FishertailError
-
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 @dataclass(frozen=True)
@@ -22,6 +19,8 @@ class Job:
     threads: int
     device: str
     memory_budget: float | None  # bytes; None: half of what is free
+    gpus: int  # that the job may use
+    cpu_workers: int  # processes where it uses none
 
     def solver_options(self) -> dict:
         """What `analysis.spectra` takes from the rule's parameters and the machine."""
@@ -31,6 +30,16 @@ class Job:
             "device": self.device,
             "memory_budget": self.memory_budget,
         }
+
+    def spread(self, function: Callable, weights: Mapping) -> list:
+        """The results of `function` for shares of the epochs of `weights`: one a GPU, or one a CPU worker."""
+        from fishertail import parallel
+
+        if self.device == "cuda":
+            gpus = parallel.visible_gpus()[: self.gpus]
+            return parallel.spread(function, weights, workers=len(gpus), gpus=gpus, threads=self.threads)
+        workers = self.cpu_workers if self.device == "cpu" else 1  # cuda:1 names one
+        return parallel.spread(function, weights, workers=workers, threads=max(1, self.threads // workers))
 
     def provenance(self, data: Iterable[str], *, machine: bool = False) -> dict:
         """The record for the files that this job writes; `machine` where their bits depend on it."""
@@ -56,6 +65,8 @@ def job(snakemake, *, torch: bool = False) -> Iterator[Job]:
                 threads=snakemake.threads,
                 device=device,
                 memory_budget=None if budget == "auto" else float(budget) * 2**30,
+                gpus=snakemake.resources.get("gpus", 1),
+                cpu_workers=snakemake.resources.get("cpu_workers", 1),
             )
         except FishertailError as error:
             print(f"error: {error}")
@@ -67,25 +78,13 @@ def job(snakemake, *, torch: bool = False) -> Iterator[Job]:
 
 def _prepare_torch(snakemake) -> str:
     import torch
-    from threadpoolctl import threadpool_limits
 
-    torch.set_num_threads(snakemake.threads)
-    threadpool_limits(snakemake.threads)  # scipy's
-    _keep_freed_memory()
-    torch.backends.cudnn.allow_tf32 = False  # its products keep 10 bits; matrix products are float32 by default
+    from fishertail import parallel
+
+    parallel.prepare_process(snakemake.threads)
     wanted = snakemake.resources.get("device", "auto")
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise FishertailError(f"machine.device: {wanted} asked for, but torch finds no GPU on this machine")
     return wanted
-
-
-def _keep_freed_memory() -> None:
-    """Let malloc keep large buffers instead of returning them: page faults took a fifth of a pass."""
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(_M_MMAP_MAX, 0)
-        libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
-    except (OSError, AttributeError):  # another C library
-        pass

@@ -89,3 +89,16 @@ def test_spectra_of_some_epochs_hold_that_of_lowest_loss_too(project):
     assert len(storage.read_table(run / "epochs0003-0003" / "spectrum.csv")) == 0
     at_minimum = storage.read_table(run / "at_minimum" / "spectrum.csv")
     assert set(at_minimum["epoch"]) == {metrics["validation_loss"].idxmin()}
+
+
+def test_workers_share_a_block_and_change_no_byte(project):
+    run = "results/runs/digits-fc/bs256/seed0/epochs0001-0002"
+    files = [f"{run}/{name}" for name in ("gradients.parquet", "projections.parquet", "eigenvectors.safetensors")]
+    project.run(*files)
+    alone = [(project.path / file).read_bytes() for file in files]
+    project.write_grid(machine={"cpu_workers": 2})
+    assert "Nothing to be done" in project.run("-n", *files)
+    project.run("--forcerun", "per_sample_gradients", "--", *files)
+    assert [(project.path / file).read_bytes() for file in files] == alone
+    log = (project.path / "logs" / "fim_eigen" / "digits-fc-bs256-seed0-epochs0001-0002.log").read_text()
+    assert log.count("submitit INFO") >= 2

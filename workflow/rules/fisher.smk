@@ -23,6 +23,7 @@ rule fim_eigen:
         mem_mb=12000,
         runtime=lambda wildcards, attempt: 120 * attempt,
         device=CONFIG.machine.device,
+        cpu_workers=CONFIG.machine.cpu_workers,
         memory_budget=CONFIG.machine.memory_budget,
     params:
         run=run_parameters,
@@ -30,7 +31,7 @@ rule fim_eigen:
         layers=analysed_layers(),
         eigenpairs=CONFIG.analysis.eigenpairs,
         tolerance=CONFIG.analysis.tolerance,
-        code=code_hash("analysis", "models"),
+        code=code_hash("analysis", "models", "parallel"),
     script:
         "../scripts/fim_eigen.py"
 

@@ -20,9 +20,10 @@ rule per_sample_gradients:
         mem_mb=6000,
         runtime=lambda wildcards, attempt: 60 * attempt,
         device=CONFIG.machine.device,
+        cpu_workers=CONFIG.machine.cpu_workers,
     params:
         run=run_parameters,
         epochs=block_epochs,
-        code=code_hash("gradient_table", "models"),
+        code=code_hash("gradient_table", "models", "parallel"),
     script:
         "../scripts/per_sample_gradients.py"

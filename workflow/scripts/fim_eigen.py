@@ -1,5 +1,7 @@
 """Eigenpairs of the empirical Fisher matrix and a_x, at the wanted epochs of a block."""
 
+from functools import partial
+
 from fishertail import analysis, checkpoints, datasets, models, storage
 from fishertail.jobs import job
 
@@ -8,5 +10,6 @@ with job(snakemake, torch=True) as this:
     model = models.of_run(snakemake.params.run, data.shape, data.classes)
     weights = checkpoints.read(snakemake.input.checkpoints, snakemake.params.epochs)
     gradients = storage.read_table(snakemake.input.gradients)
-    found = analysis.spectra(model, weights, data, gradients, **this.solver_options())
+    spectra = partial(analysis.spectra, model, dataset=data, gradients=gradients, **this.solver_options())
+    found = analysis.merged(this.spread(spectra, weights))
     analysis.write(found, snakemake.output, this.provenance([data.content_hash], machine=True))

@@ -1,0 +1,138 @@
+"""The processes of a job: torch's threads in each, and epochs spread over GPUs, or CPU workers, by submitit."""
+
+import ctypes
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from fishertail.errors import FishertailError, WorkerError
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+_LOG_LINES = 20  # of a worker that died
+_WEEK = 7 * 24 * 60  # minutes: submitit's own limit is a few; a job has that of its scheduler
+_POLL = 0.1  # seconds
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def spread(
+    function: Callable[[dict[int, Item]], Result],
+    items: Mapping[int, Item],
+    *,
+    workers: int = 1,
+    gpus: Sequence[str] = (),
+    threads: int = 1,
+) -> list[Result]:
+    """Call `function` with shares of `items`, each in a process of its own, and return what it returned.
+
+    The items go round in turn, since the first epochs cost more than the last. A share is the same whatever process has
+    it, so the results do not depend on how many there are, at equal threads a worker.
+
+    Args:
+        function: what submitit can pickle, and what it returns as well.
+        items: by epoch.
+        workers: how many processes; with one, or one item, everything is done in this process.
+        gpus: as CUDA_VISIBLE_DEVICES has them; worker i sees only the i-th. As many as workers, or none.
+        threads: of each worker.
+
+    Raises:
+        WorkerError: a worker died; the message ends with the last lines of its log. The other workers are stopped.
+        FishertailError: a worker met a fault that a user can mend; its own message.
+    """
+    workers = max(1, min(workers, len(items)))
+    if workers == 1:
+        return [function(dict(items))]
+    shares = [dict(list(items.items())[first::workers]) for first in range(workers)]
+    import submitit  # takes 0.2 s, and is not needed above
+
+    with tempfile.TemporaryDirectory(prefix="fishertail-") as folder:
+        executor = submitit.LocalExecutor(folder=folder, max_pickle_size_gb=16)
+        executor.update_parameters(timeout_min=_WEEK)
+        jobs = [
+            executor.submit(_work, function, share, gpus[i] if gpus else None, threads)
+            for i, share in enumerate(shares)
+        ]
+        try:
+            return _results(jobs, shares)
+        finally:
+            for job in jobs:
+                if not job.done():
+                    job.cancel()
+            while not all(job.done() for job in jobs):
+                time.sleep(_POLL)
+            print("".join(map(_log, jobs)), end="")
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
+    return names[: torch.cuda.device_count()]
+
+
+def prepare_process(threads: int) -> None:
+    """Set what every process that computes needs."""
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)  # scipy's
+    torch.backends.cudnn.allow_tf32 = False  # its products keep 10 bits; matrix products are float32 by default
+    _keep_freed_memory()
+
+
+def _work(function, share, gpu: str | None, threads: int):
+    """In a worker: what the function returns, or the message of a fault that a user can mend."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # CUDA reads it when it is first used, which is later
+    prepare_process(threads)
+    try:
+        return function(share), None
+    except FishertailError as error:
+        return None, str(error)
+
+
+def _results(jobs, shares) -> list:
+    """What the jobs returned, in their order; the first that failed ends the wait."""
+    results, pending = {}, dict(enumerate(jobs))
+    while pending:
+        for number in [number for number, job in pending.items() if job.done()]:
+            results[number] = _result(pending.pop(number), number, shares)
+        time.sleep(_POLL)
+    return [results[number] for number in range(len(jobs))]
+
+
+def _result(job, number: int, shares):
+    import submitit
+
+    try:
+        result, fault = job.result()
+    except (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError) as error:
+        last = "\n".join(_log(job).splitlines()[-_LOG_LINES:])
+        epochs = ", ".join(map(str, shares[number]))
+        raise WorkerError(
+            f"worker {number + 1} of {len(shares)} (epochs {epochs}) died; its log ends:\n{last}"
+        ) from error
+    if fault is not None:
+        raise FishertailError(fault)
+    return result
+
+
+def _log(job) -> str:
+    paths = (job.paths.stdout, job.paths.stderr)
+    return "".join(Path(path).read_text(errors="replace") for path in paths if Path(path).exists())
+
+
+def _keep_freed_memory() -> None:
+    """Let malloc keep large buffers instead of returning them: page faults took a fifth of a pass."""
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+    except (OSError, AttributeError):  # another C library
+        pass
