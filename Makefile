@@ -1,10 +1,12 @@
 # make figures: all figures and tables, from embedded data, in minutes. make test: the tests. make help: the rest.
 PYTHON ?= python3.11
 VENV ?= .venv
+DEVICE ?= cpu
+DATA ?= data
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help figures paper report test test-full lint format schema unlock clean
+.PHONY: help figures paper report test test-full bench lint format schema unlock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +27,9 @@ test: $(VENV)/.test ## the tests
 
 test-full: $(VENV)/.test ## the tests, the long ones too, on MNIST and CIFAR-10 where they are at hand
 	python -m pytest -n 2 --dist loadfile --full
+
+bench: $(VENV)/.bench ## fishertail beside its peers (about an hour on 2 cores); DEVICE=cuda, DATA=directory
+	python -m benchmarks.run --device $(DEVICE) --data-dir $(DATA)
 
 lint: $(VENV)/.test ## ruff, snakefmt and snakemake --lint
 	ruff check .
@@ -56,4 +61,8 @@ $(VENV)/.run: envs/lock.txt pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.test: envs/lock-test.txt $(VENV)/.run
 	python -m pip install --quiet -r envs/lock-test.txt
+	@touch $@
+
+$(VENV)/.bench: envs/lock-bench.txt $(VENV)/.run
+	python -m pip install --quiet -r envs/lock-bench.txt
 	@touch $@

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import fishertail
-from fishertail import fisher, krylov
+from fishertail import config, datasets, fisher, krylov, models, training
 from fishertail.gradients import GradientMatrix
 from fishertail.row_store import RowStore
 from tests.trained import digits_network
@@ -56,20 +56,44 @@ def test_eigenpairs_of_trained_networks(name, epochs, k, monkeypatch):
         assert_right(pairs[scope], gradients, k)
 
 
-def test_eigenvalues_agree_with_curvlinops_on_a_trained_network():
+def peers_eigenvalue(model, images, labels, layer):
+    """lambda_1 by curvlinops and Lanczos, in float64 to 1e-10."""
     from curvlinops import EFLinearOperator
     from scipy.sparse.linalg import eigsh
 
-    model, images, labels = digits_network("fc", 5)
     double = copy.deepcopy(model).double()
-    data = [(images[:700].double(), labels[:700]), (images[700:].double(), labels[700:])]
-    parameters = list(double.parameters())
-    operator = EFLinearOperator(
-        double, nn.CrossEntropyLoss(), parameters, data, progressbar=False, check_deterministic=False
-    )
-    expected = eigsh(operator.to_scipy(), k=1, return_eigenvectors=False)[0]
-    found = fishertail.fisher_eigenpairs(model, images, labels, layers=["network"])["network"]
-    assert found.eigenvalues[0] == pytest.approx(expected, rel=RTOL)
+    data = list(zip(images.double().split(700), labels.split(700), strict=True))
+    parameters = list((double if layer == "network" else double.get_submodule(layer)).parameters())
+    options = {"progressbar": False, "check_deterministic": False}
+    operator = EFLinearOperator(double, nn.CrossEntropyLoss(), parameters, data, **options)
+    return eigsh(operator.to_scipy(), k=1, tol=1e-10, return_eigenvectors=False)[0]
+
+
+@pytest.mark.parametrize("layer", ["fc4", "network"])
+def test_eigenvalues_agree_with_curvlinops_on_a_trained_network(layer):
+    model, images, labels = digits_network("fc", 5)
+    found = fishertail.fisher_eigenpairs(model, images, labels, layers=[layer])[layer]
+    assert found.eigenvalues[0] == pytest.approx(peers_eigenvalue(model, images, labels, layer), rel=RTOL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "architecture", "samples"), [("mnist", "fc", 10_000), ("cifar10", "conv", 1000)])
+def test_eigenvalues_on_the_papers_data(name, architecture, samples, real_data):
+    """After one epoch, where the norms are even, and after five."""
+    data, options = datasets.load(name, real_data), config.load({}).architectures[architecture].model_dump()
+    model = models.build(architecture, options, data.shape, data.classes, 0)
+    images, labels = (part[:samples] for part in data.training_data())
+    for epoch in range(1, 6):
+        rate = {"batch_size": 16, "learning_rate": options["learning_rate"], "seed": 0}
+        training.train_epoch(model, images, labels, **rate, epoch=epoch)
+        if epoch in (1, 5):
+            found = fishertail.fisher_eigenpairs(model.eval(), images, labels)
+            for layer in ("network", options["figure_layer"]):
+                expected = peers_eigenvalue(model, images, labels, layer)
+                error = abs(found[layer].eigenvalues[0] / expected - 1)
+                print(f"{name}, epoch {epoch}, {layer}: lambda_1 {expected:.6g}, error {error:.1e}")
+                assert error <= RTOL
+                assert found[layer].converged.all()
 
 
 def test_the_way_by_a_level_gives_the_same(monkeypatch):

@@ -1,0 +1,1 @@
+"""fishertail beside its peers, on the same checkpoints in one run: `make bench`."""

@@ -1,0 +1,192 @@
+"""What is compared: the norms of all per-sample gradients, and eigenpairs of the empirical Fisher matrix.
+
+Each method takes a Problem. Norms are (N,), of the network; eigenvalues a number, the largest of the network.
+"""
+
+import copy
+import warnings
+
+import numpy as np
+import torch
+from scipy.linalg import eigh
+from scipy.sparse.linalg import eigsh
+from torch import nn
+
+import fishertail
+from benchmarks.problems import Problem
+
+BATCH = 500
+VMAP_BATCH = 50  # a gradient of fc is 4.6 MB
+
+
+def fishertail_norms(problem: Problem) -> np.ndarray:
+    return fishertail.gradient_norms(problem.model, problem.images, problem.labels).network
+
+
+def backpack_norms(problem: Problem) -> np.ndarray:
+    from backpack import backpack, extend
+    from backpack.extensions import BatchL2Grad
+
+    model, loss = extend(copy.deepcopy(problem.model)), extend(nn.CrossEntropyLoss(reduction="sum"))
+    norms = []
+    for x, y in _batches(problem, BATCH):
+        model.zero_grad()
+        with backpack(BatchL2Grad()):
+            loss(model(x), y).backward()
+        norms.append(sum(parameter.batch_l2 for parameter in model.parameters()).sqrt())
+    return torch.cat(norms).cpu().numpy()
+
+
+def opacus_norms(problem: Problem) -> np.ndarray:
+    from opacus.grad_sample import GradSampleModuleFastGradientClipping
+
+    warnings.filterwarnings("ignore", module="opacus")
+    warnings.filterwarnings("ignore", message="Full backward hook")
+    model = GradSampleModuleFastGradientClipping(
+        copy.deepcopy(problem.model).train(), loss_reduction="sum", use_ghost_clipping=True
+    )
+    norms = []
+    for x, y in _batches(problem, BATCH):
+        model.zero_grad()
+        nn.functional.cross_entropy(model(x), y, reduction="sum").backward()
+        norms.append(model.get_norm_sample())
+    return torch.cat(norms).detach().cpu().numpy()
+
+
+def vmap_norms(problem: Problem) -> np.ndarray:
+    norms = [torch.linalg.vector_norm(part, dim=1) for part in _vmap_gradients(problem)]
+    return torch.cat(norms).cpu().numpy()
+
+
+def fishertail_everything(problem: Problem) -> float:
+    """Norms, eigenpair and a_x, of every layer and of the network."""
+    pairs = fishertail.fisher_eigenpairs(problem.model, problem.images, problem.labels)
+    assert all(found.converged.all() for found in pairs.values())
+    return float(pairs["network"].eigenvalues[0])
+
+
+def fishertail_network(problem: Problem) -> float:
+    """The eigenpair of the network alone."""
+    pairs = fishertail.fisher_eigenpairs(problem.model, problem.images, problem.labels, layers=["network"])
+    return float(pairs["network"].eigenvalues[0])
+
+
+def fishertail_ten(problem: Problem) -> float:
+    """Ten eigenpairs of the network, a_x of the first."""
+    options = {"layers": ["network"], "k": 10, "projected": 1}
+    pairs = fishertail.fisher_eigenpairs(problem.model, problem.images, problem.labels, **options)
+    return float(pairs["network"].eigenvalues[0])
+
+
+def fishertail_layer(problem: Problem) -> float:
+    """The eigenpair of the last hidden layer alone; not to be compared with the others' eigenvalue."""
+    layer = [name for name, _ in problem.model.named_modules() if name.startswith("fc")][-2]
+    fishertail.fisher_eigenpairs(problem.model, problem.images, problem.labels, layers=[layer])
+    return float("nan")
+
+
+def curvlinops_eigsh(problem: Problem, dtype: torch.dtype = torch.float32, tol: float = 1e-4) -> float:
+    from curvlinops import EFLinearOperator
+
+    model = copy.deepcopy(problem.model).to(dtype)
+    data = [(x.to(dtype), y) for x, y in _batches(problem, BATCH)]
+    parameters = list(model.parameters())
+    options = {"progressbar": False, "check_deterministic": False}
+    operator = EFLinearOperator(model, nn.CrossEntropyLoss(), parameters, data, **options).to_scipy()
+    start = np.random.default_rng(0).standard_normal(operator.shape[0]).astype(operator.dtype)
+    return float(eigsh(operator, k=1, tol=tol, v0=start, return_eigenvectors=False)[0])
+
+
+def truth(problem: Problem) -> float:
+    """lambda_1 in float64, to 1e-10, by a peer."""
+    return curvlinops_eigsh(problem, torch.float64, 1e-10)
+
+
+def power_iteration(problem: Problem) -> float:
+    """By autograd: F v from a forward-mode and a reverse-mode derivative a batch, until lambda changes by 1e-4."""
+    parameters = {name: parameter.detach() for name, parameter in problem.model.named_parameters()}
+    generator = torch.Generator().manual_seed(0)
+    vector = {n: torch.randn(p.shape, generator=generator).to(p) for n, p in parameters.items()}
+    value = 0.0
+    for _ in range(100):
+        length = torch.sqrt(sum((part.double() ** 2).sum() for part in vector.values()))
+        vector = {name: part / length.to(part) for name, part in vector.items()}
+        images = {name: torch.zeros_like(part) for name, part in vector.items()}
+        for x, y in _batches(problem, BATCH):
+
+            def losses(weights, x=x, y=y):
+                outputs = torch.func.functional_call(problem.model, weights, (x,))
+                return nn.functional.cross_entropy(outputs, y, reduction="none")
+
+            _, pulled_back = torch.func.vjp(losses, parameters)
+            products = torch.func.jvp(losses, (parameters,), (vector,))[1]
+            for name, part in pulled_back(products / len(problem.labels))[0].items():
+                images[name] += part
+        before, value = value, float(sum((vector[n].double() * images[n].double()).sum() for n in vector))
+        vector = images
+        if abs(value - before) <= 1e-4 * value:
+            break
+    return value
+
+
+def backpack_gram(problem: Problem) -> float:
+    """The Gram matrix of gradients that BackPACK holds all at once."""
+    from backpack import backpack, extend
+    from backpack.extensions import BatchGrad
+
+    model, loss = extend(copy.deepcopy(problem.model)), extend(nn.CrossEntropyLoss(reduction="sum"))
+    rows = []
+    for x, y in _batches(problem, BATCH):
+        model.zero_grad()
+        with backpack(BatchGrad()):
+            loss(model(x), y).backward()
+        rows.append(torch.cat([parameter.grad_batch.flatten(1) for parameter in model.parameters()], dim=1))
+    return _gram_eigenvalue(torch.cat(rows))
+
+
+def vmap_gram(problem: Problem) -> float:
+    """The Gram matrix of gradients that torch.func.vmap(grad) gives."""
+    return _gram_eigenvalue(torch.cat(list(_vmap_gradients(problem))))
+
+
+NORMS = {
+    "fishertail": fishertail_norms,
+    "BackPACK BatchL2Grad": backpack_norms,
+    "Opacus ghost norms": opacus_norms,
+    "torch.func vmap(grad)": vmap_norms,
+}
+EIGENPAIRS = {
+    "fishertail: everything": fishertail_everything,
+    "fishertail: network": fishertail_network,
+    "fishertail: network, k = 10": fishertail_ten,
+    "fishertail: last hidden layer": fishertail_layer,
+    "curvlinops + eigsh": curvlinops_eigsh,
+    "power iteration by autograd": power_iteration,
+    "BackPACK BatchGrad + Gram": backpack_gram,
+    "torch.func vmap(grad) + Gram": vmap_gram,
+}
+MOST_SAMPLES = {  # all gradients at once: 5 GB for 1,000 samples of fc
+    "BackPACK BatchGrad + Gram": 1000,
+    "torch.func vmap(grad) + Gram": 1000,
+    "torch.func vmap(grad)": 10_000,
+}
+
+
+def _batches(problem: Problem, size: int):
+    return list(zip(problem.images.split(size), problem.labels.split(size), strict=True))
+
+
+def _vmap_gradients(problem: Problem):
+    parameters = {name: parameter.detach() for name, parameter in problem.model.named_parameters()}
+
+    def loss_of_one(weights, x, y):
+        return nn.functional.cross_entropy(torch.func.functional_call(problem.model, weights, (x[None],)), y[None])
+
+    of_each = torch.func.vmap(torch.func.grad(loss_of_one), in_dims=(None, 0, 0))
+    for x, y in _batches(problem, VMAP_BATCH):
+        yield torch.cat([part.flatten(1) for part in of_each(parameters, x, y).values()], dim=1)
+
+
+def _gram_eigenvalue(gradients: torch.Tensor) -> float:
+    gram = (gradients @ gradients.T).double().cpu().numpy() / len(gradients)
+    return float(eigh(gram, eigvals_only=True, subset_by_index=[len(gram) - 1] * 2)[0])

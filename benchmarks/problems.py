@@ -1,0 +1,63 @@
+"""The checkpoints that are measured on: the networks of config.yaml, trained on the real data and kept."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fishertail import checkpoints, config, datasets, models, training
+
+KEPT = Path("benchmarks/results/checkpoints")
+DATASETS = {"fc": "mnist", "conv": "cifar10"}
+PASS_BATCH = 512  # of the unit of cost
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A network at a checkpoint, and training samples."""
+
+    model: nn.Module
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    def one_pass(self) -> None:
+        """The unit of cost: a plain forward and backward of the mean loss, batch by batch."""
+        for x, y in zip(self.images.split(PASS_BATCH), self.labels.split(PASS_BATCH), strict=True):
+            self.model.zero_grad()
+            nn.functional.cross_entropy(self.model(x), y).backward()
+
+
+def train(name: str, epochs: list[int], data_dir: str) -> None:
+    """Keep the weights after each of `epochs` at batch size 16, unless they are at hand."""
+    if all(_path(name, epoch).exists() for epoch in epochs):
+        return
+    options, data = _architecture(name), datasets.load(DATASETS[name], data_dir)
+    model = models.build(name, options, data.shape, data.classes, 0)
+    block = training.train_block(
+        model, data, range(max(epochs) + 1), batch_size=16, learning_rate=options["learning_rate"], seed=0, name=name
+    )
+    for epoch, _, weights in block:
+        if epoch in epochs:
+            _path(name, epoch).parent.mkdir(parents=True, exist_ok=True)
+            checkpoints.write({epoch: weights}, str(_path(name, epoch)), {})
+
+
+def load(name: str, epoch: int, samples: int | None, data_dir: str, device: str) -> Problem:
+    """The network after `epoch` epochs, and some of its training samples, at random; all if None."""
+    data = datasets.load(DATASETS[name], data_dir)
+    model = models.build(name, _architecture(name), data.shape, data.classes, 0)
+    model.load_state_dict(checkpoints.read(str(_path(name, epoch)), [epoch])[epoch])
+    images, labels = data.training_data(device)
+    if samples is not None:
+        chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:samples].to(device)
+        images, labels = images[chosen], labels[chosen]
+    return Problem(model.to(device).eval(), images, labels)
+
+
+def _architecture(name: str) -> dict:
+    return config.load({}).architectures[name].model_dump()
+
+
+def _path(name: str, epoch: int) -> Path:
+    return KEPT / f"{name}-epoch{epoch:04d}.safetensors"

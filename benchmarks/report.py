@@ -1,0 +1,97 @@
+"""The table and the plots of a benchmark."""
+
+import platform
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from fishertail.provenance import machine
+
+FULL = {"fc": 60_000, "conv": 50_000}
+PEERS = ["torch", "curvlinops-for-pytorch", "backpack-for-pytorch", "opacus", "scipy"]
+KEYS = ["kind", "model", "epoch", "samples", "batch_size", "method"]
+
+
+def write(rows: pd.DataFrame, folder: Path, device: str, threads: int) -> None:
+    """peers.csv, peers.md and peers.svg, of all measurements."""
+    table = summary(rows)
+    table.to_csv(folder / "peers.csv", index=False)
+    about = machine(device, threads)
+    versions = ", ".join(f"{name} {version(name)}" for name in PEERS)
+    where = f"{about.get('gpu') or about.get('cpu') or platform.processor()}, {threads} threads"
+    text = f"{where}, {date.today()}; {versions}\n\n" + "\n\n".join(_section(table, kind) for kind in _SECTIONS)
+    (folder / "peers.md").write_text(text + "\n")
+    print(text)
+    _plot(table, folder / "peers.svg")
+
+
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """The median of each measurement's rounds, in passes, with the relative error of eigenvalue or median norm."""
+    rows = rows.reindex(columns=[*KEYS, "seconds", "pass_seconds", "peak_gib", "value", "fault"])
+    rows["samples"] = rows["samples"].fillna(rows["model"].map(FULL)).astype(int)
+    rows["passes"] = rows["seconds"] / rows["pass_seconds"]
+    numbers = ["seconds", "passes", "peak_gib", "value"]
+    grouped = rows.groupby(KEYS, dropna=False, sort=False)
+    table = grouped[numbers].median().join(grouped["fault"].first()).reset_index()
+    problem = ["model", "epoch", "samples"]
+    truth = table[table["kind"] == "truth"].set_index(problem)["value"]
+    known = pd.MultiIndex.from_frame(table[problem]).map(truth).astype(float)
+    is_eigenvalue = table["kind"].eq("eigenpairs")
+    table["error"] = np.where(is_eigenvalue, (table["value"] / known - 1).abs(), np.nan)
+    return table
+
+
+_SECTIONS = {
+    "norms": "Norms of all per-sample gradients",
+    "eigenpairs": "Largest eigenvalue of the network's empirical Fisher matrix",
+    "training": "Training, one epoch of 10,000 samples",
+}
+
+
+def _section(table: pd.DataFrame, kind: str) -> str:
+    part = table[table["kind"] == kind]
+    columns = ["model", "epoch", "samples", "method", "seconds", "passes", "peak GiB", "error"]
+    if kind == "training":
+        part, columns = (
+            part.assign(samples=part["batch_size"].astype(int)),
+            ["model", "batch size", "method", "seconds"],
+        )
+    lines = [f"**{_SECTIONS[kind]}**", "", "| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    for row in part.itertuples():
+        cells = [row.model, f"{row.samples:,}", row.method, _number(row.seconds, row.fault)]
+        if kind != "training":
+            cells[1:1] = [str(row.epoch)]
+            cells += [_number(row.passes), _number(row.peak_gib), "" if np.isnan(row.error) else f"{row.error:.0e}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _number(value: float, fault: str | None = None) -> str:
+    if isinstance(fault, str):
+        return fault
+    return "" if np.isnan(value) else f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def _plot(table: pd.DataFrame, path: Path) -> None:
+    """Passes against N: flat is linear in N."""
+    plt.style.use(Path(__file__).parents[1] / "src" / "fishertail" / "fishertail.mplstyle")
+    kinds = ["norms", "eigenpairs"]
+    figure, axes = plt.subplots(len(kinds), 2, figsize=(11, 7), sharex=True, layout="constrained")
+    for line, kind in zip(axes, kinds, strict=True):
+        shown = {}
+        for axis, model in zip(line, ["fc", "conv"], strict=True):
+            part = table[(table["kind"] == kind) & (table["model"] == model)].dropna(subset="passes")
+            counts = part.groupby("epoch")["method"].nunique()
+            part = part[part["epoch"] == counts.idxmax()] if len(counts) else part
+            for method, points in part.groupby("method", sort=False):
+                style = "o-" if method.startswith("fishertail") else "s--"
+                [shown[method]] = axis.loglog(points["samples"], points["passes"], style, label=method)
+            axis.set(title=f"{model}: {kind}", xlabel="samples N", ylabel="passes")
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.yaxis.set_minor_formatter("")
+        line[1].legend(shown.values(), shown.keys(), loc="upper left", bbox_to_anchor=(1.02, 1))
+    figure.savefig(path)
