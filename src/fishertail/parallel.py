@@ -5,9 +5,11 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+import psutil
 import torch
 
 from fishertail.errors import FishertailError, WorkerError
@@ -63,9 +65,7 @@ def spread(
         finally:
             for job in jobs:
                 if not job.done():
-                    job.cancel()
-            while not all(job.done() for job in jobs):
-                time.sleep(_POLL)
+                    _kill(job)
             print("".join(map(_log, jobs)), end="")
 
 
@@ -121,6 +121,20 @@ def _result(job, number: int, shares):
     if fault is not None:
         raise FishertailError(fault)
     return result
+
+
+def _kill(job) -> None:
+    """End a worker and submitit's process above it. Background jobs ignore SIGINT, which is what cancel() sends."""
+    try:
+        controller = psutil.Process(int(job.job_id))
+        processes = [*controller.children(recursive=True), controller]
+    except psutil.NoSuchProcess:
+        return
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    while not job.done():
+        time.sleep(_POLL)
 
 
 def _log(job) -> str:
