@@ -24,17 +24,10 @@ def fishertail_norms(problem: Problem) -> np.ndarray:
 
 
 def backpack_norms(problem: Problem) -> np.ndarray:
-    from backpack import backpack, extend
     from backpack.extensions import BatchL2Grad
 
-    model, loss = extend(copy.deepcopy(problem.model)), extend(nn.CrossEntropyLoss(reduction="sum"))
-    norms = []
-    for x, y in _batches(problem, BATCH):
-        model.zero_grad()
-        with backpack(BatchL2Grad()):
-            loss(model(x), y).backward()
-        norms.append(sum(parameter.batch_l2 for parameter in model.parameters()).sqrt())
-    return torch.cat(norms).cpu().numpy()
+    squares = [sum(p.batch_l2 for p in parameters) for parameters in _backpack_batches(problem, BatchL2Grad)]
+    return torch.cat(squares).sqrt().cpu().numpy()
 
 
 def opacus_norms(problem: Problem) -> np.ndarray:
@@ -131,16 +124,12 @@ def power_iteration(problem: Problem) -> float:
 
 def backpack_gram(problem: Problem) -> float:
     """The Gram matrix of gradients that BackPACK holds all at once."""
-    from backpack import backpack, extend
     from backpack.extensions import BatchGrad
 
-    model, loss = extend(copy.deepcopy(problem.model)), extend(nn.CrossEntropyLoss(reduction="sum"))
-    rows = []
-    for x, y in _batches(problem, BATCH):
-        model.zero_grad()
-        with backpack(BatchGrad()):
-            loss(model(x), y).backward()
-        rows.append(torch.cat([parameter.grad_batch.flatten(1) for parameter in model.parameters()], dim=1))
+    rows = [
+        torch.cat([parameter.grad_batch.flatten(1) for parameter in parameters], dim=1)
+        for parameters in _backpack_batches(problem, BatchGrad)
+    ]
     return _gram_eigenvalue(torch.cat(rows))
 
 
@@ -174,6 +163,18 @@ MOST_SAMPLES = {  # all gradients at once: 5 GB for 1,000 samples of fc
 
 def _batches(problem: Problem, size: int):
     return list(zip(problem.images.split(size), problem.labels.split(size), strict=True))
+
+
+def _backpack_batches(problem: Problem, extension: type):
+    """The parameters after each batch's backward pass, with what the extension has put there."""
+    from backpack import backpack, extend
+
+    model, loss = extend(copy.deepcopy(problem.model)), extend(nn.CrossEntropyLoss(reduction="sum"))
+    for x, y in _batches(problem, BATCH):
+        model.zero_grad()
+        with backpack(extension()):
+            loss(model(x), y).backward()
+        yield list(model.parameters())
 
 
 def _vmap_gradients(problem: Problem):

@@ -126,7 +126,7 @@ class Machine(_Section):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU where there is one")
     cpu_workers: PositiveInt = Field(1, description="processes that share the epochs of a block where no GPU is used")
     memory_budget: Literal["auto"] | Annotated[float, Field(gt=0), BeforeValidator(_no_boolean)] = Field(
-        "auto", description="GiB for per-sample gradients beyond data and model; auto: half of what is free"
+        "auto", description="GiB of a job for per-sample gradients beyond data and model; auto: half of what is free"
     )
     data_dir: str = Field("data", description="where data sets lie, or are downloaded to")
 

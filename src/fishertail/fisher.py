@@ -6,8 +6,8 @@ The spectrum is carried by a few samples, which makes it cheap:
    the trace they hold. The others are the *active* samples.
 2. The Gram matrix of a few samples gives start vectors. Where many are active, a *level* between the two, the samples
    that hold nearly all of the trace, improves them further.
-3. Rayleigh-Ritz on the Krylov space of the active samples (`fishertail.krylov`): one product is mostly enough. All
-   scopes (the layers and the network) share each sweep over the rows.
+3. Rayleigh-Ritz on the Krylov space of the active samples (`fishertail.krylov`): one to three products are
+   enough where norms are uneven. All scopes (the layers and the network) share each sweep over the rows.
 4. a_x over ALL samples with the final vectors; lambda = mean(a_x^2); the residual |F V - lambda V| is bounded over all
    samples, with what the inactive ones can add, and decides.
 """
@@ -81,7 +81,8 @@ def fisher_eigenpairs(
         k: how many of the largest eigenvalues.
         rtol: relative error of the eigenvalues.
         projected: for how many of the pairs a_x of all samples is wanted, each at a third of a forward and backward
-            pass; all k by default.
+            pass; all k by default. The eigenvalues of the others are those over the active samples, too low by a tenth
+            of `rtol` at most, in units of the k-th.
         memory_budget: bytes for per-sample gradients, beyond model and data; half of the free memory by default. Less
             costs time, not accuracy.
         norms: what `gradient_norms` returned for the same model and data, to save that pass.
@@ -235,7 +236,8 @@ def _solve(store: RowStore, problems: dict[str, _Problem]) -> dict[str, Eigenpai
     for left_out in (_by_residual, _by_eigenvalue):
         active = _active_samples(pending, {name: left_out(p, starts[name]) for name, p in pending.items()})
         weights = {name: problem.weights[active] for name, problem in pending.items()}
-        spaces = _iterated(store, pending, starts, active, weights)
+        trace_left_out = {name: float(1 - problem.shares[active].sum()) for name, problem in pending.items()}
+        spaces = _iterated(store, pending, starts, active, weights, trace_left_out)
         outside = _projections_outside(store, pending, spaces, active)
         for name, problem in pending.items():
             solutions[name] = _eigenpairs(
@@ -253,7 +255,7 @@ def _solve(store: RowStore, problems: dict[str, _Problem]) -> dict[str, Eigenpai
     return solutions
 
 
-def _iterated(store, problems, starts, index, weights) -> dict[str, KrylovSpace]:
+def _iterated(store, problems, starts, index, weights, trace_left_out) -> dict[str, KrylovSpace]:
     """Multiply until every space has finished; those that have are left out of the sweeps."""
     spaces = {
         name: KrylovSpace(
@@ -263,7 +265,7 @@ def _iterated(store, problems, starts, index, weights) -> dict[str, KrylovSpace]
             extra=START_EXTRA,
             rtol=problem.rtol,
             following=starts[name].following(),
-            outside=max(float(problem.shares.sum() - problem.shares[index].sum()), 0.0),
+            outside=max(trace_left_out[name], 0.0),
         )
         for name, problem in problems.items()
     }
@@ -353,7 +355,9 @@ def _improved(store, problems, starts, level, factor) -> dict[str, _Start]:
     """The same by iterating on more samples, from all vectors of `starts`."""
     starts = {name: replace(start, stands_for_all=False) for name, start in starts.items()}
     weights = {name: problem.weights[level] * factor for name, problem in problems.items()}
-    return {name: _start_from(space) for name, space in _iterated(store, problems, starts, level, weights).items()}
+    nothing = dict.fromkeys(problems, 0.0)  # those drawn stand for the others
+    spaces = _iterated(store, problems, starts, level, weights, nothing)
+    return {name: _start_from(space) for name, space in spaces.items()}
 
 
 def _start_from(space: KrylovSpace) -> _Start:

@@ -24,11 +24,16 @@ class Job:
 
     def solver_options(self) -> dict:
         """What `analysis.spectra` takes from the rule's parameters and the machine."""
+        from fishertail.row_store import default_budget
+
+        budget = self.memory_budget
+        if self.device == "cpu" and self.cpu_workers > 1:  # which share the memory; GPUs have each their own
+            budget = (default_budget("cpu") if budget is None else budget) / self.cpu_workers
         wanted = {"layers": self.parameters["layers"], "k": self.parameters["eigenpairs"]}
         return wanted | {
             "rtol": self.parameters["tolerance"],
             "device": self.device,
-            "memory_budget": self.memory_budget,
+            "memory_budget": budget,
         }
 
     def spread(self, function: Callable, weights: Mapping) -> list:

@@ -196,8 +196,8 @@ def _convolution_gradients(module: nn.Conv2d, inputs: torch.Tensor, derivatives:
     """(n, P): weight (O, I / groups, kernel height, kernel width), then bias.
 
     One batched matrix product a row of the kernel, of the derivatives with windows as wide as the kernel. A window is
-    copied out once for all rows of the kernel, a few samples at a time, so that the copies stay in cache: 2.5 times as
-    fast here as a product for each entry of the kernel, and 4 to 8 times as fast as a loop over samples.
+    copied out once for all rows of the kernel, a few samples at a time, so that the copies stay in cache: twice as
+    fast here as a product for each entry of the kernel, and 1.2 to 5.5 times as fast as a backward for each sample.
     """
     samples, groups = len(inputs), module.groups
     weights, bias = module.weight.numel(), module.bias is not None
