@@ -118,12 +118,18 @@ class KrylovSpace:
         return None if self.next_value is None else self.next_value + float(residuals[self._k])
 
     def _propose(self, candidates: torch.Tensor) -> None:
-        sizes = _lengths(candidates)
-        candidates = candidates / torch.where(sizes > 0, sizes, 1.0).to(candidates)[:, None]
-        for _ in range(2):  # once leaves a rounding error as large as the component that is left
+        """Take as directions what the candidates add to the basis.
+
+        Residuals of one Krylov space are parallel, up to rounding: what tells two of them apart may be noise, and what
+        that noise has of the basis grows when it is brought to unit length. So all is done twice.
+        """
+        for _ in range(2):
+            sizes = _lengths(candidates)
+            candidates = candidates / torch.where(sizes > 0, sizes, 1.0).to(candidates)[:, None]
             candidates = candidates - (candidates @ self._basis.T) @ self._basis
-        candidates = candidates[(_lengths(candidates) > 1e-4).to(candidates.device)]
-        self._next = _orthonormalised(candidates)[0] if len(candidates) else candidates
+            candidates = candidates[(_lengths(candidates) > 1e-4).to(candidates.device)]
+            candidates = _orthonormalised(candidates)[0] if len(candidates) else candidates
+        self._next = candidates
         self._exhausted = len(self._next) == 0
 
     def _restart(self) -> None:
