@@ -40,14 +40,15 @@ def measure(task: dict) -> dict:
         seconds, value = _timed(lambda: method(problem))
     after, _ = _timed(problem.one_pass)
     figures = {"seconds": seconds, "pass_seconds": (before + after) / 2, "peak_gib": peak.bytes / 2**30}
+    figures["parameters"] = sum(p.numel() for p in problem.model.parameters())
     if task["kind"] == "norms":
         np.save(task["norms_file"], value)
         return figures
-    return figures | {"value": value}
+    return figures | {"value": float(value)}
 
 
 def _training(task: dict, problem: problems.Problem, small: problems.Problem) -> dict:
-    loop, rate = loops.LOOPS[task["method"]], RATES[task["model"]]
+    loop, rate = loops.LOOPS[task["method"]], RATES[problems.base(task["model"])]
     if task["method"] != "DataLoader loop":
         problem, small = loops.in_fastest_format(problem), loops.in_fastest_format(small)
     loop(small, task["batch_size"], rate)

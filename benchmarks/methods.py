@@ -53,29 +53,32 @@ def vmap_norms(problem: Problem) -> np.ndarray:
 
 def fishertail_everything(problem: Problem) -> float:
     """Norms, eigenpair and a_x, of every layer and of the network."""
-    pairs = fishertail.fisher_eigenpairs(problem.model, problem.images, problem.labels)
-    assert all(found.converged.all() for found in pairs.values())
-    return float(pairs["network"].eigenvalues[0])
+    return _fishertail_pairs(problem)["network"].eigenvalues[0]
 
 
 def fishertail_network(problem: Problem) -> float:
     """The eigenpair of the network alone."""
-    pairs = fishertail.fisher_eigenpairs(problem.model, problem.images, problem.labels, layers=["network"])
-    return float(pairs["network"].eigenvalues[0])
+    return _fishertail_pairs(problem, layers=["network"])["network"].eigenvalues[0]
 
 
 def fishertail_ten(problem: Problem) -> float:
     """Ten eigenpairs of the network, a_x of the first."""
-    options = {"layers": ["network"], "k": 10, "projected": 1}
-    pairs = fishertail.fisher_eigenpairs(problem.model, problem.images, problem.labels, **options)
-    return float(pairs["network"].eigenvalues[0])
+    return _fishertail_pairs(problem, layers=["network"], k=10, projected=1)["network"].eigenvalues[0]
 
 
 def fishertail_layer(problem: Problem) -> float:
-    """The eigenpair of the last hidden layer alone; not to be compared with the others' eigenvalue."""
+    """The eigenpair of the last hidden layer alone; its eigenvalue is not to be compared with the others'."""
     layer = [name for name, _ in problem.model.named_modules() if name.startswith("fc")][-2]
-    fishertail.fisher_eigenpairs(problem.model, problem.images, problem.labels, layers=[layer])
+    _fishertail_pairs(problem, layers=[layer])
     return float("nan")
+
+
+def _fishertail_pairs(problem: Problem, **options) -> dict[str, fishertail.Eigenpairs]:
+    pairs = fishertail.fisher_eigenpairs(problem.model, problem.images, problem.labels, **options)
+    wrong = [name for name, found in pairs.items() if not found.converged.all()]
+    if wrong:
+        raise RuntimeError(f"not converged: {', '.join(wrong)}")
+    return pairs
 
 
 def curvlinops_eigsh(problem: Problem, dtype: torch.dtype = torch.float32, tol: float = 1e-4) -> float:

@@ -10,6 +10,8 @@ from fishertail import checkpoints, config, datasets, models, training
 
 KEPT = Path("benchmarks/results/checkpoints")
 DATASETS = {"fc": "mnist", "conv": "cifar10"}
+WIDTHS = [125, 250, 500, 1000, 2000]  # of the networks fc125, fc250, ..., for the cost against P
+WIDTHS_SAMPLES, WIDTHS_EPOCH = 5000, 1  # that these are measured on
 PASS_BATCH = 512  # of the unit of cost
 
 
@@ -32,8 +34,8 @@ def train(name: str, epochs: list[int], data_dir: str) -> None:
     """Keep the weights after each of `epochs` at batch size 16, unless they are at hand."""
     if all(_path(name, epoch).exists() for epoch in epochs):
         return
-    options, data = _architecture(name), datasets.load(DATASETS[name], data_dir)
-    model = models.build(name, options, data.shape, data.classes, 0)
+    options, data = _architecture(name), _dataset(name, data_dir)
+    model = models.build(base(name), options, data.shape, data.classes, 0)
     block = training.train_block(
         model, data, range(max(epochs) + 1), batch_size=16, learning_rate=options["learning_rate"], seed=0, name=name
     )
@@ -45,8 +47,8 @@ def train(name: str, epochs: list[int], data_dir: str) -> None:
 
 def load(name: str, epoch: int, samples: int | None, data_dir: str, device: str) -> Problem:
     """The network after `epoch` epochs, and some of its training samples, at random; all if None."""
-    data = datasets.load(DATASETS[name], data_dir)
-    model = models.build(name, _architecture(name), data.shape, data.classes, 0)
+    data = _dataset(name, data_dir)
+    model = models.build(base(name), _architecture(name), data.shape, data.classes, 0)
     model.load_state_dict(checkpoints.read(str(_path(name, epoch)), [epoch])[epoch])
     images, labels = data.training_data(device)
     if samples is not None:
@@ -55,8 +57,19 @@ def load(name: str, epoch: int, samples: int | None, data_dir: str, device: str)
     return Problem(model.to(device).eval(), images, labels)
 
 
+def base(name: str) -> str:
+    """fc or conv: the architecture that a network is of."""
+    return name.rstrip("0123456789")
+
+
 def _architecture(name: str) -> dict:
-    return config.load({}).architectures[name].model_dump()
+    options = config.load({}).architectures[base(name)].model_dump()
+    width = name.removeprefix(base(name))
+    return options | {"hidden_widths": [int(width)] * len(options["hidden_widths"])} if width else options
+
+
+def _dataset(name: str, data_dir: str) -> datasets.Dataset:
+    return datasets.load(DATASETS[base(name)], data_dir)
 
 
 def _path(name: str, epoch: int) -> Path:

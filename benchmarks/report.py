@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from benchmarks.problems import WIDTHS, WIDTHS_SAMPLES
 from fishertail.provenance import machine
 
 FULL = {"fc": 60_000, "conv": 50_000}
@@ -31,10 +32,10 @@ def write(rows: pd.DataFrame, folder: Path, device: str, threads: int) -> None:
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """The median of each measurement's rounds, in passes, with the relative error of eigenvalue or median norm."""
-    rows = rows.reindex(columns=[*KEYS, "seconds", "pass_seconds", "peak_gib", "value", "fault"])
+    rows = rows.reindex(columns=[*KEYS, "parameters", "seconds", "pass_seconds", "peak_gib", "value", "fault"])
     rows["samples"] = rows["samples"].fillna(rows["model"].map(FULL)).astype(int)
     rows["passes"] = rows["seconds"] / rows["pass_seconds"]
-    numbers = ["seconds", "passes", "peak_gib", "value"]
+    numbers = ["parameters", "seconds", "passes", "peak_gib", "value"]
     grouped = rows.groupby(KEYS, dropna=False, sort=False)
     table = grouped[numbers].median().join(grouped["fault"].first()).reset_index()
     problem = ["model", "epoch", "samples"]
@@ -77,21 +78,27 @@ def _number(value: float, fault: str | None = None) -> str:
 
 
 def _plot(table: pd.DataFrame, path: Path) -> None:
-    """Passes against N: flat is linear in N."""
+    """Passes against N for both networks, and against P for fc of several widths: flat is as cheap as a pass."""
     plt.style.use(Path(__file__).parents[1] / "src" / "fishertail" / "fishertail.mplstyle")
-    kinds = ["norms", "eigenpairs"]
-    figure, axes = plt.subplots(len(kinds), 2, figsize=(11, 7), sharex=True, layout="constrained")
-    for line, kind in zip(axes, kinds, strict=True):
+    widths = table["model"].isin([f"fc{width}" for width in WIDTHS])
+    panels = [("fc", table["model"].eq("fc"), "samples"), ("conv", table["model"].eq("conv"), "samples")]
+    panels.append(("fc, 5 widths", widths, "parameters"))
+    figure, axes = plt.subplots(2, len(panels), figsize=(13, 7), sharex="col", sharey="row", layout="constrained")
+    colours = {method: f"C{i}" for i, method in enumerate(table["method"].unique())}
+    for line, (kind, what) in zip(axes, {"norms": "norms", "eigenpairs": "largest eigenpair"}.items(), strict=True):
         shown = {}
-        for axis, model in zip(line, ["fc", "conv"], strict=True):
-            part = table[(table["kind"] == kind) & (table["model"] == model)].dropna(subset="passes")
+        for axis, (title, chosen, x) in zip(line, panels, strict=True):
+            part = table[table["kind"].eq(kind) & chosen].dropna(subset="passes")
             counts = part.groupby("epoch")["method"].nunique()
             part = part[part["epoch"] == counts.idxmax()] if len(counts) else part
             for method, points in part.groupby("method", sort=False):
                 style = "o-" if method.startswith("fishertail") else "s--"
-                [shown[method]] = axis.loglog(points["samples"], points["passes"], style, label=method)
-            axis.set(title=f"{model}: {kind}", xlabel="samples N", ylabel="passes")
+                [shown[method]] = axis.loglog(points[x], points["passes"], style, c=colours[method], label=method)
+            axis.set_title(f"{title}: {what}")
             axis.yaxis.set_major_formatter("{x:g}")
-            axis.yaxis.set_minor_formatter("")
-        line[1].legend(shown.values(), shown.keys(), loc="upper left", bbox_to_anchor=(1.02, 1))
+        line[0].set_ylabel("passes")
+        line[-1].legend(shown.values(), shown.keys(), loc="upper left", bbox_to_anchor=(1.02, 1))
+    for axis, (_, _, x) in zip(axes[-1], panels, strict=True):
+        axis.set_xlabel({"samples": "samples $N$", "parameters": f"parameters $P$ ($N$ = {WIDTHS_SAMPLES:,})"}[x])
     figure.savefig(path)
+    plt.close(figure)

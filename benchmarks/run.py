@@ -39,6 +39,8 @@ def main() -> None:
     options = parser.parse_args()
     for model in options.models:
         problems.train(model, EPOCHS[model], options.data_dir)
+    for model in networks_of_other_widths(options.models):
+        problems.train(model, [problems.WIDTHS_EPOCH], options.data_dir)
     rows = []
     for _ in range(options.rounds):
         for task in tasks(options.models):
@@ -70,6 +72,20 @@ def tasks(models: list[str]):
         for batch_size in BATCH_SIZES:
             problem = {"model": model, "epoch": 1, "samples": 10_000, "batch_size": batch_size}
             yield from (problem | {"kind": "training", "method": method} for method in LOOPS)
+    for model in networks_of_other_widths(models):
+        problem = {"model": model, "epoch": problems.WIDTHS_EPOCH, "samples": problems.WIDTHS_SAMPLES}
+        norms = _able(methods.NORMS, problems.WIDTHS_SAMPLES)
+        eigenpairs = [
+            m
+            for m in _able(methods.EIGENPAIRS, problems.WIDTHS_SAMPLES)
+            if m == EVERYTHING or m not in _of_fishertail()
+        ]
+        yield from (problem | {"kind": "norms", "method": method} for method in norms)
+        yield from (problem | {"kind": "eigenpairs", "method": method} for method in eigenpairs)
+
+
+def networks_of_other_widths(models: list[str]) -> list[str]:
+    return [f"fc{width}" for width in problems.WIDTHS] if "fc" in models else []
 
 
 def run(task: dict, options: argparse.Namespace) -> dict:
