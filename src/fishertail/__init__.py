@@ -3,24 +3,25 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from fishertail.outliers import Outliers, outliers  # now, or the module of that name would hide the function later
-
 if TYPE_CHECKING:
     from fishertail.fisher import Eigenpairs, fisher_eigenpairs
     from fishertail.gradients import GradientNorms, gradient_norms
+    from fishertail.mad import Outliers, outliers
 
-_NEED_TORCH = {
+_MODULES = {
     "GradientNorms": "gradients",
     "gradient_norms": "gradients",
     "Eigenpairs": "fisher",
     "fisher_eigenpairs": "fisher",
+    "Outliers": "mad",
+    "outliers": "mad",
 }
 
 __all__ = ["Eigenpairs", "GradientNorms", "Outliers", "fisher_eigenpairs", "gradient_norms", "outliers"]
 
 
 def __getattr__(name: str):
-    """Import torch only when something that needs it is asked for: the Snakefile is parsed without it."""
-    if name in _NEED_TORCH:
-        return getattr(importlib.import_module(f"fishertail.{_NEED_TORCH[name]}"), name)
+    """Import torch and pandas only when something that needs them is asked for: cluster programs start in 30 ms."""
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"fishertail.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'fishertail' has no attribute {name!r}")

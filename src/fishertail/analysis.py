@@ -14,7 +14,7 @@ from fishertail.checkpoints import Weights
 from fishertail.datasets import Dataset
 from fishertail.gradient_table import norms_at, open_matrix
 from fishertail.gradients import NETWORK, GradientMatrix
-from fishertail.outliers import trimmed, trimmed_eigenvalue
+from fishertail.mad import trimmed, trimmed_eigenvalue
 from fishertail.row_store import RowStore, default_budget
 
 SPECTRUM_COLUMNS = ["epoch", "layer", "rank", "eigenvalue", "residual", "converged", "certified", "products", "trace"]

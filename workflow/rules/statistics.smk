@@ -39,7 +39,7 @@ rule mad_curve:
         "../../envs/conda.yaml"
     params:
         threshold=CONFIG.analysis.outlier_threshold,
-        code=code_hash("outliers"),
+        code=code_hash("mad"),
     script:
         "../scripts/mad_curve.py"
 

@@ -4,7 +4,7 @@ import pandas as pd
 
 from fishertail import provenance, storage
 from fishertail.jobs import job
-from fishertail.outliers import outlier_table
+from fishertail.mad import outlier_table
 
 with job(snakemake) as this:
     tables = [outlier_table(storage.read_table(path), snakemake.params.threshold) for path in snakemake.input]

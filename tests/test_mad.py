@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fishertail.outliers import outlier_table, outliers, trimmed, trimmed_eigenvalue
+from fishertail.mad import outlier_table, outliers, trimmed, trimmed_eigenvalue
 
 # whole numbers, so that shifting and scaling by powers of two is exact
 norms = arrays(np.float64, st.integers(1, 60), elements=st.integers(0, 1000).map(float))
