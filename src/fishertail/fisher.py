@@ -26,6 +26,7 @@ from fishertail.row_store import RowStore
 from fishertail.sweeps import combine, multiply, project
 
 GRAM_SAMPLES = (400, 1500)  # of the start, at least and at most, within a fortieth of all
+BOUND_RTOL = 1e-5  # of the eigenvalue of these samples that bounds the next one of all
 LEVEL_GROWTH = 2  # samples of a level, by those of the start: else it is not worth its sweeps
 LEVEL_SHARE = 1 / 8  # of all samples: the largest level
 LEVEL_LEFT_OUT = 1e-2  # of the trace, by the samples that a level leaves out or draws from
@@ -451,7 +452,7 @@ def _next_at_most(problem: _Problem, important: torch.Tensor, gram: torch.Tensor
     others = (1 - problem.shares[important].sum()).clamp_min(0)
     if others > 0.5:  # hopeless: that is more than half of what all eigenvalues add up to
         return torch.full((problem.k,), torch.inf, dtype=torch.float64)
-    values = leading_pairs(gram, problem.k + 1, 1e-10)[0]
+    values = leading_pairs(gram, problem.k + 1, BOUND_RTOL)[0] * (1 + 2 * BOUND_RTOL)
     following = torch.cat([values, values.new_zeros(problem.k + 1)])[1 : problem.k + 1]
     return (following + others) * problem.trace
 
