@@ -3,10 +3,11 @@ PYTHON ?= python3.11
 VENV ?= .venv
 DEVICE ?= cpu
 DATA ?= data
+PROFILE ?= profiles/local
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help figures paper report test test-full bench lint format schema unlock clean
+.PHONY: help figures paper cost report test test-full test-schedulers schedulers bench lint format schema envs image unlock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +23,15 @@ paper: $(VENV)/.run ## the paper's grid on MNIST and CIFAR-10, on this machine (
 	snakemake --profile profiles/local --report results/report.html --quiet all
 	@echo "Figures: results/figures   Tables: results/tables   Report: results/report.html"
 
+cost: $(VENV)/.run ## what the pending jobs will cost in GPU-hours and node-hours; PROFILE=profiles/tsubame
+	@python -m fishertail.clusters.cost $(PROFILE)
+
+test-schedulers: $(VENV)/.test schedulers ## all tests on a real Slurm and a real Grid Engine, the long ones too
+	python -m pytest -n 2 --dist loadfile --full tests/schedulers
+
+schedulers: ## install the schedulers that tests/schedulers starts (Debian, as root); without them these tests are skipped
+	bash tests/schedulers/install.sh
+
 test: $(VENV)/.test ## the tests
 	python -m pytest -n 2 --dist loadfile
 
@@ -34,16 +44,22 @@ bench: $(VENV)/.bench ## fishertail beside its peers (about an hour on 2 cores);
 lint: $(VENV)/.test ## ruff, snakefmt and snakemake --lint
 	ruff check .
 	ruff format --check .
-	snakefmt --check Snakefile workflow
+	snakefmt --check Snakefile workflow tests/schedulers
 	snakemake --lint
 
 format: $(VENV)/.test ## put the code into the project's format
 	ruff check --fix .
 	ruff format .
-	snakefmt Snakefile workflow
+	snakefmt Snakefile workflow tests/schedulers
 
 schema: $(VENV)/.run ## write workflow/schemas/config.schema.json anew from the pydantic model
 	python -m fishertail.config > workflow/schemas/config.schema.json
+
+envs: ## write envs/conda.yaml anew from envs/lock.txt
+	$(PYTHON) envs/write_conda.py
+
+image: ## build envs/fishertail.sif, for snakemake --sdm apptainer
+	apptainer build --force envs/fishertail.sif envs/apptainer.def
 
 unlock: $(VENV)/.run ## after a kill -9 of Snakemake: release the lock it left
 	snakemake --profile profiles/local --unlock

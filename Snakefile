@@ -15,6 +15,10 @@ include: "workflow/rules/fisher.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/cluster.smk"
+
+
+container: "envs/fishertail.sif"  # with --sdm apptainer; make image builds it
 
 
 report: "workflow/report/workflow.rst"

@@ -64,7 +64,7 @@ FAULTS = [
     ({"seed": [1]}, "seed: unknown key"),
     (fc(lerning_rate=1), "architectures.fc.lerning_rate: unknown key"),
     (analysis(histogram={"bins": 3}), "analysis.histogram.bins: unknown key"),
-    ({"machine": {"gpus": 4}}, "machine.gpus: unknown key"),
+    ({"machine": {"nodes": 4}}, "machine.nodes: unknown key"),
     ({"datasets": "mnist"}, "datasets: input should be a valid list, found 'mnist'"),
     ({"seeds": [0, 1.5]}, "seeds.1: input should be a valid integer, found 1.5"),
     ({"seeds": [0, True]}, "seeds.1: a whole number expected, found True"),

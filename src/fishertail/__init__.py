@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from fishertail.fisher import Eigenpairs, fisher_eigenpairs
     from fishertail.gradients import GradientNorms, gradient_norms
     from fishertail.mad import Outliers, outliers
+    from fishertail.runs import RunAnalysis, analyse_run
 
 _MODULES = {
     "GradientNorms": "gradients",
@@ -15,9 +16,20 @@ _MODULES = {
     "fisher_eigenpairs": "fisher",
     "Outliers": "mad",
     "outliers": "mad",
+    "RunAnalysis": "runs",
+    "analyse_run": "runs",
 }
 
-__all__ = ["Eigenpairs", "GradientNorms", "Outliers", "fisher_eigenpairs", "gradient_norms", "outliers"]
+__all__ = [
+    "Eigenpairs",
+    "GradientNorms",
+    "Outliers",
+    "RunAnalysis",
+    "analyse_run",
+    "fisher_eigenpairs",
+    "gradient_norms",
+    "outliers",
+]
 
 
 def __getattr__(name: str):

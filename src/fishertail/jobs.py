@@ -1,13 +1,20 @@
 """What every job of the workflow needs: threads, a device, a log, and errors that a user can read."""
 
+import os
+import platform
+import resource
 import sys
+import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
 
 from fishertail import provenance
-from fishertail.errors import FishertailError
+from fishertail.errors import FishertailError, WorkerError
 
 
 @dataclass(frozen=True)
@@ -56,29 +63,110 @@ class Job:
 def job(snakemake, *, torch: bool = False) -> Iterator[Job]:
     """Run a rule's script: send what it prints to its log, and end it with one line where the user can mend the fault.
 
+    A fault of the job itself would come again: a second attempt, which is meant for jobs that were killed, ends at once
+    with what the first one said.
+
     Args:
         snakemake: the object that Snakemake gives to a script.
         torch: set torch's threads and choose a device, which imports torch.
     """
-    with open(snakemake.log[0], "w", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
+    path, resources = Path(snakemake.log[0]), snakemake.resources
+    if resources.get("attempt", 1) > 1 and (before := _own_fault(path)):
+        sys.exit(f"{before}\nnot tried again: this fault is the job's own")
+    with open(path, "w", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
         try:
-            device = _prepare_torch(snakemake) if torch else "cpu"
-            budget = snakemake.resources.get("memory_budget", "auto")
-            yield Job(
-                rule=snakemake.rule,
-                parameters=dict(snakemake.params.items()),
-                threads=snakemake.threads,
-                device=device,
-                memory_budget=None if budget == "auto" else float(budget) * 2**30,
-                gpus=snakemake.resources.get("gpus", 1),
-                cpu_workers=snakemake.resources.get("cpu_workers", 1),
-            )
+            with _told(resources.get("attempt", 1)) as facts:
+                _use_scratch(resources.get("scratch", ""))
+                device = _prepare_torch(snakemake) if torch else "cpu"
+                if device.startswith("cuda"):
+                    facts.append(f"GPUs: {_gpu_names()}")
+                yield Job(
+                    rule=snakemake.rule,
+                    parameters=dict(snakemake.params.items()),
+                    threads=snakemake.threads,
+                    device=device,
+                    memory_budget=_memory_budget(resources, device),
+                    gpus=resources.get("gpus", 1),
+                    cpu_workers=resources.get("cpu_workers", 1),
+                )
         except FishertailError as error:
             print(f"error: {error}")
-            sys.exit(1)
-        except Exception:
+            _end(error)
+        except Exception as error:
             traceback.print_exc()
-            sys.exit(1)
+            _end(error)
+
+
+RUN_VARIABLE = "FISHERTAIL_RUN"  # which start of Snakemake a job belongs to
+_JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID")  # in the environment of a scheduler's job
+_OWN_FAULT = "a fault of the job itself, in run"
+
+
+def scheduler_job() -> str | None:
+    """The scheduler's id of the job that this process belongs to."""
+    return next((os.environ[name] for name in _JOB_IDS if name in os.environ), None)
+
+
+def _end(error: Exception) -> NoReturn:
+    if not _may_pass(error):
+        print(f"({_OWN_FAULT} {os.environ.get(RUN_VARIABLE, '-')})")
+    sys.exit(1)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether a second attempt may do better: after a fault of a node or its disks, or for lack of memory."""
+    if isinstance(error, OSError | MemoryError | WorkerError):
+        return True
+    return type(error).__name__ in ("AcceleratorError", "OutOfMemoryError") or "CUDA error" in str(error)
+
+
+def _own_fault(log: Path) -> str | None:
+    """What the log of an earlier attempt in the same run says, where it ended by a fault of its own."""
+    run = os.environ.get(RUN_VARIABLE)
+    if run is None or not log.exists():
+        return None
+    text = log.read_text(errors="replace")
+    return text.rstrip() if text.rstrip().endswith(f"({_OWN_FAULT} {run})") else None
+
+
+@contextmanager
+def _told(attempt: int) -> Iterator[list[str]]:
+    """Print where the job runs; and at its end how long it took, how much memory, and what was added to the list."""
+    started, facts = time.monotonic(), []
+    job_id = scheduler_job()
+    print(f"{f'job {job_id}, ' if job_id else ''}attempt {attempt}, on {platform.node()}, process {os.getpid()}")
+    try:
+        yield facts
+    finally:
+        own, workers = (resource.getrusage(of).ru_maxrss for of in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        facts.append(f"{time.monotonic() - started:.1f} s, peak memory {max(own, workers) / 2**20:.2f} GiB")
+        print("\n".join(facts))
+
+
+def _gpu_names() -> str:
+    import torch
+
+    return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+
+
+def _use_scratch(folder: str) -> None:
+    """Have temporary files in a folder of the node's own."""
+    if not folder:
+        return
+    expanded = os.path.expandvars(folder)
+    if not os.path.isdir(expanded):
+        raise FishertailError(f"machine.scratch: a folder on {platform.node()} expected, found {expanded!r}")
+    os.environ["TMPDIR"], tempfile.tempdir = expanded, expanded
+
+
+def _memory_budget(resources, device: str) -> float | None:
+    """In bytes; None for half of what is free. A job of a scheduler must not take what other jobs on its node use."""
+    budget = resources.get("memory_budget", "auto")
+    if budget != "auto":
+        return float(budget) * 2**30
+    if device == "cpu" and scheduler_job() and isinstance(resources.get("mem_mb"), int):
+        return resources.mem_mb * 1e6 / 2
+    return None
 
 
 def _prepare_torch(snakemake) -> str:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 _LOG_LINES = 20  # of a worker that died
 _WEEK = 7 * 24 * 60  # minutes: submitit's own limit is a few; a job has that of its scheduler
 _POLL = 0.1  # seconds
+_SQUEUE_EVERY = 15  # seconds
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -51,22 +53,48 @@ def spread(
     if workers == 1:
         return [function(dict(items))]
     shares = [dict(list(items.items())[first::workers]) for first in range(workers)]
-    import submitit  # takes 0.2 s, and is not needed above
-
+    tasks = [(function, share, gpus[i] if gpus else None, threads) for i, share in enumerate(shares)]
     with tempfile.TemporaryDirectory(prefix="fishertail-") as folder:
-        executor = submitit.LocalExecutor(folder=folder, max_pickle_size_gb=16)
-        executor.update_parameters(timeout_min=_WEEK)
-        jobs = [
-            executor.submit(_work, function, share, gpus[i] if gpus else None, threads)
-            for i, share in enumerate(shares)
-        ]
-        try:
-            return _results(jobs, shares)
-        finally:
-            for job in jobs:
-                if not job.done():
-                    _kill(job)
-            print("".join(map(_log, jobs)), end="")
+        return _submitted(tasks, shares, "local", folder, {"timeout_min": _WEEK})
+
+
+def submit(
+    function: Callable[[dict[int, Item]], Result],
+    shares: Sequence[dict[int, Item]],
+    *,
+    cluster: str,
+    folder: str | Path,
+    parameters: Mapping,
+) -> list[Result]:
+    """Call `function` with each of the shares in a job of its own, and return what it returned.
+
+    Args:
+        cluster: slurm, or local for processes of this machine.
+        folder: where submitit keeps scripts, logs and results; on Slurm all nodes must see it.
+        parameters: of submitit's executor.
+
+    Raises:
+        as of `spread`.
+    """
+    own = {"timeout_min": _WEEK} if cluster == "local" else {}
+    tasks = [(function, share, None, None) for share in shares]
+    return _submitted(tasks, shares, cluster, folder, own | dict(parameters))
+
+
+def _submitted(tasks, shares, cluster: str, folder: str | Path, parameters: Mapping) -> list:
+    """The results of the tasks, by submitit; whatever ends the wait ends the jobs."""
+    import submitit  # takes 0.2 s, and is not needed with one process
+
+    executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **{f"{cluster}_max_pickle_size_gb": 16})
+    executor.update_parameters(**parameters)
+    jobs = [executor.submit(_work, *task) for task in tasks]
+    try:
+        return _results(jobs, shares, cluster)
+    finally:
+        for job in jobs:
+            if not job.done():
+                _kill(job) if cluster == "local" else job.cancel(check=False)
+        print("".join(map(_log, jobs)), end="")
 
 
 def visible_gpus() -> list[str]:
@@ -86,25 +114,50 @@ def prepare_process(threads: int) -> None:
     _keep_freed_memory()
 
 
-def _work(function, share, gpu: str | None, threads: int):
+def _work(function, share, gpu: str | None, threads: int | None):
     """In a worker: what the function returns, or the message of a fault that a user can mend."""
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # CUDA reads it when it is first used, which is later
-    prepare_process(threads)
+    if threads is not None:
+        prepare_process(threads)
     try:
         return function(share), None
     except FishertailError as error:
         return None, str(error)
 
 
-def _results(jobs, shares) -> list:
+def _results(jobs, shares, cluster: str) -> list:
     """What the jobs returned, in their order; the first that failed ends the wait."""
     results, pending = {}, dict(enumerate(jobs))
+    queue = _SlurmQueue() if cluster == "slurm" else None
     while pending:
         for number in [number for number, job in pending.items() if job.done()]:
             results[number] = _result(pending.pop(number), number, shares)
-        time.sleep(_POLL)
+        if queue is not None:
+            for number in queue.lost(pending):
+                raise _died(pending[number], number, shares)
+        time.sleep(_POLL if queue is None else 10 * _POLL)
     return [results[number] for number in range(len(jobs))]
+
+
+class _SlurmQueue:
+    """Which jobs have left the queue without a result. submitit asks accounting, which some sites do not have."""
+
+    def __init__(self):
+        self._asked, self._missed = time.monotonic(), {}
+
+    def lost(self, jobs: Mapping[int, object]) -> list[int]:
+        """Those of `jobs`, by number, that were in the queue at neither of the last two queries."""
+        if time.monotonic() - self._asked < _SQUEUE_EVERY or not jobs:
+            return []
+        self._asked = time.monotonic()
+        done = subprocess.run(["squeue", "--noheader", "--me", "--format=%i"], capture_output=True, text=True)
+        if done.returncode:  # a scheduler that does not answer is waited for
+            return []
+        queued = set(done.stdout.split())
+        for number, job in jobs.items():
+            self._missed[number] = 0 if job.job_id in queued or job.done() else self._missed.get(number, 0) + 1
+        return [number for number in jobs if self._missed[number] > 1]
 
 
 def _result(job, number: int, shares):
@@ -113,14 +166,16 @@ def _result(job, number: int, shares):
     try:
         result, fault = job.result()
     except (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError) as error:
-        last = "\n".join(_log(job).splitlines()[-_LOG_LINES:])
-        epochs = ", ".join(map(str, shares[number]))
-        raise WorkerError(
-            f"worker {number + 1} of {len(shares)} (epochs {epochs}) died; its log ends:\n{last}"
-        ) from error
+        raise _died(job, number, shares) from error
     if fault is not None:
         raise FishertailError(fault)
     return result
+
+
+def _died(job, number: int, shares) -> WorkerError:
+    last = "\n".join(_log(job).splitlines()[-_LOG_LINES:])
+    epochs = ", ".join(map(str, shares[number]))
+    return WorkerError(f"worker {number + 1} of {len(shares)} (epochs {epochs}) died; its log ends:\n{last}")
 
 
 def _kill(job) -> None:

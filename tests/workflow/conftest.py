@@ -40,8 +40,12 @@ class Project:
         return [*snakemake, "--rerun-incomplete", "--show-failed-logs", *arguments]
 
     @property
+    def additions(self) -> dict[str, str]:
+        return {"PYTHONPATH": str(self.path / "src"), "OMP_NUM_THREADS": "1"}
+
+    @property
     def environment(self) -> dict[str, str]:
-        return os.environ | {"PYTHONPATH": str(self.path / "src"), "OMP_NUM_THREADS": "1"}
+        return os.environ | self.additions
 
     def run(self, *arguments: str, check: bool = True) -> str:
         """Run Snakemake and give what it printed; a failure is the test's failure unless it is wanted."""

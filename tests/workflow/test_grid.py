@@ -23,10 +23,18 @@ def test_the_papers_grid_after_a_clone(project):
     assert "train                          72" in output or "train                         72" in output
 
 
-@pytest.mark.parametrize("profile", ["demo", "local"])
-def test_profiles(profile, project):
+@pytest.mark.parametrize("profile", ["demo", "local", "tsubame", "slurm", "pbs"])
+def test_profiles_need_no_scheduler_for_a_dry_run(profile, project):
     code, output = snakemake("-n", "--profile", f"profiles/{profile}", cwd=project.path)
     assert code == 0, output
+
+
+@pytest.mark.parametrize("profile", ["slurm", "pbs"])
+def test_nothing_is_submitted_without_an_account(profile, project):
+    code, output = snakemake("--profile", f"profiles/{profile}", cwd=project.path)
+    assert code != 0
+    assert "cluster.account: the group, project or account to charge expected, found none" in output
+    assert "Traceback" not in output
 
 
 def test_the_grid_is_cut_from_the_command_line(project):

@@ -1,11 +1,17 @@
 # The validated configuration, and what rules derive from it: paths, parameters, inputs. No rules.
+import json
+import os
+import uuid
+from pathlib import Path
 from dataclasses import asdict
 
 from snakemake.exceptions import WorkflowError
 
 from fishertail import config as settings
 from fishertail import sources
+from fishertail.clusters.request import SETTINGS_VARIABLE
 from fishertail.errors import FishertailError
+from fishertail.jobs import RUN_VARIABLE
 from fishertail.provenance import code_hash
 from fishertail.storage import ensure_writable
 
@@ -15,6 +21,14 @@ try:
         ensure_writable(CONFIG.pathvars.get("results", "results"))
 except FishertailError as error:
     raise WorkflowError(str(error)) from None
+
+SOURCE = Path(workflow.basedir) / "src"
+
+if workflow.is_main_process:  # for the programs that submit jobs, and for the jobs
+    os.environ[SETTINGS_VARIABLE] = json.dumps(CONFIG.cluster.model_dump() | {"queue": CONFIG.cluster.queues})
+    os.environ[RUN_VARIABLE] = uuid.uuid4().hex
+    # jobs in an environment of conda or in a container, where fishertail is not installed
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(SOURCE), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
 
 DATASET = "<results>/datasets/{dataset}.safetensors"
 RUN = "<results>/runs/{dataset}-{model}/bs{batch_size}/seed{seed}"
@@ -42,6 +56,31 @@ def run_parameters(wildcards):
     """The run, and its network as far as it shapes the result."""
     architecture = CONFIG.architectures[wildcards.model].model_dump(exclude={"figure_layer"})
     return asdict(run_of(wildcards)) | {"architecture": architecture}
+
+
+OTHER_MEMORY = 3000  # MB of a job beyond the memory budget: torch, the data and the model
+
+
+def minutes(estimate):
+    """A resource: the estimate, twice as much at the second attempt, within the cluster's limit."""
+    limit = CONFIG.cluster.walltime_limit
+    return lambda wildcards, attempt: min(estimate * attempt, limit or estimate * attempt)
+
+
+def memory(estimate):
+    """A resource in MB: the estimate and the memory budget, twice as much at the second attempt."""
+    budget = CONFIG.machine.memory_budget
+    wanted = estimate if budget == "auto" else max(estimate, int(1024 * budget) + OTHER_MEMORY)
+    return lambda wildcards, attempt: wanted * attempt
+
+
+MACHINE = {  # resources of every job that computes with torch: none of them reruns anything
+    "attempt": lambda wildcards, attempt: attempt,
+    "device": CONFIG.machine.device,
+    "cpu_workers": CONFIG.machine.cpu_workers,
+    "memory_budget": CONFIG.machine.memory_budget,
+    "scratch": CONFIG.machine.scratch or "",
+}
 
 
 def block_epochs(wildcards):

@@ -17,14 +17,14 @@ rule fim_eigen:
         f"<benchmarks>/fim_eigen/{RUN_NAME}-{{block}}.tsv"
     conda:
         "../../envs/conda.yaml"
+    envmodules:
+        *CONFIG.cluster.modules,
     threads: 1
     resources:
-        gpus=1,
-        mem_mb=12000,
-        runtime=lambda wildcards, attempt: 120 * attempt,
-        device=CONFIG.machine.device,
-        cpu_workers=CONFIG.machine.cpu_workers,
-        memory_budget=CONFIG.machine.memory_budget,
+        gpus=CONFIG.machine.gpus,
+        mem_mb=memory(12000),
+        runtime=minutes(120),
+        **MACHINE,
     params:
         run=run_parameters,
         epochs=spectrum_epochs,
@@ -54,13 +54,14 @@ rule fim_eigen_at_minimum:
         f"<logs>/fim_eigen_at_minimum/{RUN_NAME}.log",
     conda:
         "../../envs/conda.yaml"
+    envmodules:
+        *CONFIG.cluster.modules,
     threads: 1
     resources:
         gpus=1,
-        mem_mb=12000,
-        runtime=lambda wildcards, attempt: 30 * attempt,
-        device=CONFIG.machine.device,
-        memory_budget=CONFIG.machine.memory_budget,
+        mem_mb=memory(12000),
+        runtime=minutes(30),
+        **MACHINE,
     params:
         run=run_parameters,
         blocks=lambda wildcards: [list(block.epochs) for block in CONFIG.blocks(run_of(wildcards))],

@@ -14,13 +14,14 @@ rule per_sample_gradients:
         f"<benchmarks>/per_sample_gradients/{RUN_NAME}-{{block}}.tsv"
     conda:
         "../../envs/conda.yaml"
+    envmodules:
+        *CONFIG.cluster.modules,
     threads: 1
     resources:
-        gpus=1,
-        mem_mb=6000,
-        runtime=lambda wildcards, attempt: 60 * attempt,
-        device=CONFIG.machine.device,
-        cpu_workers=CONFIG.machine.cpu_workers,
+        gpus=CONFIG.machine.gpus,
+        mem_mb=memory(6000),
+        runtime=minutes(60),
+        **MACHINE,
     params:
         run=run_parameters,
         epochs=block_epochs,

@@ -57,13 +57,14 @@ rule trimmed_eigenvalues:
         f"<logs>/trimmed_eigenvalues/{RUN_NAME}.log",
     conda:
         "../../envs/conda.yaml"
+    envmodules:
+        *CONFIG.cluster.modules,
     threads: 1
     resources:
         gpus=1,
-        mem_mb=12000,
-        runtime=lambda wildcards, attempt: 30 * attempt,
-        device=CONFIG.machine.device,
-        memory_budget=CONFIG.machine.memory_budget,
+        mem_mb=memory(12000),
+        runtime=minutes(30),
+        **MACHINE,
     params:
         run=run_parameters,
         blocks=lambda wildcards: [list(block.epochs) for block in CONFIG.blocks(run_of(wildcards))],

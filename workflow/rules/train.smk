@@ -15,12 +15,14 @@ rule train:
         f"<benchmarks>/train/{RUN_NAME}-{{block}}.tsv"
     conda:
         "../../envs/conda.yaml"
+    envmodules:
+        *CONFIG.cluster.modules,
     threads: 1
     resources:
         gpus=1,
-        mem_mb=4000,
-        runtime=lambda wildcards, attempt: 120 * attempt,
-        device=CONFIG.machine.device,
+        mem_mb=memory(4000),
+        runtime=minutes(120),
+        **MACHINE,
     params:
         run=run_parameters,
         epochs=block_epochs,
