@@ -6,15 +6,16 @@ import pytest
 
 from fishertail.clusters import cost
 
+RUNS = "results/runs"
 SUMMARY = "\n".join(
     [
         "output_file\tdate\trule\tlog-file(s)\tstatus\tplan",
-        "a/weights\t-\ttrain\tlogs/train/mnist-fc-bs16-seed0-epochs0001-0010.log\tmissing\tupdate pending",
-        "a/metrics.csv\t-\ttrain\tlogs/train/mnist-fc-bs16-seed0-epochs0001-0010.log\tmissing\tupdate pending",
-        "b/metrics.csv\t-\ttrain\tlogs/train/mnist-fc-bs256-seed1-epochs0011-0015.log\tmissing\tupdate pending",
-        "c/metrics.csv\t-\ttrain\tlogs/train/mnist-conv-bs16-seed0-epochs0001-0010.log\tmissing\tupdate pending",
-        "d/metrics.csv\tdate\ttrain\tlogs/train/mnist-fc-bs16-seed2-epochs0001-0010.log\tok\tno update",
-        "fig.svg\t-\tfig7\tlogs/fig7.log\tmissing\tupdate pending",
+        f"{RUNS}/mnist-fc/bs16/seed0/epochs0001-0010/checkpoints\t-\ttrain\t-\tmissing\tupdate pending",
+        f"{RUNS}/mnist-fc/bs16/seed0/epochs0001-0010/metrics.csv\t-\ttrain\t-\tmissing\tupdate pending",
+        f"{RUNS}/mnist-fc/bs256/seed1/epochs0011-0015/metrics.csv\t-\ttrain\t-\tmissing\tupdate pending",
+        f"{RUNS}/mnist-conv/bs16/seed0/epochs0001-0010/metrics.csv\t-\ttrain\t-\tmissing\tupdate pending",
+        f"{RUNS}/mnist-fc/bs16/seed2/epochs0001-0010/metrics.csv\tdate\ttrain\tlogs/x.log\tok\tno update",
+        "results/figures/fig7.svg\t-\tfig7\tlogs/fig7.log\tmissing\tupdate pending",
     ]
 )
 ASKED = {"train": {"gpus": 1, "runtime": 120}, "fig7": {"gpus": 0, "runtime": 30}}

@@ -31,7 +31,7 @@ def leading_pairs(gram: torch.Tensor, count: int, rtol: float) -> tuple[torch.Te
         rtol: relative error of the eigenvalues.
     """
     n = len(gram)
-    matrix = (gram.float() if rtol > 1e-6 else gram).numpy()  # each product reads all of it
+    matrix = gram.numpy()
     if n > DENSE:
         try:
             values, vectors = eigsh(matrix, k=count, v0=np.random.default_rng(0).standard_normal(n), tol=rtol)
@@ -44,4 +44,4 @@ def leading_pairs(gram: torch.Tensor, count: int, rtol: float) -> tuple[torch.Te
 
 
 def _leading(values: np.ndarray, vectors: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.from_numpy(values.copy()).double().clamp_min(0), torch.from_numpy(vectors.copy()).double()
+    return torch.from_numpy(values.copy()).clamp_min(0), torch.from_numpy(vectors.copy())

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from fishertail import provenance
+from fishertail.clusters import spool
+from fishertail.clusters.request import RUN_VARIABLE
 from fishertail.errors import FishertailError, WorkerError
 
 
@@ -70,8 +72,9 @@ def job(snakemake, *, torch: bool = False) -> Iterator[Job]:
         snakemake: the object that Snakemake gives to a script.
         torch: set torch's threads and choose a device, which imports torch.
     """
-    path, resources = Path(snakemake.log[0]), snakemake.resources
+    path, resources = snakemake.log[0], snakemake.resources
     if resources.get("attempt", 1) > 1 and (before := _own_fault(path)):
+        Path(path).write_text(before)  # Snakemake has removed that of the first attempt
         sys.exit(f"{before}\nnot tried again: this fault is the job's own")
     with open(path, "w", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
         try:
@@ -91,15 +94,13 @@ def job(snakemake, *, torch: bool = False) -> Iterator[Job]:
                 )
         except FishertailError as error:
             print(f"error: {error}")
-            _end(error)
+            _end(error, path)
         except Exception as error:
             traceback.print_exc()
-            _end(error)
+            _end(error, path)
 
 
-RUN_VARIABLE = "FISHERTAIL_RUN"  # which start of Snakemake a job belongs to
 _JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID")  # in the environment of a scheduler's job
-_OWN_FAULT = "a fault of the job itself, in run"
 
 
 def scheduler_job() -> str | None:
@@ -107,9 +108,10 @@ def scheduler_job() -> str | None:
     return next((os.environ[name] for name in _JOB_IDS if name in os.environ), None)
 
 
-def _end(error: Exception) -> NoReturn:
-    if not _may_pass(error):
-        print(f"({_OWN_FAULT} {os.environ.get(RUN_VARIABLE, '-')})")
+def _end(error: Exception, log: str) -> NoReturn:
+    if RUN_VARIABLE in os.environ and not _may_pass(error):
+        sys.stdout.flush()
+        spool.write(spool.path("faults", log), f"{os.environ[RUN_VARIABLE]}\n{Path(log).read_text(errors='replace')}")
     sys.exit(1)
 
 
@@ -120,13 +122,10 @@ def _may_pass(error: Exception) -> bool:
     return type(error).__name__ in ("AcceleratorError", "OutOfMemoryError") or "CUDA error" in str(error)
 
 
-def _own_fault(log: Path) -> str | None:
-    """What the log of an earlier attempt in the same run says, where it ended by a fault of its own."""
-    run = os.environ.get(RUN_VARIABLE)
-    if run is None or not log.exists():
-        return None
-    text = log.read_text(errors="replace")
-    return text.rstrip() if text.rstrip().endswith(f"({_OWN_FAULT} {run})") else None
+def _own_fault(log: str) -> str | None:
+    """What the log of an earlier attempt in the same run said, where it ended by a fault of its own."""
+    run, _, text = (spool.read(spool.path("faults", log)) or "").partition("\n")
+    return text if run and run == os.environ.get(RUN_VARIABLE) else None
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 # Jobs that show what a scheduler and its profile do: they declare what they need as the rules of the workflow do.
 
+
 configfile: "config.yaml"
 
 
@@ -30,10 +31,10 @@ rule whole_node:
         "logs/whole_node.log",
     threads: 4
     resources:
+        **MACHINE,
         gpus=4,
         mem_mb=memory(2000),
         runtime=minutes(3),
-        **MACHINE,
     script:
         "whole_node.py"
 
@@ -55,10 +56,10 @@ rule faulty:
     log:
         "logs/faulty.log",
     resources:
+        **MACHINE,
         gpus=1,
         mem_mb=memory(500),
         runtime=minutes(2),
-        **MACHINE,
     script:
         "faulty.py"
 

@@ -10,8 +10,11 @@ import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
+
+import psutil
 
 HERE = Path(__file__).parent
 HOST = "tsubame"
@@ -112,10 +115,13 @@ class Slurm(Namespace):
         self.run("slurmd", "-N", node)
 
     def stop_node(self, node: str) -> None:
-        """Its daemon dies, as with the power gone; so do its jobs."""
-        daemon = (self.state / f"slurmd.{node}.pid").read_text().strip()
-        self.run("pkill", "-9", "-f", f"slurmstepd: .*{node}", check=False)
-        self.run("kill", "-9", daemon)
+        """Its daemon and all its jobs die, as when the power is gone."""
+        self.run("kill", "-9", (self.state / f"slurmd.{node}.pid").read_text().strip())
+        for process in psutil.process_iter(["cmdline"]):
+            with suppress(psutil.Error):
+                on_node = process.environ().get("SLURMD_NODENAME") == node
+                if on_node or "slurmstepd" in " ".join(process.info["cmdline"] or []):
+                    process.kill()
 
     def job_ids(self) -> list[str]:
         """Of jobs that wait or run."""

@@ -1,5 +1,6 @@
 # What a profile for a cluster makes of the rules before: which run on the login node, and Slurm's own resources
-from pathlib import Path
+import json
+import os
 
 from fishertail.clusters import slurm
 from fishertail.clusters.cost import RESOURCES_VARIABLE
@@ -8,13 +9,12 @@ from fishertail.clusters.cost import RESOURCES_VARIABLE
 def gpus_of(any_rule):
     """0 for a rule that declares none."""
     asked = any_rule.resources.get("gpus")
-    return asked.value if asked is not None else 0
+    return (asked.value or 0) if asked is not None else 0
 
 
 def first_runtime(any_rule):
     """Minutes of the first attempt."""
-    asked = any_rule.resources["runtime"].value
-    return asked(None, 1) if callable(asked) else asked
+    return any_rule.resources["runtime"].evaluate(None, attempt=1).value
 
 
 if CONFIG.cluster.scheduler and CONFIG.cluster.cpu_rules == "local":
@@ -39,7 +39,5 @@ if path := os.environ.get(RESOURCES_VARIABLE):  # for `make cost`
         each.name: {"gpus": gpus_of(each), "runtime": first_runtime(each)} for each in workflow.rules if gpus_of(each)
     }
     Path(path).write_text(
-        json.dumps(
-            {"rules": asked, "node_gpus": CONFIG.cluster.node_gpus, "whole_nodes": CONFIG.cluster.whole_nodes}
-        )
+        json.dumps({"rules": asked, "node_gpus": CONFIG.cluster.node_gpus, "whole_nodes": CONFIG.cluster.whole_nodes})
     )

@@ -1,17 +1,13 @@
 # The validated configuration, and what rules derive from it: paths, parameters, inputs. No rules.
-import json
-import os
-import uuid
-from pathlib import Path
 from dataclasses import asdict
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from fishertail import config as settings
 from fishertail import sources
-from fishertail.clusters.request import SETTINGS_VARIABLE
+from fishertail.clusters.request import export
 from fishertail.errors import FishertailError
-from fishertail.jobs import RUN_VARIABLE
 from fishertail.provenance import code_hash
 from fishertail.storage import ensure_writable
 
@@ -22,13 +18,8 @@ try:
 except FishertailError as error:
     raise WorkflowError(str(error)) from None
 
-SOURCE = Path(workflow.basedir) / "src"
-
-if workflow.is_main_process:  # for the programs that submit jobs, and for the jobs
-    os.environ[SETTINGS_VARIABLE] = json.dumps(CONFIG.cluster.model_dump() | {"queue": CONFIG.cluster.queues})
-    os.environ[RUN_VARIABLE] = uuid.uuid4().hex
-    # jobs in an environment of conda or in a container, where fishertail is not installed
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(SOURCE), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+if workflow.is_main_process:
+    export(CONFIG.cluster.model_dump() | {"queue": CONFIG.cluster.queues}, Path(workflow.basedir) / "src")
 
 DATASET = "<results>/datasets/{dataset}.safetensors"
 RUN = "<results>/runs/{dataset}-{model}/bs{batch_size}/seed{seed}"

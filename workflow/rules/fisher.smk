@@ -21,10 +21,10 @@ rule fim_eigen:
         *CONFIG.cluster.modules,
     threads: 1
     resources:
+        **MACHINE,
         gpus=CONFIG.machine.gpus,
         mem_mb=memory(12000),
         runtime=minutes(120),
-        **MACHINE,
     params:
         run=run_parameters,
         epochs=spectrum_epochs,
@@ -52,16 +52,18 @@ rule fim_eigen_at_minimum:
         eigenvectors=f"{RUN}/at_minimum/eigenvectors.safetensors",
     log:
         f"<logs>/fim_eigen_at_minimum/{RUN_NAME}.log",
+    benchmark:
+        f"<benchmarks>/fim_eigen_at_minimum/{RUN_NAME}.tsv"
     conda:
         "../../envs/conda.yaml"
     envmodules:
         *CONFIG.cluster.modules,
     threads: 1
     resources:
+        **MACHINE,
         gpus=1,
         mem_mb=memory(12000),
         runtime=minutes(30),
-        **MACHINE,
     params:
         run=run_parameters,
         blocks=lambda wildcards: [list(block.epochs) for block in CONFIG.blocks(run_of(wildcards))],

@@ -18,10 +18,10 @@ rule per_sample_gradients:
         *CONFIG.cluster.modules,
     threads: 1
     resources:
+        **MACHINE,
         gpus=CONFIG.machine.gpus,
         mem_mb=memory(6000),
         runtime=minutes(60),
-        **MACHINE,
     params:
         run=run_parameters,
         epochs=block_epochs,

@@ -55,16 +55,18 @@ rule trimmed_eigenvalues:
         f"{RUN}/trimmed_eigenvalues.csv",
     log:
         f"<logs>/trimmed_eigenvalues/{RUN_NAME}.log",
+    benchmark:
+        f"<benchmarks>/trimmed_eigenvalues/{RUN_NAME}.tsv"
     conda:
         "../../envs/conda.yaml"
     envmodules:
         *CONFIG.cluster.modules,
     threads: 1
     resources:
+        **MACHINE,
         gpus=1,
         mem_mb=memory(12000),
         runtime=minutes(30),
-        **MACHINE,
     params:
         run=run_parameters,
         blocks=lambda wildcards: [list(block.epochs) for block in CONFIG.blocks(run_of(wildcards))],

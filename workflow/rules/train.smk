@@ -19,10 +19,10 @@ rule train:
         *CONFIG.cluster.modules,
     threads: 1
     resources:
+        **MACHINE,
         gpus=1,
         mem_mb=memory(4000),
         runtime=minutes(120),
-        **MACHINE,
     params:
         run=run_parameters,
         epochs=block_epochs,

@@ -17,7 +17,8 @@ from pathlib import Path
 
 RESOURCES_VARIABLE = "FISHERTAIL_RESOURCES"  # where the Snakefile is to write what its rules ask for
 BENCHMARKS = Path("benchmarks")
-_RUN = re.compile(r"(?P<network>\w+-\w+)-bs(?P<batch_size>\d+)-seed\d+(-epochs(?P<first>\d+)-(?P<last>\d+))?")
+# the run of a benchmark file, and of a folder of results
+_RUN = re.compile(r"(?P<network>\w+-\w+)[-/]bs(?P<batch_size>\d+)[-/]seed\d+([-/]epochs(?P<first>\d+)-(?P<last>\d+))?")
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,12 @@ class RuleCost:
 
 
 def pending(summary: str) -> dict[str, set[str]]:
-    """The jobs that would run, by rule, each by its log file, out of `snakemake --summary`."""
+    """The jobs that would run, by rule, each by the folder of its results, out of `snakemake --summary`."""
     jobs: dict[str, set[str]] = defaultdict(set)
     for line in summary.splitlines():
         columns = line.split("\t")
         if len(columns) >= 6 and columns[-1].strip() == "update pending":
-            jobs[columns[2]].add(columns[3])
+            jobs[columns[2]].add(str(Path(columns[0]).parent))
     return dict(jobs)
 
 
@@ -63,17 +64,17 @@ def costs(jobs: dict[str, Iterable[str]], asked: dict[str, dict], benchmarks: Pa
         asked: gpus and runtime (minutes) of each rule.
     """
     found = []
-    for rule, logs in jobs.items():
+    for rule, folders in jobs.items():
         if not asked.get(rule, {}).get("gpus"):
             continue
         known, hours, measured = measured_seconds(benchmarks, rule), 0.0, 0
-        for log in logs:
-            run = _RUN.fullmatch(Path(log).stem)
+        for folder in folders:
+            run = _RUN.search(folder)
             name = f"{run['network']}-bs{run['batch_size']}" if run else ""
             seconds = known.get(name, known.get(run["network"]) if run else None)
             measured += seconds is not None
             hours += asked[rule]["runtime"] / 60 if seconds is None else seconds * _epochs(run) / 3600
-        found.append(RuleCost(rule, len(set(logs)), asked[rule]["gpus"], hours, measured))
+        found.append(RuleCost(rule, len(set(folders)), asked[rule]["gpus"], hours, measured))
     return found
 
 

@@ -5,10 +5,12 @@ import json
 import os
 import re
 import shlex
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 SETTINGS_VARIABLE = "FISHERTAIL_CLUSTER"  # the key `cluster` of the configuration, as JSON
+RUN_VARIABLE = "FISHERTAIL_RUN"  # which start of Snakemake a job belongs to
 _LONGEST_NAME = 100  # PBS refuses more than 236 characters, and a file name has at most 255
 
 
@@ -57,6 +59,19 @@ def job_name(text: str) -> str:
     """A name that Grid Engine, PBS and file systems take: it begins with a letter."""
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", text)
     return (name if name[:1].isalpha() else f"job.{name}")[:_LONGEST_NAME]
+
+
+def export(cluster: dict, source: Path) -> None:
+    """Give the programs that submit jobs, and the jobs, what they are told by the environment.
+
+    Args:
+        cluster: the key `cluster` of the configuration.
+        source: the folder of this package, for jobs in an environment of conda or a container, which do not have it.
+    """
+    os.environ[SETTINGS_VARIABLE] = json.dumps(cluster)
+    os.environ[RUN_VARIABLE] = uuid.uuid4().hex
+    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(source), *others])
 
 
 def settings() -> dict:
