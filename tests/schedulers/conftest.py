@@ -72,7 +72,7 @@ class LoginNode(Project):
 
     def run(self, *arguments: str, check: bool = True) -> str:
         process = self.start(*arguments)
-        code = process.wait(timeout=900)
+        code = process.wait(timeout=1800)
         output = (self.path / "output.log").read_text()
         assert (code == 0) == check, output[-6000:]
         return output
