@@ -70,6 +70,7 @@ def export(cluster: dict, source: Path) -> None:
     """
     os.environ[SETTINGS_VARIABLE] = json.dumps(cluster)
     os.environ[RUN_VARIABLE] = uuid.uuid4().hex
+    os.environ.setdefault("TQDM_MININTERVAL", "20")  # seconds between the progress notes of a log
     others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     os.environ["PYTHONPATH"] = os.pathsep.join([str(source), *others])
 
