@@ -87,8 +87,10 @@ def _submitted(tasks, shares, cluster: str, folder: str | Path, parameters: Mapp
 
     executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **{f"{cluster}_max_pickle_size_gb": 16})
     executor.update_parameters(**parameters)
-    jobs = [executor.submit(_work, *task) for task in tasks]
+    jobs = []
     try:
+        for task in tasks:
+            jobs.append(executor.submit(_work, *task))
         return _results(jobs, shares, cluster)
     finally:
         for job in jobs:

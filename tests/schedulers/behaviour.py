@@ -78,11 +78,14 @@ class Behaviour:
         assert login.executions() == ["0"]
 
     def test_ctrl_c_cancels_what_waits_and_what_runs(self, login, scheduler):
-        process = login.start(*login.arguments(*one_gpu_jobs(10), seconds=60))
+        process = login.start(*login.arguments(*one_gpu_jobs(10), seconds=20))
         wait_for(lambda: len(scheduler.job_ids()) == 10, 90, "ten jobs")
         login.signal(signal.SIGINT)
         process.wait(timeout=60)
         wait_for(lambda: not scheduler.job_ids(), 30, "the end of all jobs")
+        output = login.jobs("out/one_gpu9.txt", seconds=20)  # what was cancelled is not taken for what still waits
+        assert "adopted" not in output
+        assert login.executions().count("9") == 1
 
     def test_a_killed_snakemake_leaves_jobs_that_the_next_one_adopts(self, login, scheduler):
         process = login.start(*login.arguments(*one_gpu_jobs(6), seconds=30))

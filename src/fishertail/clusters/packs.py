@@ -6,6 +6,7 @@ runs its members side by side. All steps are renames, so that none is taken twic
 """
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -34,7 +35,7 @@ class Member:
 
     @property
     def scheduler_job(self) -> str:
-        return (spool.read(_folder(self.pack) / "job") or "").strip()
+        return job_of(self.pack)
 
     def exit_code(self) -> int | None:
         return spool.exit_code(self.token)
@@ -58,6 +59,16 @@ def submitted(pack: str, job: str) -> None:
     """From now on others can join."""
     spool.write(_folder(pack) / "job", job)
     (_folder(pack) / "open").touch()
+
+
+def job_of(pack: str) -> str:
+    """The scheduler's job that runs a pack; "" until it is submitted."""
+    return (spool.read(_folder(pack) / "job") or "").strip()
+
+
+def close(pack: str) -> None:
+    """Let nobody join any more: its job has ended, or will not start."""
+    (_folder(pack) / "open").unlink(missing_ok=True)
 
 
 def joinable(gpus: int, minutes: int, node_gpus: int) -> list[str]:
@@ -93,7 +104,8 @@ def cancel(member: Member) -> bool:
 
 def script_of(pack: str) -> str:
     """What the job of a pack runs."""
-    return f"exec {sys.executable} -m fishertail.clusters.packs {_folder(pack).absolute()}\n"
+    program, folder = shlex.quote(sys.executable), shlex.quote(str(_folder(pack).absolute()))
+    return f"exec {program} -m fishertail.clusters.packs {folder}\n"
 
 
 def _folder(pack: str) -> Path:
@@ -156,6 +168,8 @@ def _visible_gpus() -> list[str]:
         )
     except FileNotFoundError:
         sys.exit("pack: the scheduler set no CUDA_VISIBLE_DEVICES, and there is no nvidia-smi to ask")
+    if done.returncode or not done.stdout.strip():
+        sys.exit(f"pack: nvidia-smi finds no GPU on this node: {(done.stdout + done.stderr).strip()}")
     return done.stdout.split()
 
 

@@ -48,7 +48,7 @@ def states(output: str, code: int) -> dict[str, str] | None:
     if not output.strip():
         return {} if code else None
     try:
-        jobs = json.loads(output).get("Jobs", {})
+        jobs = json.loads(output, strict=False).get("Jobs", {})
     except ValueError:
         return None
     return {name: _state(job) for name, job in jobs.items()}

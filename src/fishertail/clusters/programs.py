@@ -22,7 +22,7 @@ def status_program(scheduler: str) -> None:
     """Print running, success or failed for the job that is the argument."""
     try:
         print(status(sys.argv[1], SCHEDULERS[scheduler]))
-    except ClusterError as error:
+    except (ClusterError, OSError) as error:  # a full or stale file system must not end the whole run
         print(f"warning: {error}", file=sys.stderr)
         print("running")
 

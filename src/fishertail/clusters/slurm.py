@@ -15,7 +15,7 @@ from pathlib import Path
 from fishertail.clusters import spool
 
 _BIN = Path(__file__).parent / "bin"
-_LIVE = {"PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "REQUEUED", "COMPLETING"}
+_LIVE = {"PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "REQUEUED", "REQUEUE_HOLD", "STAGE_OUT"}
 
 
 def resources(gpus: int, cluster) -> dict[str, str | int]:
@@ -53,7 +53,7 @@ def sbatch(arguments: list[str]) -> None:
     key = hashlib.sha256(f"{os.getcwd()}\n{comment}".encode()).hexdigest()[:24]
     ledger = spool.path("slurm", key)
     known = (spool.read(ledger) or "").strip()
-    if known and _is_live(known, comment) and _renamed(known, run):
+    if known and _is_live(known, comment, run) and _renamed(known, run):
         print(f"{comment}: adopted job {known}, which is still in the queue", file=sys.stderr)
         print(known)
         return
@@ -74,10 +74,14 @@ def _options(arguments: list[str]) -> dict[str, str]:
     return found
 
 
-def _is_live(job: str, comment: str) -> bool:
-    done = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T|%k"], capture_output=True, text=True)
-    state, _, found = done.stdout.strip().partition("|")
-    return done.returncode == 0 and state in _LIVE and found == comment
+def _is_live(job: str, comment: str, run: str) -> bool:
+    """Whether a job of another run is in the queue: of its own run's jobs Snakemake knows itself what became."""
+    done = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T|%j|%k"], capture_output=True, text=True)
+    if done.returncode and "Invalid job id" not in done.stderr:
+        sys.exit(f"squeue does not say whether job {job} still runs, which would write the same files: {done.stderr}")
+    state, _, rest = done.stdout.strip().partition("|")
+    name, _, found = rest.partition("|")
+    return state in _LIVE and name != run and found == comment
 
 
 def _renamed(job: str, run: str) -> bool:

@@ -17,7 +17,7 @@ from fishertail.clusters.scheduler import call
 FRESH = 2.0  # seconds for which the answer to a query holds
 WATCHED = 600.0  # seconds for which queries name a job after it was last asked for
 ACCOUNTING_LATE = 120.0  # seconds that accounting may lag behind the queue
-FILES_LATE = 20.0  # seconds that a shared file system may
+FILES_LATE = 90.0  # seconds that a shared file system may: NFS keeps what it knows of a folder for 60
 
 
 def status(job: str, scheduler: ModuleType) -> str:
@@ -30,6 +30,8 @@ def status(job: str, scheduler: ModuleType) -> str:
     queue = _queue(scheduler, scheduler_job)
     state = "running" if queue is None else queue.get(scheduler_job, "gone")
     if state == "running":  # so it is where the scheduler does not answer: it is waited for
+        if queue is not None:
+            spool.path("missed", job).unlink(missing_ok=True)
         return state
     if (ended := _by_exit_code(token)) is not None:  # it may have ended between the two questions
         return ended
@@ -40,6 +42,16 @@ def status(job: str, scheduler: ModuleType) -> str:
     if member is not None:
         return _after(FILES_LATE, job, f"its pack, job {scheduler_job}, ended without its exit code")
     return _of_accounting(job, scheduler)
+
+
+def is_queued(job: str, scheduler: ModuleType) -> bool:
+    """Whether the scheduler says now that it has a job, or the pack of a member, which has not ended."""
+    member = packs.member_of(job)
+    token = member.token if member else (spool.read(spool.path("jobs", job)) or "").strip()
+    scheduler_job = member.scheduler_job if member else job
+    if _by_exit_code(token) is not None or not scheduler_job:
+        return False
+    return (_queue(scheduler, scheduler_job) or {}).get(scheduler_job) == "running"
 
 
 def _by_exit_code(token: str) -> str | None:

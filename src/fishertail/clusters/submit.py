@@ -1,6 +1,7 @@
 """Submit a job that Snakemake wrote a script for, unless the same one is still in the queue."""
 
 import sys
+import time
 import uuid
 from contextlib import suppress
 from dataclasses import replace
@@ -22,7 +23,9 @@ def submit(script: str, scheduler: ModuleType, cluster: dict) -> str:
     request = Request.read(script)
     ledger = spool.path("ledger", request.key)
     known = spool.read(ledger)
-    if known and status.status(known, scheduler) == "running":
+    if known and spool.path("cancelled", known).exists():
+        _wait_for_the_end(known, scheduler)
+    elif known and status.is_queued(known, scheduler):
         print(f"{request.name}: adopted job {known}, which is still in the queue", file=sys.stderr)
         return known
     token = uuid.uuid4().hex[:16]
@@ -46,7 +49,8 @@ def _submitted(request: Request, token: str, script: str, scheduler: ModuleType,
     if job is None:
         raise ClusterError(f"no job number in the answer of the submit command: {output!r}")
     spool.write(spool.path("jobs", job), token)
-    spool.path("missed", job).unlink(missing_ok=True)  # of an older job of the same number
+    for folder in ("missed", "cancelled"):  # of an older job of the same number
+        spool.path(folder, job).unlink(missing_ok=True)
     status.watch(job)
     return job
 
@@ -56,6 +60,9 @@ def _packed(request: Request, token: str, script: str, scheduler: ModuleType, cl
     log = str((LOGS / f"{request.name}.{token[:8]}.log").absolute())
     wanted = (request.gpus, request.minutes)
     for pack in packs.joinable(*wanted, cluster["node_gpus"]):
+        if not status.is_queued(packs.job_of(pack), scheduler):
+            packs.close(pack)
+            continue
         member = packs.put(pack, token, script, *wanted, log)
         if member is not None:
             return member.id
@@ -63,12 +70,25 @@ def _packed(request: Request, token: str, script: str, scheduler: ModuleType, cl
     member = packs.put(pack, token, script, *wanted, log)
     minutes = request.minutes + packs.JOINING // 60 + 1
     limit = cluster["walltime_limit"]
+    members = cluster["node_gpus"] // request.gpus
     whole_node = replace(
-        request, name=f"pack.{pack}", gpus=cluster["node_gpus"], minutes=min(minutes, limit) if limit else minutes
+        request,
+        name=f"pack.{pack}",
+        gpus=cluster["node_gpus"],
+        cpus=request.cpus * members,
+        mem_mb=request.mem_mb and request.mem_mb * members,
+        minutes=min(minutes, limit) if limit else minutes,
     )
     pack_script = spool.wrapped(packs.script_of(pack), pack, cluster["modules"])
     packs.submitted(pack, _submitted(whole_node, pack, pack_script, scheduler, cluster))
     return member.id
+
+
+def _wait_for_the_end(job: str, scheduler: ModuleType) -> None:
+    """Of a job that was cancelled and may still be ending, for a minute: it would write the same files."""
+    deadline = time.monotonic() + 60
+    while status.is_queued(job, scheduler) and time.monotonic() < deadline:
+        time.sleep(3)
 
 
 def _within_the_trial(request: Request, cluster: dict) -> Request:
@@ -84,10 +104,12 @@ def cancel(jobs: list[str], scheduler: ModuleType) -> None:
     """End jobs, waiting or running; a pack when its last member is ended."""
     doomed = []
     for job in jobs:
+        spool.write(spool.path("cancelled", job), "")
         member = packs.member_of(job)
         if member is None:
             doomed.append(job)
         elif packs.cancel(member) and member.scheduler_job:
+            packs.close(member.pack)
             doomed.append(member.scheduler_job)
     with suppress(ClusterError):
         if doomed:
