@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from fishertail import jobs
-from fishertail.errors import DatasetError, WorkerError
+from fishertail.errors import DatasetError, NodeError, WorkerError
 
 
 class Resources(dict):
@@ -55,6 +55,7 @@ def test_the_log_says_where_and_how_long(snakemake, monkeypatch):
         (ValueError("a bug"), False),
         (OSError("stale file handle"), True),
         (MemoryError(), True),
+        (NodeError("machine.device: cuda asked for, but torch finds no GPU on this machine"), True),
         (WorkerError("worker 1 of 4 died"), True),
         (RuntimeError("CUDA error: uncorrectable ECC error encountered"), True),
     ],

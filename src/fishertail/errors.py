@@ -27,3 +27,7 @@ class UnsupportedModelError(FishertailError, ValueError):
 
 class WorkerError(FishertailError):
     """A worker process of a job died; the message ends with the last lines of its log."""
+
+
+class NodeError(FishertailError):
+    """A machine lacks what a job needs; another one may have it."""

@@ -16,7 +16,7 @@ from typing import NoReturn
 from fishertail import provenance
 from fishertail.clusters import spool
 from fishertail.clusters.request import RUN_VARIABLE
-from fishertail.errors import FishertailError, WorkerError
+from fishertail.errors import FishertailError, NodeError, WorkerError
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _end(error: Exception, log: str) -> NoReturn:
 
 def _may_pass(error: Exception) -> bool:
     """Whether a second attempt may do better: after a fault of a node or its disks, or for lack of memory."""
-    if isinstance(error, OSError | MemoryError | WorkerError):
+    if isinstance(error, OSError | MemoryError | WorkerError | NodeError):
         return True
     return type(error).__name__ in ("AcceleratorError", "OutOfMemoryError") or "CUDA error" in str(error)
 
@@ -154,7 +154,7 @@ def _use_scratch(folder: str) -> None:
         return
     expanded = os.path.expandvars(folder)
     if not os.path.isdir(expanded):
-        raise FishertailError(f"machine.scratch: a folder on {platform.node()} expected, found {expanded!r}")
+        raise NodeError(f"machine.scratch: a folder on {platform.node()} expected, found {expanded!r}")
     os.environ["TMPDIR"], tempfile.tempdir = expanded, expanded
 
 
@@ -178,5 +178,5 @@ def _prepare_torch(snakemake) -> str:
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise FishertailError(f"machine.device: {wanted} asked for, but torch finds no GPU on this machine")
+        raise NodeError(f"machine.device: {wanted} asked for, but torch finds no GPU on this machine")
     return wanted
