@@ -5,7 +5,6 @@ import re
 
 from fishertail.clusters.request import Request, account, size
 
-JOB_VARIABLE = "JOB_ID"  # in the environment of a job
 UNREACHABLE = re.compile(r"unable to contact qmaster|commlib error|got no response|unable to send message", re.I)
 
 

@@ -5,7 +5,6 @@ import re
 
 from fishertail.clusters.request import Request, account, size
 
-JOB_VARIABLE = "PBS_JOBID"  # in the environment of a job
 UNREACHABLE = re.compile(r"cannot connect to server|connection refused|timed? ?out|end of file", re.I)
 _UNKNOWN, _FINISHED = 153, 35  # qstat's exit codes of a job that it has forgotten, or without -x has finished
 _ENDED_BY_ITSELF = 92  # substate; a running job that qdel ended has Exit_status 0, too, and substate 91

@@ -9,7 +9,7 @@ from fishertail.clusters.request import ClusterError
 
 SCHEDULERS: dict[str, ModuleType] = {"gridengine": gridengine, "pbs": pbs}
 PATIENCE = 300  # seconds in which a scheduler that does not answer is asked again
-_PAUSE = 10  # seconds between two tries
+PAUSE = 10  # seconds between two tries
 _LIMIT = 60  # seconds that a program of a scheduler may take
 
 
@@ -34,4 +34,4 @@ def call_patiently(command: list[str], scheduler: ModuleType) -> str:
         unreachable = code == 124 or scheduler.UNREACHABLE.search(output + error)
         if not unreachable or time.monotonic() > deadline:
             raise ClusterError(f"{' '.join(command)}\nrefused (exit code {code}): {(error + output).strip()}")
-        time.sleep(_PAUSE)
+        time.sleep(PAUSE)

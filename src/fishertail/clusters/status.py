@@ -12,7 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 from fishertail.clusters import packs, spool
-from fishertail.clusters.scheduler import call
+from fishertail.clusters.request import ClusterError
+from fishertail.clusters.scheduler import PATIENCE, PAUSE, call
 
 FRESH = 2.0  # seconds for which the answer to a query holds
 WATCHED = 600.0  # seconds for which queries name a job after it was last asked for
@@ -23,10 +24,9 @@ FILES_LATE = 90.0  # seconds that a shared file system may: NFS keeps what it kn
 def status(job: str, scheduler: ModuleType) -> str:
     """What has become of a job, or of a member of a pack."""
     member = packs.member_of(job)
-    token = member.token if member else (spool.read(spool.path("jobs", job)) or "").strip()
+    token, scheduler_job = _names(job, member)
     if (ended := _by_exit_code(token)) is not None:
         return ended
-    scheduler_job = member.scheduler_job if member else job
     queue = _queue(scheduler, scheduler_job)
     state = "running" if queue is None else queue.get(scheduler_job, "gone")
     if state == "running":  # so it is where the scheduler does not answer: it is waited for
@@ -45,13 +45,27 @@ def status(job: str, scheduler: ModuleType) -> str:
 
 
 def is_queued(job: str, scheduler: ModuleType) -> bool:
-    """Whether the scheduler says now that it has a job, or the pack of a member, which has not ended."""
-    member = packs.member_of(job)
-    token = member.token if member else (spool.read(spool.path("jobs", job)) or "").strip()
-    scheduler_job = member.scheduler_job if member else job
+    """Whether the scheduler says that it has a job, or the pack of a member, which has not ended.
+
+    Raises:
+        ClusterError: it does not answer for minutes. Taken for a no, that would have the job run twice.
+    """
+    token, scheduler_job = _names(job, packs.member_of(job))
     if _by_exit_code(token) is not None or not scheduler_job:
         return False
-    return (_queue(scheduler, scheduler_job) or {}).get(scheduler_job) == "running"
+    deadline = time.monotonic() + PATIENCE
+    while (queue := _queue(scheduler, scheduler_job)) is None:
+        if time.monotonic() > deadline:
+            raise ClusterError(f"the scheduler does not say whether job {scheduler_job} is in the queue")
+        time.sleep(PAUSE)
+    return queue.get(scheduler_job) == "running"
+
+
+def _names(job: str, member: packs.Member | None) -> tuple[str, str]:
+    """The token of a job, and the scheduler's job that it is, or is a member of."""
+    if member is not None:
+        return member.token, member.scheduler_job
+    return (spool.read(spool.path("jobs", job)) or "").strip(), job
 
 
 def _by_exit_code(token: str) -> str | None:
