@@ -229,3 +229,11 @@ def test_runs_are_every_combination_of_the_grid():
 def test_spectrum_epochs_are_dealt_out_to_the_blocks():
     grid = config.Config(epochs=30, epochs_per_job=10, analysis={"spectrum_epochs": [0, 10, 11]})
     assert [grid.spectrum_epochs_of(block) for block in grid.blocks(grid.runs[0])] == [[0, 10], [11], []]
+
+
+def test_a_setting_that_slurm_would_not_hear_is_refused():
+    cluster = {"scheduler": "slurm", "account": "lab", "trial_minutes": 10}
+    grid = config.Config(cluster=cluster, machine={"gpus": 4})
+    with pytest.raises(ConfigError, match="cluster.trial_minutes: nothing expected, on Slurm it has no effect"):
+        config.check_submission(grid)
+    config.check_submission(config.Config(cluster=cluster | {"trial_minutes": None}, machine={"gpus": 4}))

@@ -264,6 +264,10 @@ def check_submission(config: Config) -> None:
         return
     if cluster.account is None and cluster.account_required and cluster.trial_minutes is None:
         faults.append("account: the group, project or account to charge expected, found none")
+    if cluster.scheduler == "slurm":
+        for key in ("account_option", "trial_minutes", "whole_nodes"):
+            if getattr(cluster, key):
+                faults.append(f"{key}: nothing expected, on Slurm it has no effect; found {getattr(cluster, key)!r}")
     asked = {0, 1, config.machine.gpus} if cluster.cpu_rules == "cluster" else {1, config.machine.gpus}
     for key, table in {"resource_types": cluster.resource_types, "queue": cluster.queues}.items():
         for gpus in sorted(asked) if table else ():

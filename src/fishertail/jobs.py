@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import resource
 import sys
 import tempfile
@@ -49,11 +50,12 @@ class Job:
         """The results of `function` for shares of the epochs of `weights`: one a GPU, or one a CPU worker."""
         from fishertail import parallel
 
-        if self.device == "cuda":
-            gpus = parallel.visible_gpus()[: self.gpus]
-            return parallel.spread(function, weights, workers=len(gpus), gpus=gpus, threads=self.threads)
-        workers = self.cpu_workers if self.device == "cpu" else 1  # cuda:1 names one
-        return parallel.spread(function, weights, workers=workers, threads=max(1, self.threads // workers))
+        gpus = parallel.visible_gpus()[: self.gpus] if self.device == "cuda" else None
+        if gpus is None:
+            workers = self.cpu_workers if self.device == "cpu" else 1  # cuda:1 names one
+        else:
+            workers = len(gpus)
+        return parallel.spread(function, weights, workers=workers, gpus=gpus, threads=max(1, self.threads // workers))
 
     def provenance(self, data: Iterable[str], *, machine: bool = False) -> dict:
         """The record for the files that this job writes; `machine` where their bits depend on it."""
@@ -73,12 +75,12 @@ def job(snakemake, *, torch: bool = False) -> Iterator[Job]:
         torch: set torch's threads and choose a device, which imports torch.
     """
     path, resources = snakemake.log[0], snakemake.resources
-    if resources.get("attempt", 1) > 1 and (before := _own_fault(path)):
+    if resources.get("attempt", 1) > 1 and (before := spool.own_fault(path)):
         Path(path).write_text(before)  # Snakemake has removed that of the first attempt
         sys.exit(f"{before}\nnot tried again: this fault is the job's own")
     with open(path, "w", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
         try:
-            with _told(resources.get("attempt", 1)) as facts:
+            with _described(resources.get("attempt", 1)) as facts:
                 _use_scratch(resources.get("scratch", ""))
                 device = _prepare_torch(snakemake) if torch else "cpu"
                 if device.startswith("cuda"):
@@ -109,27 +111,25 @@ def scheduler_job() -> str | None:
 
 
 def _end(error: Exception, log: str) -> NoReturn:
-    if RUN_VARIABLE in os.environ and not _may_pass(error):
+    if RUN_VARIABLE in os.environ and not _may_be_cured(error):
         sys.stdout.flush()
-        spool.write(spool.path("faults", log), f"{os.environ[RUN_VARIABLE]}\n{Path(log).read_text(errors='replace')}")
+        spool.note_own_fault(log, Path(log).read_text(errors="replace"))
     sys.exit(1)
 
 
-def _may_pass(error: Exception) -> bool:
+# what torch says in a plain RuntimeError
+_OF_THE_NODE = re.compile(r"CUDA error|cuDNN error|CUBLAS_STATUS|can't allocate memory|not enough memory", re.I)
+
+
+def _may_be_cured(error: Exception) -> bool:
     """Whether a second attempt may do better: after a fault of a node or its disks, or for lack of memory."""
     if isinstance(error, OSError | MemoryError | WorkerError | NodeError):
         return True
-    return type(error).__name__ in ("AcceleratorError", "OutOfMemoryError") or "CUDA error" in str(error)
-
-
-def _own_fault(log: str) -> str | None:
-    """What the log of an earlier attempt in the same run said, where it ended by a fault of its own."""
-    run, _, text = (spool.read(spool.path("faults", log)) or "").partition("\n")
-    return text if run and run == os.environ.get(RUN_VARIABLE) else None
+    return type(error).__name__ in ("AcceleratorError", "OutOfMemoryError") or bool(_OF_THE_NODE.search(str(error)))
 
 
 @contextmanager
-def _told(attempt: int) -> Iterator[list[str]]:
+def _described(attempt: int) -> Iterator[list[str]]:
     """Print where the job runs; and at its end how long it took, how much memory, and what was added to the list."""
     started, facts = time.monotonic(), []
     job_id = scheduler_job()

@@ -78,14 +78,25 @@ class Behaviour:
         assert login.executions() == ["0"]
 
     def test_ctrl_c_cancels_what_waits_and_what_runs(self, login, scheduler):
+        """Of jobs whose status it is just asking for, Snakemake itself cancels none."""
+        login.delay(scheduler.program_that_asks(), 3)
         process = login.start(*login.arguments(*one_gpu_jobs(10), seconds=20))
         wait_for(lambda: len(scheduler.job_ids()) == 10, 90, "ten jobs")
         login.signal(signal.SIGINT)
-        process.wait(timeout=60)
+        process.wait(timeout=120)
         wait_for(lambda: not scheduler.job_ids(), 30, "the end of all jobs")
-        output = login.jobs("out/one_gpu9.txt", seconds=20)  # what was cancelled is not taken for what still waits
-        assert "adopted" not in output
-        assert login.executions().count("9") == 1
+        before = login.executions()
+        login.jobs("out/one_gpu9.txt", seconds=20)  # what was cancelled is not taken for what still waits
+        assert login.executions() == [*before, "9"]
+
+    def test_ctrl_c_during_a_submission_leaves_nothing(self, login, scheduler):
+        """The scheduler has the job before Snakemake knows of it."""
+        login.delay(scheduler.program_that_submits(), 6)
+        process = login.start(*login.arguments("out/one_gpu0.txt", seconds=60))
+        wait_for(scheduler.job_ids, 60, "the job")
+        login.signal(signal.SIGINT)
+        process.wait(timeout=60)
+        wait_for(lambda: not scheduler.job_ids(), 40, "the end of the job")
 
     def test_a_killed_snakemake_leaves_jobs_that_the_next_one_adopts(self, login, scheduler):
         process = login.start(*login.arguments(*one_gpu_jobs(6), seconds=30))
@@ -97,6 +108,19 @@ class Behaviour:
         output = login.jobs(*one_gpu_jobs(6), seconds=30)
         assert [job for job in before if not re.search(rf"jobid '?{job}\b", output)] == []
         assert sorted(login.executions()) == [str(number) for number in range(6)]
+
+    def test_jobs_of_other_parameters_are_ended_not_adopted(self, login, scheduler):
+        process = login.start(*login.arguments("out/one_gpu0.txt", seconds=100))
+        wait_for((login.path / "out/one_gpu0.txt.part").exists, 90, "the job")
+        before = scheduler.job_ids()
+        login.signal(signal.SIGKILL)
+        process.wait(timeout=30)
+        login.run("-s", "jobs.smk", "--unlock")
+        login.set(analysis={"tolerance": 1e-3})
+        output = login.jobs("out/one_gpu0.txt", seconds=1)
+        assert "adopted" not in output
+        assert set(before).isdisjoint(scheduler.job_ids())
+        assert login.executions() == ["0"]
 
     @pytest.mark.slow
     def test_many_short_jobs(self, login, capsys):

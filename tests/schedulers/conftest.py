@@ -129,6 +129,13 @@ class LoginNode(Project):
         program.write_text(f'#!/bin/bash\necho "$(date +%s.%N) $*" >> "$QUERIES"\nexec /usr/bin/{asks} "$@"\n')
         program.chmod(0o755)
 
+    def delay(self, program: str, seconds: int) -> None:
+        """Have the answer of a scheduler's program come late."""
+        slow = self.path / "bin" / program
+        answer = f'own=$(dirname "$0")\nPATH=${{PATH//"$own":/}}\nanswer=$({program} "$@")\ncode=$?\n'
+        slow.write_text(f'#!/bin/bash\n{answer}sleep {seconds}\necho "$answer"\nexit $code\n')
+        slow.chmod(0o755)
+
 
 def _hear_ctrl_c() -> None:
     """Which a process ignores that a shell started in the background, and so do its children."""

@@ -133,6 +133,9 @@ class Slurm(Namespace):
     def program_that_asks(self) -> str:
         return "squeue"
 
+    def program_that_submits(self) -> str:
+        return "sbatch"
+
 
 class GridEngine(Namespace):
     """One pretend host with 4 GPUs and TSUBAME's resource types, which refuses what TSUBAME refuses."""
@@ -243,6 +246,9 @@ class GridEngine(Namespace):
 
     def program_that_asks(self) -> str:
         return "qstat"
+
+    def program_that_submits(self) -> str:
+        return "qsub"
 
 
 def why_not(scheduler: type[Namespace]) -> str | None:

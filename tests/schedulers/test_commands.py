@@ -57,7 +57,7 @@ JOBS = {
 def request_of(rule: str) -> Request:
     gpus, cpus, minutes, mem_mb = JOBS[rule]
     name = job_name(f"{rule}.mnist-fc-16-0-epochs0001-0010")
-    return Request("", rule, name, "key", gpus, cpus, minutes, mem_mb)
+    return Request("", rule, name, "key", "stamp", gpus, cpus, minutes, mem_mb)
 
 
 def command_line(profile: str, changes: dict, rule: str) -> str:

@@ -20,7 +20,8 @@ def folder(tmp_path, monkeypatch):
 def put(pack: str, number: int, *, gpus: int = 1, seconds: float = 1.0, code: int = 0) -> packs.Member | None:
     note = f'echo "{number} $CUDA_VISIBLE_DEVICES $(date +%s.%N)" >> notes'
     script = f"{note}; sleep {seconds}; {note}; exit {code}"
-    return packs.put(pack, f"token{number}", spool.wrapped(script, f"token{number}", []), gpus, 10, "log")
+    member = packs.Member(pack, f"token{number}")
+    return member if packs.put(member, spool.wrapped(script, member.token, member.id, []), gpus, 10, "log") else None
 
 
 def start(pack: str) -> subprocess.Popen:
@@ -70,6 +71,20 @@ def test_a_member_that_fails_leaves_the_others_alone(folder):
     packs.submitted(pack, "17")
     start(pack).wait(timeout=30)
     assert (first.exit_code(), second.exit_code()) == (3, 0)
+
+
+def test_a_member_that_is_killed_has_an_exit_code_at_once(folder):
+    pack = packs.open_pack(10)
+    member = put(pack, 0, seconds=60)
+    other = put(pack, 1, seconds=5)
+    packs.submitted(pack, "17")
+    process = start(pack)
+    wait_for(lambda: (folder / "notes").exists() and 0 in notes(folder), 10, "the member")
+    subprocess.run(["pkill", "-9", "-f", f"{member.token}.1.10.running"], check=True)
+    wait_for(lambda: member.exit_code() is not None, 3, "its exit code")
+    assert member.exit_code() == 137
+    assert other.exit_code() is None
+    assert process.wait(timeout=30) == 0
 
 
 def test_a_member_put_too_late_is_taken_back(folder):

@@ -51,6 +51,13 @@ def test_no_answer_is_no_state():
     assert pbs.states("", 153) == {}  # the server does not know the job
 
 
+def test_a_server_without_history_tells_what_is_in_the_queue():
+    """qstat -x would end with 36: PBS is not configured to maintain job history."""
+    assert "-x" not in pbs.query_command(["24.tsubame"])
+    assert pbs.states("", 35) == {}
+    assert pbs.outcome("", 36) is None
+
+
 def test_reasons():
     assert "walltime" in pbs.reason(recorded("job-7.json"))
     assert "terminated by root" in pbs.reason(recorded("24-deleted.json"))

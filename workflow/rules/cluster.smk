@@ -2,7 +2,7 @@
 import json
 import os
 
-from fishertail.clusters import slurm
+from fishertail.clusters import sbatch, slurm
 from fishertail.clusters.cost import RESOURCES_VARIABLE
 
 
@@ -24,7 +24,7 @@ if CONFIG.cluster.scheduler == "slurm":
     for each in workflow.rules:
         each.resources.update(slurm.resources(gpus_of(each), CONFIG.cluster))
     if workflow.is_main_process:
-        slurm.put_first_on_path()
+        sbatch.put_first_on_path()
 
 
 onstart:

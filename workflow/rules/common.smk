@@ -1,4 +1,6 @@
 # The validated configuration, and what rules derive from it: paths, parameters, inputs. No rules.
+import atexit
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -6,7 +8,8 @@ from snakemake.exceptions import WorkflowError
 
 from fishertail import config as settings
 from fishertail import sources
-from fishertail.clusters.request import export
+from fishertail.clusters.ending import end_run
+from fishertail.clusters.request import RUN_VARIABLE, digest, export
 from fishertail.errors import FishertailError
 from fishertail.provenance import code_hash
 from fishertail.storage import ensure_writable
@@ -19,7 +22,12 @@ except FishertailError as error:
     raise WorkflowError(str(error)) from None
 
 if workflow.is_main_process:
-    export(CONFIG.cluster.model_dump() | {"queue": CONFIG.cluster.queues}, Path(workflow.basedir) / "src")
+    site = CONFIG.cluster.model_dump() | {"queue": CONFIG.cluster.queues}
+    results = CONFIG.model_dump(mode="json", exclude={"machine", "cluster", "pathvars"})
+    stamp = digest([results, code_hash("analysis", "training", "gradient_table")])
+    export(site, stamp, Path(workflow.basedir) / "src")
+    if CONFIG.cluster.scheduler and not workflow.dryrun:
+        atexit.register(end_run, os.environ[RUN_VARIABLE])
 
 DATASET = "<results>/datasets/{dataset}.safetensors"
 RUN = "<results>/runs/{dataset}-{model}/bs{batch_size}/seed{seed}"

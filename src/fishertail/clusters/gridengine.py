@@ -5,6 +5,7 @@ import re
 
 from fishertail.clusters.request import Request, account, size
 
+OWN_ID = "$JOB_ID"  # in the environment of a job
 UNREACHABLE = re.compile(r"unable to contact qmaster|commlib error|got no response|unable to send message", re.I)
 
 

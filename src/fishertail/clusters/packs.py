@@ -81,17 +81,19 @@ def joinable(gpus: int, minutes: int, node_gpus: int) -> list[str]:
     return [name for _, name in sorted(found)]
 
 
-def put(pack: str, token: str, script: str, gpus: int, minutes: int, log: str) -> Member | None:
-    """Add a member; None where the pack closed meanwhile."""
-    folder = _folder(pack)
+def put(member: Member, script: str, gpus: int, minutes: int, log: str) -> bool:
+    """Add a member; false where the pack closed meanwhile."""
+    folder, token = _folder(member.pack), member.token
     waiting = folder / f"{token}.{gpus}.{minutes}.sh"
     spool.write(folder / f"{token}.log_path", log)
     spool.write(waiting, script)
-    started_alone = not (folder / "job").exists()
-    if started_alone or (folder / "open").exists():
-        return Member(pack, token)
-    # closed: the pack has taken it, or it is taken back
-    return None if _renamed(waiting, folder / f"{token}.withdrawn") else Member(pack, token)
+    if not (folder / "job").exists():  # this is the first, and opens it
+        return True
+    try:
+        os.link(folder / "open", folder / f"{token}.joined")  # a file server that only read would answer from memory
+    except OSError:  # closed: the pack has taken it, or it is taken back
+        return not _renamed(waiting, folder / f"{token}.withdrawn")
+    return True
 
 
 def cancel(member: Member) -> bool:
@@ -133,12 +135,21 @@ def run(folder: Path) -> None:
                 running[_start(folder, token, taken, own)] = (taken, own)
         for process in [process for process in running if process.poll() is not None]:
             taken, own = running.pop(process)
+            _leave_exit_code(folder, taken.name.split(".")[0], process.returncode)
             taken.rename(taken.with_suffix(".ended"))
             free += own
         for process, (taken, _) in running.items():
             if (folder / f"{taken.name.split('.')[0]}.cancelled").exists():
                 os.killpg(process.pid, signal.SIGTERM)
         time.sleep(_POLL)
+
+
+def _leave_exit_code(folder: Path, token: str, code: int) -> None:
+    """Of a member that was killed before it could, so that nobody waits for it as long as the pack runs."""
+    marker = folder.parents[1] / "exit" / token
+    if not marker.exists():
+        marker.parent.mkdir(exist_ok=True)
+        spool.write(marker, f"{code if code > 0 else 128 - code}\n")
 
 
 def _renamed(source: Path, target: Path) -> bool:

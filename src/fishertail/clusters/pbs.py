@@ -5,6 +5,7 @@ import re
 
 from fishertail.clusters.request import Request, account, size
 
+OWN_ID = "$PBS_JOBID"  # in the environment of a job
 UNREACHABLE = re.compile(r"cannot connect to server|connection refused|timed? ?out|end of file", re.I)
 _UNKNOWN, _FINISHED = 153, 35  # qstat's exit codes of a job that it has forgotten, or without -x has finished
 _ENDED_BY_ITSELF = 92  # substate; a running job that qdel ended has Exit_status 0, too, and substate 91
@@ -37,11 +38,12 @@ def job_id(output: str) -> str | None:
 
 
 def query_command(ids: list[str]) -> list[str]:
-    return ["qstat", "-x", "-f", "-F", "json", *ids]
+    # not -x, which a server that keeps no history refuses
+    return ["qstat", "-f", "-F", "json", *ids]
 
 
 def states(output: str, code: int) -> dict[str, str] | None:
-    """running, success or failed of every job that PBS remembers; None where the server gave no answer."""
+    """running, success or failed of every job that PBS shows; None where the server gave no answer."""
     if code not in (0, _UNKNOWN, _FINISHED):
         return None
     if not output.strip():
@@ -61,7 +63,7 @@ def _state(job: dict) -> str:
 
 
 def accounting_command(job: str) -> list[str]:
-    return query_command([job])
+    return ["qstat", "-x", "-f", "-F", "json", job]
 
 
 def outcome(output: str, code: int) -> str | None:

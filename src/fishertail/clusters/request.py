@@ -11,6 +11,7 @@ from pathlib import Path
 
 SETTINGS_VARIABLE = "FISHERTAIL_CLUSTER"  # the key `cluster` of the configuration, as JSON
 RUN_VARIABLE = "FISHERTAIL_RUN"  # which start of Snakemake a job belongs to
+STAMP_VARIABLE = "FISHERTAIL_STAMP"  # the same for the same configuration and code
 _LONGEST_NAME = 100  # PBS refuses more than 236 characters, and a file name has at most 255
 
 
@@ -25,11 +26,13 @@ class Request:
     script: str  # its text
     rule: str
     name: str  # rule and wildcards, as file names and all schedulers have them
-    key: str  # the same for the same outputs made with the same parameters in the same directory
+    key: str  # the same for the same outputs in the same directory
+    stamp: str  # the same for the same parameters
     gpus: int
     cpus: int
     minutes: int
     mem_mb: int | None
+    log: str | None = None  # where the rule writes its own
 
     @classmethod
     def read(cls, path: str) -> "Request":
@@ -42,17 +45,24 @@ class Request:
         resources = properties.get("resources", {})
         rule = properties.get("rule") or properties.get("groupid") or "group"
         wildcards = "-".join(str(value) for value in (properties.get("wildcards") or {}).values())
-        what = [os.getcwd(), rule, sorted(properties.get("output") or []), properties.get("params")]
+        logs = properties.get("log") or []
         return cls(
             script=script,
             rule=rule,
             name=job_name(f"{rule}.{wildcards}" if wildcards else rule),
-            key=hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:24],
+            key=digest([os.getcwd(), rule, sorted(properties.get("output") or [])]),
+            stamp=digest(properties.get("params")),
             gpus=int(resources.get("gpus", 0)),
             cpus=int(properties.get("threads") or 1),
             minutes=max(1, int(resources.get("runtime", 60))),
             mem_mb=resources["mem_mb"] if isinstance(resources.get("mem_mb"), int) else None,
+            log=logs[0] if logs else None,
         )
+
+
+def digest(what) -> str:
+    """A short name for a value of JSON."""
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def job_name(text: str) -> str:
@@ -61,14 +71,16 @@ def job_name(text: str) -> str:
     return (name if name[:1].isalpha() else f"job.{name}")[:_LONGEST_NAME]
 
 
-def export(cluster: dict, source: Path) -> None:
+def export(cluster: dict, stamp: str, source: Path) -> None:
     """Give the programs that submit jobs, and the jobs, what they are told by the environment.
 
     Args:
         cluster: the key `cluster` of the configuration.
+        stamp: the same for the same configuration and code, as far as results depend on them.
         source: the folder of this package, for jobs in an environment of conda or a container, which do not have it.
     """
     os.environ[SETTINGS_VARIABLE] = json.dumps(cluster)
+    os.environ[STAMP_VARIABLE] = stamp
     os.environ[RUN_VARIABLE] = uuid.uuid4().hex
     os.environ.setdefault("TQDM_MININTERVAL", "20")  # seconds between the progress notes of a log
     others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]

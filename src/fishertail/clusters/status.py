@@ -61,6 +61,15 @@ def is_queued(job: str, scheduler: ModuleType) -> bool:
     return queue.get(scheduler_job) == "running"
 
 
+def queued(jobs: list[str], scheduler: ModuleType) -> list[str]:
+    """Those that `is_queued`, by one query."""
+    for job in jobs:
+        token, scheduler_job = _names(job, packs.member_of(job))
+        if _by_exit_code(token) is None and scheduler_job:
+            watch(scheduler_job)
+    return [job for job in jobs if is_queued(job, scheduler)]
+
+
 def _names(job: str, member: packs.Member | None) -> tuple[str, str]:
     """The token of a job, and the scheduler's job that it is, or is a member of."""
     if member is not None:
