@@ -234,6 +234,6 @@ def test_spectrum_epochs_are_dealt_out_to_the_blocks():
 def test_a_setting_that_slurm_would_not_hear_is_refused():
     cluster = {"scheduler": "slurm", "account": "lab", "trial_minutes": 10}
     grid = config.Config(cluster=cluster, machine={"gpus": 4})
-    with pytest.raises(ConfigError, match="cluster.trial_minutes: nothing expected, on Slurm it has no effect"):
+    with pytest.raises(ConfigError, match=r"cluster\.trial_minutes: nothing expected, on Slurm it has no effect"):
         config.check_submission(grid)
     config.check_submission(config.Config(cluster=cluster | {"trial_minutes": None}, machine={"gpus": 4}))

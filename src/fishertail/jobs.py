@@ -51,10 +51,8 @@ class Job:
         from fishertail import parallel
 
         gpus = parallel.visible_gpus()[: self.gpus] if self.device == "cuda" else None
-        if gpus is None:
-            workers = self.cpu_workers if self.device == "cpu" else 1  # cuda:1 names one
-        else:
-            workers = len(gpus)
+        cpu_workers = self.cpu_workers if self.device == "cpu" else 1  # cuda:1 names one
+        workers = cpu_workers if gpus is None else len(gpus)
         return parallel.spread(function, weights, workers=workers, gpus=gpus, threads=max(1, self.threads // workers))
 
     def provenance(self, data: Iterable[str], *, machine: bool = False) -> dict:
