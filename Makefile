@@ -7,7 +7,7 @@ PROFILE ?= profiles/local
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help figures paper cost report test test-full test-schedulers schedulers bench lint format schema envs image unlock clean
+.PHONY: help figures paper cost report test test-full test-schedulers schedulers browser bench lint format schema envs image unlock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,12 +16,12 @@ figures: $(VENV)/.run ## every figure and table of the paper, from handwritten d
 	snakemake --profile profiles/demo
 	@snakemake --profile profiles/demo --report results/demo/report.html --quiet all 2> results/demo/report.log \
 		|| { cat results/demo/report.log; exit 1; }
-	@echo "Figures: results/demo/figures   Tables: results/demo/tables   Report: results/demo/report.html"
+	@echo "Page: results/demo/report/index.html   Figures: results/demo/figures   Tables: results/demo/tables"
 
 paper: $(VENV)/.run ## the paper's grid on MNIST and CIFAR-10, on this machine (days on 2 cores)
 	snakemake --profile profiles/local
 	snakemake --profile profiles/local --report results/report.html --quiet all
-	@echo "Figures: results/figures   Tables: results/tables   Report: results/report.html"
+	@echo "Page: results/report/index.html   Figures: results/figures   Tables: results/tables   Report: results/report.html"
 
 cost: $(VENV)/.run ## what the pending jobs will cost in GPU-hours and node-hours; PROFILE=profiles/tsubame
 	@python -m fishertail.clusters.cost $(PROFILE)
@@ -31,6 +31,9 @@ test-schedulers: $(VENV)/.test schedulers ## all tests on a real Slurm and a rea
 
 schedulers: ## install the schedulers that tests/schedulers starts (Debian, as root); without them these tests are skipped
 	bash tests/schedulers/install.sh
+
+browser: ## install the browser that tests/page drives (Debian, as root); without it these tests are skipped
+	bash tests/page/install.sh
 
 test: $(VENV)/.test ## the tests
 	python -m pytest -n 2 --dist loadfile

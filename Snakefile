@@ -15,6 +15,8 @@ include: "workflow/rules/fisher.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/claims.smk"
+include: "workflow/rules/page.smk"
 include: "workflow/rules/cluster.smk"
 
 
@@ -25,8 +27,9 @@ report: "workflow/report/workflow.rst"
 
 
 rule all:
-    """Every figure and table of the paper, from the grid of config.yaml."""
+    """Every figure and table of the paper, and the page that shows them, from the grid of config.yaml."""
     default_target: True
     input:
         figures=FIGURES,
         tables=TABLES,
+        page="<results>/report/index.html",

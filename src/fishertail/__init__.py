@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from fishertail.gradients import GradientNorms, gradient_norms
     from fishertail.mad import Outliers, outliers
     from fishertail.runs import RunAnalysis, analyse_run
+    from fishertail.stopping import OutlierStop
 
 _MODULES = {
     "GradientNorms": "gradients",
@@ -18,11 +19,13 @@ _MODULES = {
     "outliers": "mad",
     "RunAnalysis": "runs",
     "analyse_run": "runs",
+    "OutlierStop": "stopping",
 }
 
 __all__ = [
     "Eigenpairs",
     "GradientNorms",
+    "OutlierStop",
     "Outliers",
     "RunAnalysis",
     "analyse_run",

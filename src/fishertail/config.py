@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -107,6 +108,7 @@ class Analysis(_Section):
     )
     eigenpairs: PositiveInt = Field(1, description="how many of the largest")
     tolerance: Real = Field(1e-4, gt=0, lt=1, description="relative error of an eigenvalue")
+    near_zero: Real = Field(0.1, gt=0, description="an abs(a_x) below it counts as near 0")
     trimmed_fraction: Real = Field(0.1, gt=0, lt=1, description="share of the samples left out in B of Fig. 6")
     outlier_threshold: Real = Field(10, gt=0, description="in units of MAD")
     outlier_reading: Literal["distance", "norm"] = Field(
@@ -166,6 +168,9 @@ class Config(_Section):
     models: list[Name] = Field(["fc", "conv"], min_length=1)
     batch_sizes: list[PositiveInt] = Field([16, 256], min_length=1)
     seeds: list[NonNegativeInt] = Field([0, 1, 2], min_length=1)
+    only: Annotated[list[str], Field(min_length=1)] = Field(
+        ["*"], description="patterns of the runs to take, such as mnist-fc/bs16/seed0, or */seed0"
+    )
     epochs: PositiveInt | dict[str, PositiveInt] = Field(
         30,
         description="a number, or numbers by DATASET-MODEL/bsBATCH, DATASET-MODEL or 'default'; the most exact counts",
@@ -208,6 +213,11 @@ class Config(_Section):
 
     @property
     def runs(self) -> list[Run]:
+        return [run for run in self.all_runs if any(fnmatchcase(run.path, pattern) for pattern in self.only)]
+
+    @property
+    def all_runs(self) -> list[Run]:
+        """Every combination of the grid, whatever `only` says."""
         return [
             Run(dataset, model, batch_size, seed)
             for dataset in self.datasets
@@ -278,6 +288,13 @@ def check_submission(config: Config) -> None:
     if faults:
         lines = "\n".join(f"  cluster.{fault}" for fault in faults)
         raise ConfigError(f"nothing is submitted; the settings of the cluster have {len(faults)} fault(s):\n{lines}")
+
+
+def as_yaml(config: Config) -> str:
+    """What of the configuration results depend on."""
+    import yaml
+
+    return yaml.safe_dump(config.model_dump(mode="json", exclude={"machine", "cluster", "pathvars"}), sort_keys=False)
 
 
 def schema() -> dict:
@@ -372,6 +389,13 @@ def _cross_faults(config: Config, broken: set[str], check_sources: bool) -> Iter
                 yield f"models.{index}", f"unknown model {model!r}, expected one of {', '.join(config.architectures)}"
     if intact("datasets"):
         yield from _dataset_faults(config, intact, check_sources)
+    if intact("only", "datasets", "models", "batch_sizes", "seeds"):
+        for index, pattern in enumerate(config.only):
+            if not any(fnmatchcase(run.path, pattern) for run in config.all_runs):
+                yield (
+                    f"only.{index}",
+                    f"a pattern of runs such as {config.all_runs[0].path} expected, found {pattern!r}",
+                )
     yield from _layer_faults(config, intact, check_sources)
     yield from _epoch_faults(config, intact)
     histogram = config.analysis.histogram
@@ -385,7 +409,7 @@ def _epoch_faults(config: Config, intact: Callable[..., bool]) -> Iterator[tuple
     if not intact("epochs") or (by_run and not intact("datasets", "models", "batch_sizes")):
         return
     if config.analysis.spectrum_epochs != "all":
-        longest = max(config.epochs_of(run) for run in config.runs)
+        longest = max(config.epochs_of(run) for run in config.all_runs)
         for epoch in config.analysis.spectrum_epochs:
             if epoch > longest:
                 yield "analysis.spectrum_epochs", f"at most {longest} (the key epochs) expected, found {epoch}"

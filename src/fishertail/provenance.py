@@ -76,6 +76,13 @@ def code_hash(*modules: str) -> str:
     return hashlib.sha256("\n".join(seen[module] for module in sorted(seen)).encode()).hexdigest()[:16]
 
 
+def folder_hash(name: str) -> str:
+    """A hash of all files of a folder of this package."""
+    found = sorted(path for path in (_PACKAGE / name).iterdir() if path.is_file())
+    content = b"\n".join(path.name.encode() + path.read_bytes() for path in found)
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
 def _package_imports(tree: ast.AST) -> list[str]:
     names = []
     for node in ast.walk(tree):

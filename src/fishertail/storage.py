@@ -82,6 +82,18 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike, provenance: Mappin
         temporary.write_text(f"{start}{_KEY} {json.dumps(header)}{end}\n{body}")
 
 
+def write_tables(tables: Mapping[str, pd.DataFrame], paths: Iterable[str | os.PathLike], provenance: Mapping) -> None:
+    """Write each path's table, chosen by its stem, as `write_table` does."""
+    for path in paths:
+        write_table(tables[Path(path).stem], path, provenance)
+
+
+def write_text(text: str, path: str | os.PathLike) -> None:
+    """Write text that carries its provenance by itself."""
+    with atomic(path) as temporary:
+        temporary.write_text(text)
+
+
 def read_table(path: str | os.PathLike, columns: Iterable[str] = ()) -> pd.DataFrame:
     """Read a CSV or Parquet file that `write_table` wrote.
 

@@ -29,6 +29,54 @@ def collect(paths: Sequence[str], runs: Sequence[Mapping], *, layer: str | None 
     return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
 
 
+def spectra(files, runs: Sequence[Mapping], runs_of_blocks: Sequence[Mapping], *, layer: str | None = None):
+    """The spectra of all blocks and of the epochs of lowest validation loss, each epoch once.
+
+    Args:
+        files: with the paths `spectra` (of blocks) and `at_minimum`.
+        runs: of `at_minimum`.
+        runs_of_blocks: of `spectra`.
+        layer: see `collect`.
+    """
+    parts = [collect(files.spectra, runs_of_blocks, layer=layer), collect(files.at_minimum, runs, layer=layer)]
+    table = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+    return table.drop_duplicates([*RUN, "epoch", "layer", "rank"])
+
+
+def of_the_claims(files, runs: Sequence[Mapping], runs_of_blocks: Sequence[Mapping]) -> dict[str, pd.DataFrame]:
+    """The tables that `fishertail.claims.Results` holds.
+
+    Args:
+        files: with paths by name: metrics, spectra, at_minimum, ax, trimmed, outliers.
+        runs: of each path; runs_of_blocks: of those of `spectra`.
+    """
+    return {
+        "metrics": collect(files.metrics, runs),
+        "spectrum": spectra(files, runs, runs_of_blocks, layer="figure"),
+        "ax": collect(files.ax, runs, layer="figure"),
+        "trimmed": collect(files.trimmed, runs, layer="figure"),
+        "outliers": collect(files.outliers, runs, layer="network"),
+    }
+
+
+def of_the_page(files, runs: Sequence[Mapping], runs_of_blocks: Sequence[Mapping]) -> dict[str, pd.DataFrame]:
+    """The tables that `fishertail.page.data.explorer_data` takes.
+
+    Args:
+        files: with paths by name: metrics, spectra, at_minimum, histograms (of runs, and at the minimum), outliers,
+            samples.
+        runs: of each path; runs_of_blocks: of those of `spectra`.
+    """
+    histograms = [collect(paths, runs) for paths in (files.histograms, files.histograms_at_minimum)]
+    return {
+        "metrics": collect(files.metrics, runs),
+        "spectrum": spectra(files, runs, runs_of_blocks),
+        "histograms": pd.concat([part for part in histograms if len(part)], ignore_index=True),
+        "outliers": collect(files.outliers, runs),
+        "samples": collect(files.samples, runs),
+    }
+
+
 def minima(metrics: pd.DataFrame) -> pd.DataFrame:
     """The epoch of lowest validation loss of each run.
 

@@ -26,7 +26,15 @@ def test_every_figure_is_there_twice_with_its_table(finished_once, stem):
 
 
 def test_every_table_is_there_in_four_formats(finished_once):
-    for table in ("table1_machine", "trimmed_eigenvalues", "runs"):
+    for table in (
+        "table1_machine",
+        "trimmed_eigenvalues",
+        "runs",
+        "claims",
+        "claim_effects",
+        "stopping",
+        "stopping_runs",
+    ):
         for suffix in ("csv", "parquet", "md", "tex"):
             assert (finished_once.path / "results" / "tables" / f"{table}.{suffix}").stat().st_size
 

@@ -11,7 +11,7 @@ from fishertail import sources
 from fishertail.clusters.ending import end_run
 from fishertail.clusters.request import RUN_VARIABLE, digest, export
 from fishertail.errors import FishertailError
-from fishertail.provenance import code_hash
+from fishertail.provenance import code_hash, folder_hash
 from fishertail.storage import ensure_writable
 
 try:
@@ -30,6 +30,7 @@ if workflow.is_main_process:
         atexit.register(end_run, os.environ[RUN_VARIABLE])
 
 DATASET = "<results>/datasets/{dataset}.safetensors"
+DATASETS = list(dict.fromkeys(run.dataset for run in CONFIG.runs))
 RUN = "<results>/runs/{dataset}-{model}/bs{batch_size}/seed{seed}"
 RUN_NAME = "{dataset}-{model}-bs{batch_size}-seed{seed}"  # of its logs and benchmarks
 FORMATS = ["csv", "parquet", "md", "tex"]  # of tables
@@ -149,22 +150,22 @@ def figure(stem):
 
 FIGURES = (
     figure("fig1_validation_accuracy")
-    + [
-        path
-        for dataset in CONFIG.datasets
-        for path in figure(f"fig{figure_number(2, dataset)}_ax_over_epochs_{dataset}")
-    ]
-    + [
-        path
-        for dataset in CONFIG.datasets
-        for path in figure(f"fig{figure_number(4, dataset)}_ax_at_minimum_{dataset}")
-    ]
+    + [path for dataset in DATASETS for path in figure(f"fig{figure_number(2, dataset)}_ax_over_epochs_{dataset}")]
+    + [path for dataset in DATASETS for path in figure(f"fig{figure_number(4, dataset)}_ax_at_minimum_{dataset}")]
     + figure("fig6_trimmed_eigenvalues")
     + figure("fig7_outliers")
     + figure("table1_machine")
 )
 TABLES = [
     f"<results>/tables/{table}.{suffix}"
-    for table in ("table1_machine", "trimmed_eigenvalues", "runs")
+    for table in (
+        "table1_machine",
+        "trimmed_eigenvalues",
+        "runs",
+        "claims",
+        "claim_effects",
+        "stopping",
+        "stopping_runs",
+    )
     for suffix in FORMATS
 ]

@@ -45,7 +45,7 @@ rule fig2_3_ax_over_epochs:
         "../../envs/conda.yaml"
     params:
         runs=lambda wildcards: runs_parameters(wildcards.dataset),
-        batch_size=min(CONFIG.batch_sizes),
+        batch_size=lambda wildcards: min(run.batch_size for run in CONFIG.runs if run.dataset == wildcards.dataset),
         code=code_hash("figures", "tables"),
     script:
         "../scripts/fig2_3_ax_over_epochs.py"

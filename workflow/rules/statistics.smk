@@ -27,6 +27,24 @@ use rule ax_histogram as ax_histogram_at_minimum with:
         f"<logs>/ax_histogram_at_minimum/{RUN_NAME}.log",
 
 
+rule ax_statistics:
+    """Share of a_x near 0, largest abs(a_x) and quantiles, for every analysed epoch and layer."""
+    input:
+        of_blocks("projections.parquet"),
+        f"{RUN}/at_minimum/projections.parquet",
+    output:
+        f"{RUN}/ax_statistics.csv",
+    log:
+        f"<logs>/ax_statistics/{RUN_NAME}.log",
+    conda:
+        "../../envs/conda.yaml"
+    params:
+        near_zero=CONFIG.analysis.near_zero,
+        code=code_hash("ax_statistics"),
+    script:
+        "../scripts/ax_statistics.py"
+
+
 rule mad_curve:
     """Median, MAD and the number of outliers by both readings, for every epoch and layer."""
     input:
@@ -42,6 +60,30 @@ rule mad_curve:
         code=code_hash("mad"),
     script:
         "../scripts/mad_curve.py"
+
+
+rule outlier_samples:
+    """The training samples of largest gradient norm at each analysed epoch, for the page."""
+    input:
+        dataset=DATASET,
+        gradients=of_blocks("gradients.parquet"),
+        projections=of_blocks("projections.parquet"),
+        at_minimum=f"{RUN}/at_minimum/projections.parquet",
+    output:
+        f"{RUN}/outlier_samples.csv",
+    log:
+        f"<logs>/outlier_samples/{RUN_NAME}.log",
+    conda:
+        "../../envs/conda.yaml"
+    params:
+        options=lambda wildcards: {
+            "layer": CONFIG.architectures[wildcards.model].figure_layer,
+            "threshold": CONFIG.analysis.outlier_threshold,
+            "reading": CONFIG.analysis.outlier_reading,
+        },
+        code=code_hash("outlier_samples"),
+    script:
+        "../scripts/outlier_samples.py"
 
 
 rule trimmed_eigenvalues:

@@ -1,0 +1,149 @@
+"""The page in a real browser: headless Chromium, driven by Playwright. `make browser` installs it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.conftest import ROOT, finished_once  # noqa: F401, a fixture
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+ARTEFACTS = ROOT / "tests" / "artefacts"
+pytestmark = [
+    pytest.mark.workflow,
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium not installed: make browser"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def path(finished_once) -> Path:  # noqa: F811
+    return finished_once.path / "results/report/index.html"
+
+
+class Opened:
+    """A page that notes what goes wrong in it, and what it fetches."""
+
+    def __init__(self, browser, path: Path, **options):
+        self.page = browser.new_page(**options)
+        self.errors, self.fetched = [], []
+        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", lambda request: self.fetched.append(request.url))
+        self.page.goto(path.as_uri())
+        self.page.wait_for_selector("body[data-ready]", timeout=30_000)
+
+    def bars(self) -> list[str]:
+        """The outlines of the histogram's bars."""
+        marks = "#chart-histogram .mark-rect path"
+        return self.page.eval_on_selector_all(marks, "paths => paths.map(path => path.getAttribute('d'))")
+
+    def epoch(self) -> str:
+        return self.page.inner_text("#epoch-shown")
+
+    def settle(self) -> None:
+        self.page.wait_for_timeout(200)
+
+
+@pytest.fixture
+def opened(browser, path):
+    page = Opened(browser, path, viewport={"width": 1100, "height": 900})
+    yield page
+    assert page.errors == []
+    assert [url for url in page.fetched if not url.startswith(("file:", "data:", "blob:"))] == []
+    page.page.close()
+
+
+def test_the_slider_moves_the_histogram_by_keyboard(opened):
+    opened.page.focus("#epoch")
+    opened.page.keyboard.press("Home")
+    opened.settle()
+    first, bars = opened.epoch(), opened.bars()
+    assert first == "epoch 0"
+    assert len(bars) > 3
+    opened.page.keyboard.press("ArrowRight")
+    opened.settle()
+    assert opened.epoch() == "epoch 1"
+    assert opened.bars() != bars
+    opened.page.keyboard.press("ArrowLeft")
+    opened.settle()
+    assert opened.bars() == bars
+
+
+def test_what_is_shown_is_what_the_tables_say(opened, finished_once):  # noqa: F811
+    from fishertail import storage
+
+    run = finished_once.path / "results/runs/digits-fc/bs256/seed0"
+    opened.page.focus("#epoch")
+    opened.page.keyboard.press("End")
+    opened.settle()
+    facts = opened.page.inner_text("#facts")
+    metrics = storage.read_table(run / "metrics.csv").iloc[-1]
+    outliers = storage.read_table(run / "outliers.csv")
+    count = outliers[(outliers["layer"] == "fc4") & (outliers["epoch"] == 4)]["outliers_distance"].item()
+    assert f"{count} of 1,437" in facts
+    assert f"{metrics['validation_loss']:.4g}" in facts
+    assert f"{100 * metrics['validation_accuracy']:.2f} %" in facts
+
+
+def test_the_outliers_are_shown_with_label_loss_and_norm(opened, finished_once):  # noqa: F811
+    from fishertail import storage
+
+    samples = storage.read_table(finished_once.path / "results/runs/digits-fc/bs256/seed0/outlier_samples.csv")
+    shown = samples[(samples["epoch"] == 4) & samples["outlier"]]
+    opened.page.focus("#epoch")
+    opened.page.keyboard.press("End")
+    opened.settle()
+    items = opened.page.locator("#samples li")
+    assert items.count() == len(shown)
+    if len(shown):
+        assert items.nth(0).inner_text().startswith(str(shown.iloc[0]["label"]))
+        width = "img => img.complete && img.naturalWidth"
+        assert opened.page.eval_on_selector("#samples img", width) == 8
+
+
+def test_every_choice_of_a_layer_draws(opened):
+    layers = opened.page.eval_on_selector_all("#layer option", "options => options.map(option => option.value)")
+    assert {"fc1", "fc4", "network"} <= set(layers)
+    seen = set()
+    for layer in layers:
+        opened.page.select_option("#layer", layer)
+        opened.settle()
+        seen.add(json.dumps(opened.bars()))
+    assert len(seen) == len(layers)
+
+
+def test_claims_figures_and_tables_are_there(opened):
+    assert opened.page.locator("#claims .verdict").count() == 5
+    each = "for (const x of all) { x.loading = 'eager'; await x.decode() }"
+    decode = f"async all => {{ {each} return all.map(x => x.naturalWidth) }}"
+    sizes = opened.page.eval_on_selector_all("#figures img", decode)
+    assert len(sizes) == 5
+    assert min(sizes) > 100
+    assert opened.page.locator("#tables table").count() == 3
+    ARTEFACTS.mkdir(exist_ok=True)
+    opened.page.screenshot(path=ARTEFACTS / "page.png", full_page=True)
+
+
+def test_a_phone_needs_no_sideways_scrolling(browser, path):
+    page = Opened(browser, path, viewport={"width": 390, "height": 844}, is_mobile=True, device_scale_factor=2)
+    wide = page.page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= 390
+    ARTEFACTS.mkdir(exist_ok=True)
+    page.page.screenshot(path=ARTEFACTS / "phone.png", full_page=True)
+    assert page.errors == []
+    page.page.close()
+
+
+def test_its_size(path):
+    assert path.stat().st_size < 8e6

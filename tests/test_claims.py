@@ -1,0 +1,116 @@
+"""Verdicts on made-up results whose truth is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from fishertail import claims
+from fishertail.claims import FAILS, HOLDS, UNDECIDED, Quantity, Results, take_off
+
+SEEDS, EPOCHS, MINIMUM = range(3), range(9), 4
+
+
+def results(*, seeds=SEEDS, rising=False, **changes) -> Results:
+    """Two batch sizes of one network, in which all claims hold; `changes` replace columns by functions of the rows."""
+    rows = []
+    for batch_size in (16, 256):
+        for seed in seeds:
+            for epoch in EPOCHS:
+                loss = -epoch if rising else abs(epoch - MINIMUM)
+                row = {"dataset": "mnist", "model": "fc", "batch_size": batch_size, "seed": seed, "epoch": epoch}
+                row |= {"validation_loss": loss + 0.01 * seed, "validation_accuracy": 0.9, "layer": "fc4", "rank": 1}
+                row |= {"eigenvalue": (1 + min(epoch, 8 - epoch)) * (2 if batch_size == 256 else 1) * (1 + 0.01 * seed)}
+                row |= {"largest": (200 if batch_size == 256 else 100) + seed, "samples": 1000}
+                row |= {"near_zero_share": (0.7 if batch_size == 256 else 0.9) + 0.001 * seed}
+                row |= {"decrease_percent": 99 + 0.1 * seed, "decrease_anew_percent": 90 + 0.1 * seed}
+                row |= {"outliers_distance": 100 if epoch >= MINIMUM - 1 else 0}
+                rows.append(row)
+    table = pd.DataFrame(rows)
+    for column, change in changes.items():
+        table[column] = change(table)
+    at_minimum = table[table["epoch"] == (EPOCHS[-1] if rising else MINIMUM)]
+    return Results(metrics=table, spectrum=table, ax=table, trimmed=at_minimum, outliers=table)
+
+
+def verdicts(found: Results) -> list[str]:
+    return claims.verdicts_table(claims.effects_table(found))["verdict"].tolist()
+
+
+def test_where_all_claims_are_true_all_hold():
+    assert verdicts(results()) == [HOLDS] * 5
+
+
+@pytest.mark.parametrize(
+    ("claim", "changes"),
+    [
+        (1, {"near_zero_share": lambda t: 0.05 + 0.001 * t["seed"]}),
+        (1, {"largest": lambda t: 2 + 0.1 * t["seed"]}),
+        (2, {"eigenvalue": lambda t: (1 + t["epoch"]) * (1 + t["batch_size"])}),  # does not shrink
+        (2, {"eigenvalue": lambda t: (9 - t["epoch"]) * (1 + t["batch_size"])}),  # does not grow
+        (3, {"eigenvalue": lambda t: (1 + np.minimum(t["epoch"], 8 - t["epoch"])) / t["batch_size"]}),
+        (3, {"near_zero_share": lambda t: 0.5 + t["batch_size"] / 1000}),
+        (4, {"decrease_percent": lambda t: 40 + t["seed"]}),
+        (5, {"outliers_distance": lambda t: 1.0 * (t["epoch"] >= 1)}),  # a quarter of the epochs of the minimum
+    ],
+)
+def test_a_claim_that_is_false_fails_alone(claim, changes):
+    assert verdicts(results(**changes)) == [FAILS if number == claim else HOLDS for number in range(1, 6)]
+
+
+def test_a_single_seed_decides_nothing():
+    found = claims.effects_table(results(seeds=[0]))
+    assert set(found["verdict"]) == {UNDECIDED}
+    assert set(found["note"]) == {"one seed"}
+    assert found["effect"].notna().all()
+
+
+def test_runs_that_ended_too_early_decide_nothing():
+    found = claims.effects_table(results(rising=True))
+    assert set(found["verdict"]) == {UNDECIDED}
+    assert set(found["note"]) == {"no run has passed its lowest validation loss"}
+    assert "Nothing measured" in claims.verdicts_table(found)["finding"].iloc[0]
+
+
+def test_one_network_that_fails_is_named():
+    good, bad = results(), results(decrease_percent=lambda t: 10 + t["seed"])
+    both = {}
+    for name in ("metrics", "spectrum", "ax", "trimmed", "outliers"):
+        both[name] = pd.concat([getattr(good, name), getattr(bad, name).assign(dataset="cifar10")], ignore_index=True)
+    fourth = claims.verdicts_table(claims.effects_table(Results(**both))).set_index("claim").loc[4]
+    assert (fourth["verdict"], fourth["holds"], fourth["fails"]) == (FAILS, 2, 2)
+    assert "fails: cifar10-fc/16, cifar10-fc/256" in fourth["finding"]
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=2, max_size=8))
+def test_the_interval_is_students(values):
+    judged = Quantity("x", "x", lower=0).judge(np.array(values))
+    mean, error = np.mean(values), stats.sem(values)
+    low, high = stats.t.interval(0.95, len(values) - 1, loc=mean, scale=error) if error else (mean, mean)
+    np.testing.assert_allclose([judged["low"], judged["high"]], [low, high], rtol=1e-9, atol=1e-9)
+
+
+def test_ratios_are_judged_by_their_logarithms():
+    judged = Quantity("x", "x", lower=1, ratio=True).judge(np.array([2.0, 8.0]))
+    assert judged["effect"] == pytest.approx(4)
+    assert judged["low"] * judged["high"] == pytest.approx(16)
+
+
+def test_a_ratio_of_nothing_is_no_verdict():
+    assert Quantity("x", "x", lower=1, ratio=True).judge(np.array([0.0, 2.0]))["verdict"] == UNDECIDED
+
+
+def test_take_off():
+    epochs = np.arange(6)
+    assert take_off(epochs, np.array([10, 10, 12, 60, 90, 110])) == 3
+    assert take_off(epochs[::-1], np.array([10, 10, 12, 60, 90, 110])[::-1]) == 3
+    assert np.isnan(take_off(epochs, np.full(6, 7)))
+
+
+def test_one_batch_size_leaves_the_third_claim_open():
+    found = results()
+    small = {n: getattr(found, n) for n in ("metrics", "spectrum", "ax", "trimmed", "outliers")}
+    small = {name: table[table["batch_size"] == 16] for name, table in small.items()}
+    assert verdicts(Results(**small)) == [HOLDS, HOLDS, UNDECIDED, HOLDS, HOLDS]

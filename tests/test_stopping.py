@@ -1,0 +1,79 @@
+"""The estimator of the end of generalization, on runs whose end is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import fishertail
+from fishertail import stopping
+
+EPOCHS = np.arange(0, 41)
+
+
+def run(dataset: str, seed: int, minimum: int, *, signal: int | None = None) -> tuple[pd.DataFrame, ...]:
+    """Outliers pass a tenth of the samples at `signal`, by default the minimum; the training loss tells nothing."""
+    named = {"dataset": dataset, "model": "fc", "batch_size": 16, "seed": seed}
+    loss = np.abs(EPOCHS - minimum) + 0.0
+    accuracy = 0.9 - 0.001 * np.abs(EPOCHS - minimum)
+    train = np.exp(-EPOCHS / (seed + 1))  # of a different speed in each
+    metrics = {"train_loss": train, "validation_loss": loss, "validation_accuracy": accuracy}
+    counts = np.where((minimum if signal is None else signal) <= EPOCHS, 150, 10)
+    metrics = pd.DataFrame({**named, "epoch": EPOCHS, **metrics})
+    return metrics, pd.DataFrame({**named, "epoch": EPOCHS, "outliers_distance": counts, "samples": 1000})
+
+
+def grid(*runs):
+    return [pd.concat(tables, ignore_index=True) for tables in zip(*runs, strict=True)]
+
+
+def test_an_estimator_whose_signal_is_true_finds_every_minimum():
+    tables = grid(run("mnist", 0, 5), run("mnist", 1, 9), run("cifar10", 2, 20))
+    evaluation = stopping.evaluate(*tables)
+    ours = evaluation[evaluation["rule"] == "outliers"]
+    assert (ours["epoch"] == ours["true_epoch"]).all()
+    assert (ours["error"] == 0).all()
+    assert (ours["accuracy_cost"] == 0).all()
+    table = stopping.summary(evaluation)
+    assert table.set_index(["left_out", "rule"]).loc[("network", "outliers"), "within_factor_2"] == 1
+    assert "works better than" in stopping.finding(table)
+
+
+def test_the_threshold_does_not_see_the_run_it_is_tested_on():
+    """One run whose outliers behave otherwise: the threshold of the others must miss it."""
+    tables = grid(run("mnist", 0, 5), run("mnist", 1, 9), run("cifar10", 0, 30, signal=2))
+    evaluation = stopping.evaluate(*tables)
+    other = evaluation[(evaluation["dataset"] == "cifar10") & (evaluation["rule"] == "outliers")]
+    assert other["epoch"].tolist() == [2, 2]
+    assert other["error"].tolist() == pytest.approx([np.log2(15)] * 2)
+    assert other["accuracy_cost"].tolist() == pytest.approx([2.8] * 2)
+
+
+def test_the_last_epoch_is_the_last_and_the_training_loss_stops_where_it_falls_below():
+    assert len(stopping.evaluate(*run("mnist", 0, 5))) == 0  # one run leaves nothing to fit on
+    evaluation = stopping.evaluate(*grid(run("mnist", 0, 5), run("mnist", 1, 9)))
+    last = evaluation[(evaluation["rule"] == "last epoch")]
+    assert set(last["epoch"]) == {40}
+    loss = evaluation[(evaluation["rule"] == "training loss") & (evaluation["seed"] == 0)].iloc[0]
+    assert loss["epoch"] == np.ceil(9 / 2)  # exp(-9 / 2), reached twice as fast
+
+
+def test_a_network_that_is_alone_is_not_tested_on_itself():
+    evaluation = stopping.evaluate(*grid(run("mnist", 0, 5), run("mnist", 1, 9)))
+    assert set(evaluation["left_out"]) == {"run"}
+    assert stopping.finding(stopping.summary(evaluation)).startswith("With its threshold from other runs")
+
+
+def test_without_runs_that_passed_their_minimum_it_says_so():
+    evaluation = stopping.evaluate(*grid(run("mnist", 0, 40), run("mnist", 1, 40)))
+    assert len(evaluation) == 0
+    assert stopping.finding(stopping.summary(evaluation)).startswith("Not evaluated")
+
+
+def test_in_a_training_loop():
+    stop = fishertail.OutlierStop(share=0.1)
+    norms = np.random.default_rng(0).uniform(0.9, 1.1, 1000)
+    assert stop(norms) is False
+    norms[:100] = 50
+    assert stop(norms) is True
+    with pytest.raises(ValueError, match="share: a number above 0, at most 1 expected, found 0"):
+        fishertail.OutlierStop(share=0)

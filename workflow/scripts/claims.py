@@ -1,0 +1,12 @@
+"""Verdicts on the paper's claims, and the effects behind them."""
+
+from fishertail import claims, provenance, storage, tables
+from fishertail.jobs import job
+
+with job(snakemake) as this:
+    options = snakemake.params
+    measured = tables.of_the_claims(snakemake.input, options.runs, options.runs_of_blocks)
+    results = claims.Results(**measured, near_zero=options.near_zero, reading=options.reading)
+    effects = claims.effects_table(results)
+    written = {"claims": claims.verdicts_table(effects), "claim_effects": effects}
+    storage.write_tables(written, snakemake.output, this.provenance(provenance.data_of(snakemake.input.metrics)))

@@ -1,0 +1,12 @@
+"""How near the epoch of lowest validation loss comes that told by the outliers, beside other rules."""
+
+from fishertail import provenance, stopping, storage, tables
+from fishertail.jobs import job
+
+with job(snakemake) as this:
+    runs = snakemake.params.runs
+    metrics = tables.collect(snakemake.input.metrics, runs)
+    counts = tables.collect(snakemake.input.outliers, runs, layer="network")
+    evaluation = stopping.evaluate(metrics, counts, snakemake.params.reading)
+    written = {"stopping": stopping.summary(evaluation), "stopping_runs": evaluation}
+    storage.write_tables(written, snakemake.output, this.provenance(provenance.data_of(snakemake.input.metrics)))
