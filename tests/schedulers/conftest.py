@@ -105,11 +105,13 @@ class LoginNode(Project):
 
     def snakemake_pid(self) -> int:
         """Of the main process, as seen from outside; jobs have no profile, and nsenter stays before it."""
-        for process in psutil.process_iter(["cmdline", "cwd"]):
+        found = []
+        for process in psutil.process_iter(["cmdline", "cwd", "create_time"]):
             command = process.info["cmdline"] or []
             if process.info["cwd"] == str(self.path) and "--profile" in command and command[0] != "nsenter":
-                return process.pid
-        raise AssertionError("no Snakemake runs")
+                found.append((process.info["create_time"], process.pid))
+        assert found, "no Snakemake runs"
+        return min(found)[1]  # a fork of it, which is about to become another program, is younger
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.snakemake_pid(), number)

@@ -1,6 +1,5 @@
 """What is promised, on a real Grid Engine with TSUBAME's resource types."""
 
-import signal
 import time
 
 import pytest
