@@ -1,28 +1,63 @@
-"""Keep what a run of the paper's grid found as compact tables: python docs/reproduction/keep.py [results]
+"""Keep what a run of the paper's grid found as compact tables, or put them back to draw and judge anew.
 
-Figures as SVG with their tables, the tables over all runs, and of each run its curves and spectra: some megabytes in
-place of tens of gigabytes.
+    python docs/reproduction/keep.py             # results/ -> docs/reproduction/
+    python docs/reproduction/keep.py --restore   # docs/reproduction/runs -> results/runs
+
+Some megabytes in place of tens of gigabytes: figures as SVG with their tables, the tables over all runs, and of each
+run its curves, spectra and histograms. After --restore `snakemake --rerun-triggers mtime` makes figures, tables and
+page from these; what they were made of is not computed again.
 """
 
+import argparse
+import os
 import shutil
-import sys
 from pathlib import Path
 
-KEPT = {
-    "figures": ["figures/*.svg", "figures/*.csv"],
-    "tables": ["tables/*.csv"],
-    "runs": ["runs/*/*/*/metrics.csv", "runs/*/*/*/ax_statistics.csv", "runs/*/*/*/trimmed_eigenvalues.csv",
-             "runs/*/*/*/outliers.csv", "runs/*/*/*/at_minimum/spectrum.csv", "runs/*/*/*/epochs*/spectrum.csv"],
-}  # fmt: skip
+import pandas as pd
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+OF_RUNS = ["*.csv", "ax_histograms.parquet", "at_minimum/spectrum.csv", "at_minimum/ax_histogram.parquet",
+           "epochs*/spectrum.csv"]  # fmt: skip
+OF_THE_GRID = ["figures/*.svg", "figures/*.csv", "tables/*.csv"]
+TIMES = HERE / "times.csv"
 
 
-def keep(results: Path, target: Path) -> None:
-    for patterns in KEPT.values():
-        for path in (path for pattern in patterns for path in results.glob(pattern)):
-            copy = target / path.relative_to(results)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
+def copy(source: Path, target: Path, patterns: list[str]) -> None:
+    for path in sorted({path for pattern in patterns for path in source.glob(pattern)}):
+        kept = target / path.relative_to(source)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, kept)
+
+
+def keep(results: Path, benchmarks: Path) -> None:
+    """Runs as far as they are finished; the figures and tables over all of them."""
+    copy(results, HERE, OF_THE_GRID)
+    for run in results.glob("runs/*/bs*/seed*"):
+        if (run / "trimmed_eigenvalues.csv").exists():
+            copy(run, HERE / run.relative_to(results), OF_RUNS)
+    rows = []
+    for path in benchmarks.glob("*/*.tsv"):
+        measured = pd.read_table(path).iloc[-1]
+        rows.append({"rule": path.parent.name, "job": path.stem, "seconds": measured["s"], "cpu": measured["cpu_time"]})
+    earlier = pd.read_csv(TIMES) if TIMES.exists() else None
+    times = pd.concat([earlier, pd.DataFrame(rows)]).drop_duplicates(["rule", "job"], keep="last")
+    times.sort_values(["rule", "job"]).to_csv(TIMES, index=False)
+
+
+def restore(results: Path) -> None:
+    """The runs, all of the same age, which is what Snakemake compares."""
+    patterns = [f"*/bs*/seed*/{pattern}" for pattern in OF_RUNS]
+    copy(HERE / "runs", results / "runs", patterns)
+    now = max((path.stat().st_mtime for path in results.glob("**/*") if path.is_file()), default=0)
+    for path in {path for pattern in patterns for path in (results / "runs").glob(pattern)}:
+        os.utime(path, (now, now))
 
 
 if __name__ == "__main__":
-    keep(Path(sys.argv[1] if len(sys.argv) > 1 else "results"), Path(__file__).parent)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--restore", action="store_true")
+    if parser.parse_args().restore:
+        restore(ROOT / "results")
+    else:
+        keep(ROOT / "results", ROOT / "benchmarks" / "results")
