@@ -8,12 +8,13 @@ EVERYTHING_BUT_DATA = {
     "train", "run_metrics", "per_sample_gradients", "fim_eigen", "fim_eigen_at_minimum", "ax_histogram",
     "ax_histogram_at_minimum", "mad_curve", "trimmed_eigenvalues", "trimmed_eigenvalue_table", "run_table",
     "machine_table", "fig1_validation_accuracy", "fig2_3_ax_over_epochs", "fig4_5_ax_at_minimum",
-    "fig6_trimmed_eigenvalues", "fig7_outliers", "table1_machine",
+    "fig6_trimmed_eigenvalues", "fig7_outliers", "table1_machine", "ax_statistics", "outlier_samples", "claims",
+    "stopping", "page",
 }  # fmt: skip
 SPECTRA = {
     "fim_eigen", "fim_eigen_at_minimum", "ax_histogram", "ax_histogram_at_minimum", "trimmed_eigenvalues",
     "trimmed_eigenvalue_table", "run_table", "machine_table", "fig2_3_ax_over_epochs", "fig4_5_ax_at_minimum",
-    "fig6_trimmed_eigenvalues", "table1_machine",
+    "fig6_trimmed_eigenvalues", "table1_machine", "ax_statistics", "outlier_samples", "claims", "page",
 }  # fmt: skip
 
 
@@ -25,14 +26,18 @@ def test_nothing_is_left_to_do_when_all_is_done(finished_once):
     ("change", "expected"),
     [
         ({"machine": {"device": "cpu", "memory_budget": 1}}, set()),
-        ({"analysis": {"outlier_threshold": 5}}, {"mad_curve", "run_table", "fig7_outliers"}),
+        (
+            {"analysis": {"outlier_threshold": 5}},
+            {"mad_curve", "run_table", "fig7_outliers", "outlier_samples", "claims", "stopping", "page"},
+        ),
+        ({"analysis": {"near_zero": 0.2}}, {"ax_statistics", "claims", "page"}),
         (
             {"analysis": {"trimmed_fraction": 0.2}},
-            {"trimmed_eigenvalues", "trimmed_eigenvalue_table", "fig6_trimmed_eigenvalues"},
+            {"trimmed_eigenvalues", "trimmed_eigenvalue_table", "fig6_trimmed_eigenvalues", "claims", "page"},
         ),
         (
             {"analysis": {"histogram": {"bins_per_decade": 2}}},
-            {"ax_histogram", "ax_histogram_at_minimum", "fig2_3_ax_over_epochs", "fig4_5_ax_at_minimum"},
+            {"ax_histogram", "ax_histogram_at_minimum", "fig2_3_ax_over_epochs", "fig4_5_ax_at_minimum", "page"},
         ),
         ({"analysis": {"tolerance": 1e-3}}, SPECTRA),
         (
@@ -40,7 +45,7 @@ def test_nothing_is_left_to_do_when_all_is_done(finished_once):
             EVERYTHING_BUT_DATA,
         ),
     ],
-    ids=["machine", "threshold", "fraction", "bins", "tolerance", "rate"],
+    ids=["machine", "threshold", "near_zero", "fraction", "bins", "tolerance", "rate"],
 )  # fmt: skip
 def test_a_changed_value(finished, change, expected):
     finished.write_grid(**change)
@@ -62,7 +67,7 @@ def test_more_epochs_train_the_new_block_only(finished):
     [
         ("figures", "figsize=(3.5 * columns", "figsize=(3.6 * columns", {
             "fig1_validation_accuracy", "fig2_3_ax_over_epochs", "fig4_5_ax_at_minimum", "fig6_trimmed_eigenvalues",
-            "fig7_outliers", "table1_machine",
+            "fig7_outliers", "table1_machine", "page",
         }),
         ("fisher", "START_EXTRA = 2", "START_EXTRA = 3", SPECTRA),
         ("fisher", "# of eigenvectors of the Gram", "# of the eigenvectors of the Gram", set()),
