@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fishertail import claims
-from fishertail.claims import FAILS, HOLDS, UNDECIDED, Quantity, Results, take_off
+from fishertail.claims import (
+    DECREASE,
+    FAILS,
+    HOLDS,
+    RATIO,
+    SHARE,
+    UNDECIDED,
+    Quantity,
+    Results,
+    rise_and_fall,
+    take_off,
+)  # fmt: skip
 
 SEEDS, EPOCHS, MINIMUM = range(3), range(9), 4
 
@@ -70,7 +81,10 @@ def test_a_single_seed_decides_nothing():
 def test_runs_that_ended_too_early_decide_nothing():
     found = claims.effects_table(results(rising=True))
     assert set(found["verdict"]) == {UNDECIDED}
-    assert set(found["note"]) == {"no run has passed its lowest validation loss"}
+    assert set(found["note"]) == {
+        "no seed has passed its lowest validation loss",
+        "no seed has passed its lowest validation loss at both batch sizes",
+    }
     assert "Nothing measured" in claims.verdicts_table(found)["finding"].iloc[0]
 
 
@@ -93,20 +107,78 @@ def test_the_interval_is_students(values):
 
 
 def test_ratios_are_judged_by_their_logarithms():
-    judged = Quantity("x", "x", lower=1, ratio=True).judge(np.array([2.0, 8.0]))
+    judged = Quantity("x", "x", lower=1, scale=RATIO).judge(np.array([2.0, 8.0]))
     assert judged["effect"] == pytest.approx(4)
     assert judged["low"] * judged["high"] == pytest.approx(16)
 
 
 def test_a_ratio_of_nothing_is_no_verdict():
-    assert Quantity("x", "x", lower=1, ratio=True).judge(np.array([0.0, 2.0]))["verdict"] == UNDECIDED
+    assert Quantity("x", "x", lower=1, scale=RATIO).judge(np.array([0.0, 2.0]))["verdict"] == UNDECIDED
+
+
+@pytest.mark.parametrize("values", [[0.7, 1.0, 0.9999], [0.0, 0.001], [0.5, 0.51]])
+def test_the_interval_of_a_share_is_of_shares(values):
+    judged = Quantity("x", "x", lower=0.1, scale=SHARE).judge(np.array(values))
+    assert 0 <= judged["low"] <= judged["effect"] <= judged["high"] <= 1
+
+
+def test_the_interval_of_a_decrease_ends_at_all_of_it():
+    judged = Quantity("x", "x", lower=60, scale=DECREASE).judge(np.array([99.9, 44.0]))
+    assert judged["low"] < judged["effect"] < judged["high"] <= 100
+    assert judged["effect"] == pytest.approx(100 * (1 - np.sqrt(0.001 * 0.56)))
+
+
+def test_growth_and_shrinking_are_of_medians_of_three():
+    assert rise_and_fall(np.array([1.0, 1, 9, 1, 1])) == (1, 1)  # a single peak is noise
+    assert rise_and_fall(np.array([1.0, 3, 4, 5, 2])) == (4, 2)
+    assert np.isnan(rise_and_fall(np.array([1.0, 2]))).all()
+
+
+@pytest.mark.parametrize("analysed", [[0, 4], [4, 6], [1, 2, 3, 8], [0, 1, 2, 3]])
+def test_growth_is_not_measurable_without_the_first_and_the_last_epoch(analysed):
+    found = results()
+    some = {name: getattr(found, name) for name in ("metrics", "ax", "trimmed", "outliers")}
+    effects = claims.effects_table(Results(**some, spectrum=found.spectrum[found.spectrum["epoch"].isin(analysed)]))
+    assert set(effects[effects["claim"] == 2]["note"]) == {"not measurable"}
+
+
+def test_what_is_solved_anew_has_no_vote():
+    found = results(decrease_anew_percent=lambda t: 20 + t["seed"])
+    assert verdicts(found) == [HOLDS] * 5
+    effects = claims.effects_table(found)
+    assert set(effects[~effects["decides"]]["verdict"]) == {FAILS}
 
 
 def test_take_off():
-    epochs = np.arange(6)
-    assert take_off(epochs, np.array([10, 10, 12, 60, 90, 110])) == 3
-    assert take_off(epochs[::-1], np.array([10, 10, 12, 60, 90, 110])[::-1]) == 3
-    assert np.isnan(take_off(epochs, np.full(6, 7)))
+    epochs, minimum = np.arange(10), 4
+    late = np.array([0, 0, 0, 0.1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.9])
+    assert take_off(epochs, late, minimum) == pytest.approx((0.5, 1, 1 / 0.75))  # what comes after epoch 8 is too late
+    assert take_off(epochs, epochs / 100, minimum) == pytest.approx((0.08, 1, 1))  # a steady growth
+    at_once = take_off(epochs, np.where(epochs > 0, 0.5, 0), minimum)
+    assert at_once == pytest.approx((0.5, 0.25, 0))
+    rise, ratio, lateness = take_off(epochs, 1 - epochs / 100, minimum)
+    assert rise == 0
+    assert np.isnan([ratio, lateness]).all()
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        lambda t: 100 - t["epoch"],  # a fall
+        lambda t: 100 + 20 * t["epoch"],  # a steady growth
+        lambda t: 5 * (t["epoch"] >= MINIMUM),  # of next to nothing
+    ],
+)
+def test_what_is_no_take_off_fails_the_fifth_claim(counts):
+    assert verdicts(results(outliers_distance=counts)) == [HOLDS] * 4 + [FAILS]
+
+
+def test_sentences_name_the_settings():
+    found = results()
+    tables = {name: getattr(found, name) for name in ("metrics", "spectrum", "ax", "trimmed", "outliers")}
+    quantities = set(claims.effects_table(Results(**tables, near_zero=0.01, fraction=0.2))["quantity"])
+    assert {"share of the samples with |a_x| < 0.01", "largest |a_x| / 0.01"} <= quantities
+    assert "decrease of lambda_1 without 20% of the samples (%)" in quantities
 
 
 def test_one_batch_size_leaves_the_third_claim_open():
@@ -114,3 +186,5 @@ def test_one_batch_size_leaves_the_third_claim_open():
     small = {n: getattr(found, n) for n in ("metrics", "spectrum", "ax", "trimmed", "outliers")}
     small = {name: table[table["batch_size"] == 16] for name, table in small.items()}
     assert verdicts(Results(**small)) == [HOLDS, HOLDS, UNDECIDED, HOLDS, HOLDS]
+    effects = claims.effects_table(Results(**small))
+    assert set(effects[effects["claim"] == 3]["note"]) == {"one batch size"}

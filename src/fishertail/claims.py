@@ -8,15 +8,17 @@ validation loss are left out. A claim holds if it does in every network, and fai
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special, stats
 
 from fishertail.tables import RUN, minima
 
 CONFIDENCE = 0.95
-CHANGE = 1.1  # growth and shrinking are by a tenth at least: less is the noise of SGD from epoch to epoch
+CHANGE = 1.5  # growth and shrinking at least: 25 epochs of a constant lambda_1 that is off by 30 % pass it in 1 of 700
+RISE = 0.01  # of the samples become outliers at least: fewer are no take-off
 NETWORK = ["dataset", "model", "batch_size"]
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
 
@@ -31,6 +33,7 @@ class Results:
     trimmed: pd.DataFrame  # of the figure layer, at the lowest validation loss
     outliers: pd.DataFrame  # of the network, by epoch
     near_zero: float = 0.1  # what counts as near 0 in `ax`
+    fraction: float = 0.1  # of the samples, left out in `trimmed`
     reading: str = "distance"  # of outliers
 
     def passed(self) -> pd.DataFrame:
@@ -42,15 +45,30 @@ class Results:
         return table.merge(self.passed()[[*RUN, "epoch"]], on=[*RUN, "epoch"])
 
 
+class Scale(NamedTuple):
+    """On which a quantity's mean and interval are taken, so that they stay where the quantity can be."""
+
+    forward: Callable[[np.ndarray], np.ndarray]
+    back: Callable[[float], float]
+
+
+LINEAR = Scale(lambda values: values, float)
+RATIO = Scale(np.log, np.exp)
+# the bounds: less than a sample of a million, and 1e-12 of lambda_1
+SHARE = Scale(lambda values: special.logit(np.clip(values, 1e-6, 1 - 1e-6)), special.expit)
+DECREASE = Scale(lambda percent: np.log(np.maximum(1 - percent / 100, 1e-12)), lambda left: 100 * (1 - np.exp(left)))
+
+
 @dataclass(frozen=True)
 class Quantity:
-    """What a claim bounds. Intervals of quantities that are ratios are taken of their logarithms."""
+    """What a claim bounds."""
 
     column: str
-    meaning: str
+    meaning: str  # with what `Results` says of itself in braces
     lower: float = -np.inf
     upper: float = np.inf
-    ratio: bool = False
+    scale: Scale = LINEAR
+    decides: bool = True  # else it stands beside those that do
 
     @property
     def bound(self) -> str:
@@ -62,14 +80,14 @@ class Quantity:
         """Effect, interval and verdict of the values of the seeds (n,)."""
         values = np.asarray(values, dtype=np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
-            scaled = np.log(values) if self.ratio else values
-        back = np.exp if self.ratio else float
+            scaled = self.scale.forward(values)
         if len(scaled) == 0 or not np.isfinite(scaled).all():
             return {"effect": np.nan, "low": np.nan, "high": np.nan, "verdict": UNDECIDED}
         if len(scaled) == 1:
             return {"effect": values[0], "low": np.nan, "high": np.nan, "verdict": UNDECIDED}
         half = stats.t.ppf((1 + CONFIDENCE) / 2, len(scaled) - 1) * scaled.std(ddof=1) / np.sqrt(len(scaled))
-        effect, low, high = (float(back(scaled.mean() + step)) for step in (0, -half, half))
+        effect, *ends = (float(self.scale.back(scaled.mean() + step)) for step in (0, -half, half))
+        low, high = sorted(ends)
         if self.lower <= low and high <= self.upper:
             verdict = HOLDS
         else:
@@ -94,33 +112,54 @@ def measure_outlying_ax(results: Results) -> pd.DataFrame:
 
 
 def measure_rise_and_fall(results: Results) -> pd.DataFrame:
-    """lambda_1 at its largest over that of the initial, and of the last weights."""
+    """lambda_1 at its largest over that of the initial, and of the last weights, both of which must be analysed."""
     curves = results.spectrum[results.spectrum["rank"] == 1].merge(results.passed()[RUN], on=RUN)
+    last = results.metrics.groupby(RUN)["epoch"].max()
     rows = []
     for run, part in curves.groupby(RUN, sort=False):
-        values = part.sort_values("epoch")["eigenvalue"].to_numpy()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            rows.append([*run, values.max() / values[0], values.max() / values[-1]])
+        part = part.sort_values("epoch")
+        ends = part["epoch"].iloc[[0, -1]].tolist() == [0, last[run]]
+        rows.append([*run, *(rise_and_fall(part["eigenvalue"].to_numpy()) if ends else (np.nan, np.nan))])
     return pd.DataFrame(rows, columns=[*RUN, "growth", "shrinking"])
 
 
+def rise_and_fall(values: np.ndarray) -> tuple[float, float]:
+    """The largest median of three neighbours, which noise raises less than the largest value, over first and last."""
+    if len(values) < 3:
+        return np.nan, np.nan
+    largest = np.median([values[:-2], values[1:-1], values[2:]], axis=0).max()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return largest / values[0], largest / values[-1]
+
+
 def measure_batch_sizes(results: Results) -> pd.DataFrame:
-    """The largest batch size of the grid against the smallest, seed by seed, which start from the same weights."""
-    sizes = sorted(results.metrics["batch_size"].unique())
+    """A network's largest batch size against the smallest, seed by seed, which start from the same weights."""
     first = results.spectrum[results.spectrum["rank"] == 1]
     shown = results.at_minimum(results.ax)[[*RUN, "epoch", "largest", "near_zero_share"]]
     shown = shown.merge(first[[*RUN, "epoch", "eigenvalue"]], on=[*RUN, "epoch"])
     keys = ["dataset", "model", "seed"]
-    small, large = (shown[shown["batch_size"] == size].drop(columns="batch_size") for size in (sizes[0], sizes[-1]))
+    ends = _batch_sizes(results.metrics)
+    pairs = shown.merge(ends[ends["large"] > ends["small"]], on=keys[:2])
+    large, small = (pairs[pairs["batch_size"] == pairs[end]].drop(columns=["large", "small"]) for end in _ENDS)
     pairs = large.merge(small, on=keys, suffixes=("_large", "_small"))
-    if len(sizes) < 2:
-        pairs = pairs.iloc[:0]
     return pairs[keys].assign(
-        batch_size=f"{sizes[-1]} against {sizes[0]}",
+        batch_size=_against(pairs["batch_size_large"], pairs["batch_size_small"]),
         eigenvalue_ratio=pairs["eigenvalue_large"] / pairs["eigenvalue_small"],
         largest_ratio=pairs["largest_large"] / pairs["largest_small"],
         near_zero_difference=pairs["near_zero_share_small"] - pairs["near_zero_share_large"],
     )
+
+
+_ENDS = ("large", "small")
+
+
+def _batch_sizes(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The largest and the smallest batch size of each data set and model."""
+    return metrics.groupby(["dataset", "model"], as_index=False)["batch_size"].agg(large="max", small="min")
+
+
+def _against(large: pd.Series, small: pd.Series) -> pd.Series:
+    return large.astype(str) + " against " + small.astype(str)
 
 
 def measure_trimming(results: Results) -> pd.DataFrame:
@@ -129,23 +168,37 @@ def measure_trimming(results: Results) -> pd.DataFrame:
 
 
 def measure_take_off(results: Results) -> pd.DataFrame:
-    """The epoch at which the outliers take off, over that of the lowest validation loss."""
+    """How far, when and how late the outliers rise, up to twice the epoch of lowest validation loss."""
     rows = []
     lowest = results.passed().set_index(RUN)["epoch"]
     for run, part in results.outliers.groupby(RUN, sort=False):
         if run in lowest.index:
-            epoch = take_off(part["epoch"].to_numpy(), part[f"outliers_{results.reading}"].to_numpy())
-            rows.append([*run, epoch / max(lowest[run], 1)])
-    return pd.DataFrame(rows, columns=[*RUN, "take_off_ratio"])
+            part = part.sort_values("epoch")
+            shares = (part[f"outliers_{results.reading}"] / part["samples"]).to_numpy()
+            rows.append([*run, *take_off(part["epoch"].to_numpy(), shares, max(lowest[run], 1))])
+    return pd.DataFrame(rows, columns=[*RUN, "rise", "take_off_ratio", "lateness"])
 
 
-def take_off(epochs: np.ndarray, counts: np.ndarray) -> float:
-    """The first epoch at which a count has made half of its rise from the first to the highest; NaN without a rise."""
-    order = np.argsort(epochs)
-    epochs, counts = epochs[order], counts[order].astype(np.float64)
-    if counts.max() <= counts[0]:
-        return np.nan
-    return float(epochs[np.argmax(counts >= (counts[0] + counts.max()) / 2)])
+def take_off(epochs: np.ndarray, shares: np.ndarray, minimum: int) -> tuple[float, float, float]:
+    """How the share of outliers rises from the initial weights to its highest by twice the epoch of the minimum.
+
+    Args:
+        epochs: (E,), increasing from 0.
+        shares: (E,).
+        minimum: the epoch of lowest validation loss.
+
+    Returns:
+        the rise; the epoch at which half of it is made, over `minimum`; and the part of it that comes after half of
+        `minimum`, over that of a steady growth. The last two are NaN without a rise.
+    """
+    near = epochs <= 2 * minimum
+    epochs, shares = epochs[near], shares[near]
+    rise = float(shares.max() - shares[0])
+    if rise <= 0:
+        return rise, np.nan, np.nan
+    half_way = epochs[np.argmax(shares >= shares[0] + rise / 2)]
+    late = 1 - (np.interp(minimum / 2, epochs, shares) - shares[0]) / rise
+    return rise, half_way / minimum, late / (1 - minimum / 2 / epochs[-1])
 
 
 CLAIMS = (
@@ -154,8 +207,8 @@ CLAIMS = (
         "At least 10 % of the samples have |a_x| < 0.1, while the largest is hundreds to thousands of times that.",
         measure_outlying_ax,
         (
-            Quantity("near_zero_share", "share of the samples with |a_x| < 0.1", lower=0.1),
-            Quantity("largest_ratio", "largest |a_x| / 0.1", lower=100, ratio=True),
+            Quantity("near_zero_share", "share of the samples with |a_x| < {near_zero:g}", lower=0.1, scale=SHARE),
+            Quantity("largest_ratio", "largest |a_x| / {near_zero:g}", lower=100, scale=RATIO),
         ),
     ),
     Claim(
@@ -163,8 +216,8 @@ CLAIMS = (
         "lambda_1 first grows, then shrinks.",
         measure_rise_and_fall,
         (
-            Quantity("growth", "largest lambda_1 / initial lambda_1", lower=CHANGE, ratio=True),
-            Quantity("shrinking", "largest lambda_1 / last lambda_1", lower=CHANGE, ratio=True),
+            Quantity("growth", "largest lambda_1 / initial lambda_1", lower=CHANGE, scale=RATIO),
+            Quantity("shrinking", "largest lambda_1 / last lambda_1", lower=CHANGE, scale=RATIO),
         ),
     ),
     Claim(
@@ -173,8 +226,8 @@ CLAIMS = (
         "batch size 16 more samples near 0.",
         measure_batch_sizes,
         (
-            Quantity("eigenvalue_ratio", "lambda_1, large batch / small", lower=1, ratio=True),
-            Quantity("largest_ratio", "largest |a_x|, large batch / small", lower=1, ratio=True),
+            Quantity("eigenvalue_ratio", "lambda_1, large batch / small", lower=1, scale=RATIO),
+            Quantity("largest_ratio", "largest |a_x|, large batch / small", lower=1, scale=RATIO),
             Quantity("near_zero_difference", "share near 0, small batch - large", lower=0),
         ),
     ),
@@ -183,15 +236,24 @@ CLAIMS = (
         "Removing the 10 % of the samples with the largest |a_x| shrinks lambda_1 by 60 to 99.97 %.",
         measure_trimming,
         (
-            Quantity("decrease_percent", "decrease of lambda_1 (%), V_1 kept", lower=60),
-            Quantity("decrease_anew_percent", "decrease of lambda_1 (%), solved anew", lower=60),
+            Quantity(
+                "decrease_percent",
+                "decrease of lambda_1 without {fraction:.0%} of the samples (%)",
+                lower=60,
+                scale=DECREASE,
+            ),
+            Quantity("decrease_anew_percent", "the same, solved anew (%)", lower=60, scale=DECREASE, decides=False),
         ),
     ),
     Claim(
         5,
         "The number of outliers takes off near the epoch of lowest validation loss.",
         measure_take_off,
-        (Quantity("take_off_ratio", "epoch of take-off / epoch of lowest validation loss", 0.5, 2, ratio=True),),
+        (
+            Quantity("rise", "rise of the share of outliers", lower=RISE),
+            Quantity("take_off_ratio", "epoch of half the rise / that of lowest validation loss", 0.5, 2, RATIO),
+            Quantity("lateness", "part of the rise that is late / that of a steady growth", lower=1.1),
+        ),
     ),
 )
 
@@ -200,33 +262,42 @@ def effects_table(results: Results) -> pd.DataFrame:
     """A row a claim, network and quantity.
 
     Returns:
-        columns claim, dataset, model, batch_size, quantity, claimed, seeds, effect, low, high (95 % interval), verdict,
-        note (why it is undecided).
+        columns claim, dataset, model, batch_size, quantity, claimed, decides (else it has no vote), seeds, effect, low,
+        high (95 % interval), verdict, note (why it is undecided).
     """
-    every = results.metrics[NETWORK].drop_duplicates()
+    settings = {"near_zero": results.near_zero, "fraction": results.fraction}
     rows = []
     for claim in CLAIMS:
         measured = claim.measure(results).astype({"batch_size": str})
-        wanted = every.astype({"batch_size": str})
-        if claim.measure is measure_batch_sizes:
-            sizes = sorted(every["batch_size"].unique())
-            wanted = wanted[["dataset", "model"]].drop_duplicates()
-            wanted = wanted.assign(batch_size=f"{sizes[-1]} against {sizes[0]}")
-        for network in wanted[NETWORK].itertuples(index=False, name=None):
+        for network in _networks(claim, results.metrics):
             part = measured[(measured[NETWORK] == list(network)).all(axis=1)]
             for quantity in claim.quantities:
                 judged = quantity.judge(part[quantity.column].to_numpy())
                 row = {"claim": claim.number, **dict(zip(NETWORK, network, strict=True))}
-                row |= {"quantity": quantity.meaning, "claimed": quantity.bound, "seeds": len(part), **judged}
-                rows.append(row | {"note": _why_undecided(judged, len(part))})
+                row |= {"quantity": quantity.meaning.format(**settings), "claimed": quantity.bound}
+                row |= {"decides": quantity.decides, "seeds": len(part), **judged}
+                rows.append(row | {"note": _why_undecided(judged, len(part), network)})
     return pd.DataFrame(rows)
 
 
-def _why_undecided(judged: dict, seeds: int) -> str:
+def _networks(claim: Claim, metrics: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Those that a claim speaks of; of batch sizes, the pairs that it compares."""
+    if claim.measure is measure_batch_sizes:
+        ends = _batch_sizes(metrics)
+        networks = ends.assign(batch_size=_against(ends["large"], ends["small"]))
+    else:
+        networks = metrics[NETWORK].drop_duplicates().astype({"batch_size": str})
+    return list(networks[NETWORK].itertuples(index=False, name=None))
+
+
+def _why_undecided(judged: dict, seeds: int, network: tuple[str, str, str]) -> str:
     if judged["verdict"] != UNDECIDED:
         return ""
+    large, against, small = network[-1].partition(" against ")
+    if against and large == small:
+        return "one batch size"
     if seeds == 0:
-        return "no run has passed its lowest validation loss"
+        return "no seed has passed its lowest validation loss" + (" at both batch sizes" if against else "")
     if np.isnan(judged["effect"]):
         return "not measurable"
     return "one seed" if seeds == 1 else "the interval reaches across the bound"
@@ -237,7 +308,7 @@ def verdicts_table(effects: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for claim in CLAIMS:
         part = effects[effects["claim"] == claim.number]
-        networks = part.groupby(NETWORK, sort=False)["verdict"].agg(_joint)
+        networks = part[part["decides"]].groupby(NETWORK, sort=False)["verdict"].agg(_joint)
         counts = {verdict: int((networks == verdict).sum()) for verdict in (HOLDS, FAILS, UNDECIDED)}
         rows.append(
             {
@@ -264,7 +335,8 @@ def _finding(effects: pd.DataFrame, networks: pd.Series) -> str:
     for quantity, part in effects.groupby("quantity", sort=False):
         found = part["effect"].dropna()
         if len(found):
-            ranges.append(f"{quantity}: {_range(found)} ({part['claimed'].iloc[0]} claimed)")
+            claimed = f" ({part['claimed'].iloc[0]} claimed)" if part["decides"].all() else ""
+            ranges.append(f"{quantity}: {_range(found)}{claimed}")
     failing = [f"{d}-{m}/{b}" for (d, m, b), verdict in networks.items() if verdict == FAILS]
     where = f" (fails: {', '.join(failing)})" if failing else ""
     return f"{', '.join(counts)} of {len(networks)} networks{where}. {'; '.join(ranges) or 'Nothing measured'}."

@@ -71,7 +71,7 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike, provenance: Mappin
         return
     render = {
         ".csv": lambda: frame.to_csv(index=False),
-        ".md": lambda: frame.to_markdown(index=False) + "\n",
+        ".md": lambda: frame.map(_markdown_cell).to_markdown(index=False) + "\n",
         ".tex": lambda: frame.to_latex(index=False, escape=True),
         ".html": lambda: _PAGE_STYLE + frame.to_html(index=False, border=0, float_format="{:.4g}".format),
     }
@@ -80,6 +80,10 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike, provenance: Mappin
     start, end = _COMMENTS[path.suffix]
     with atomic(path) as temporary:
         temporary.write_text(f"{start}{_KEY} {json.dumps(header)}{end}\n{body}")
+
+
+def _markdown_cell(value):
+    return value.replace("|", "\\|") if isinstance(value, str) else value
 
 
 def write_tables(tables: Mapping[str, pd.DataFrame], paths: Iterable[str | os.PathLike], provenance: Mapping) -> None:

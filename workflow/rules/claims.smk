@@ -32,6 +32,7 @@ rule claims:
         runs=runs_parameters(),
         runs_of_blocks=runs_of_all_blocks(),
         near_zero=CONFIG.analysis.near_zero,
+        fraction=CONFIG.analysis.trimmed_fraction,
         reading=CONFIG.analysis.outlier_reading,
         code=code_hash("claims"),
     script:

@@ -6,7 +6,8 @@ from fishertail.jobs import job
 with job(snakemake) as this:
     options = snakemake.params
     measured = tables.of_the_claims(snakemake.input, options.runs, options.runs_of_blocks)
-    results = claims.Results(**measured, near_zero=options.near_zero, reading=options.reading)
+    settings = {name: options[name] for name in ("near_zero", "fraction", "reading")}
+    results = claims.Results(**measured, **settings)
     effects = claims.effects_table(results)
     written = {"claims": claims.verdicts_table(effects), "claim_effects": effects}
     storage.write_tables(written, snakemake.output, this.provenance(provenance.data_of(snakemake.input.metrics)))
