@@ -33,9 +33,17 @@ def test_an_estimator_whose_signal_is_true_finds_every_minimum():
     assert (ours["epoch"] == ours["true_epoch"]).all()
     assert (ours["error"] == 0).all()
     assert (ours["accuracy_cost"] == 0).all()
-    table = stopping.summary(evaluation)
-    assert table.set_index(["left_out", "rule"]).loc[("network", "outliers"), "within_factor_2"] == 1
+    table = stopping.summary(evaluation, stopping.thresholds(*tables))
+    ours = table.set_index(["left_out", "rule"]).loc[("data set and model", "outliers")]
+    assert (ours["within_factor_2"], ours["threshold"]) == (1, 0.15)
     assert "works better than" in stopping.finding(table)
+
+
+def test_a_difference_that_networks_do_not_agree_on_is_none():
+    runs = run("mnist", 0, 5), run("cifar10", 1, 38), run("digits", 2, 20, signal=2)
+    table = stopping.summary(stopping.evaluate(*grid(*runs)), {})
+    assert "Over 3 runs, with the threshold from other data sets and models" in stopping.finding(table)
+    assert "cannot be told apart from" in stopping.finding(table)
 
 
 def test_the_threshold_does_not_see_the_run_it_is_tested_on():
@@ -46,6 +54,14 @@ def test_the_threshold_does_not_see_the_run_it_is_tested_on():
     assert other["epoch"].tolist() == [2, 2]
     assert other["error"].tolist() == pytest.approx([np.log2(15)] * 2)
     assert other["accuracy_cost"].tolist() == pytest.approx([2.8] * 2)
+
+
+def test_a_threshold_that_would_suit_the_run_itself_is_not_taken():
+    metrics, counts = run("cifar10", 0, 30)
+    counts["outliers_distance"] = np.select([EPOCHS >= 30, EPOCHS >= 2], [300, 150], 10)  # 30 % would be right
+    evaluation = stopping.evaluate(*grid(run("mnist", 0, 5), (metrics, counts)))
+    tested = evaluation[(evaluation["dataset"] == "cifar10") & (evaluation["rule"] == "outliers")]
+    assert tested["epoch"].tolist() == [2, 2]
 
 
 def test_the_last_epoch_is_the_last_and_the_training_loss_stops_where_it_falls_below():
@@ -60,13 +76,15 @@ def test_the_last_epoch_is_the_last_and_the_training_loss_stops_where_it_falls_b
 def test_a_network_that_is_alone_is_not_tested_on_itself():
     evaluation = stopping.evaluate(*grid(run("mnist", 0, 5), run("mnist", 1, 9)))
     assert set(evaluation["left_out"]) == {"run"}
-    assert stopping.finding(stopping.summary(evaluation)).startswith("With its threshold from other runs")
+    assert stopping.finding(stopping.summary(evaluation, {})).startswith(
+        "Over 2 runs, with the threshold from other runs"
+    )
 
 
 def test_without_runs_that_passed_their_minimum_it_says_so():
     evaluation = stopping.evaluate(*grid(run("mnist", 0, 40), run("mnist", 1, 40)))
     assert len(evaluation) == 0
-    assert stopping.finding(stopping.summary(evaluation)).startswith("Not evaluated")
+    assert stopping.finding(stopping.summary(evaluation, {})).startswith("Not evaluated")
 
 
 def test_in_a_training_loop():

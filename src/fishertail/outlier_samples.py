@@ -7,7 +7,7 @@ import pandas as pd
 
 from fishertail.mad import outliers
 
-COLUMNS = ["epoch", "sample", "label", "loss", "correct", "norm", "a_x", "outlier"]
+COLUMNS = ["epoch", "sample", "label", "loss", "correct", "norm", "a_x"]
 
 
 def outlier_samples(
@@ -20,7 +20,7 @@ def outlier_samples(
     threshold: float = 10,
     reading: str = "distance",
 ) -> pd.DataFrame:
-    """The `count` samples of largest gradient norm at each epoch that has projections, largest first.
+    """The outliers of largest gradient norm of the network, `count` at each epoch that has projections, largest first.
 
     Args:
         gradients: columns epoch, sample, loss, correct, network (the norm) and those of layers.
@@ -38,11 +38,8 @@ def outlier_samples(
         part = gradients[gradients["epoch"] == epoch].merge(
             shown[["sample", layer]].rename(columns={layer: "a_x"}), on="sample"
         )
-        part = part.assign(
-            label=labels[part["sample"].to_numpy()],
-            norm=part["network"],
-            outlier=outliers(part["network"].to_numpy(), threshold, reading).mask,
-        )
+        part = part.assign(label=labels[part["sample"].to_numpy()], norm=part["network"])
+        part = part[outliers(part["network"].to_numpy(), threshold, reading).mask]
         parts.append(part.sort_values("norm", ascending=False, kind="stable").head(count)[COLUMNS])
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 

@@ -4,17 +4,21 @@ The paper's conclusion made usable. `OutlierStop` goes into a training loop. `ev
 run of a grid with the threshold fitted on the others, beside rules that need no gradients.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from fishertail.mad import outliers
 from fishertail.tables import RUN, minima
 
-RULES = ("outliers", "training loss", "last epoch")
-LEFT_OUT = {"run": RUN, "network": ["dataset", "model"]}  # what the threshold does not see of the tested run
+LAST_EPOCH = "last epoch"
+RULES = ("outliers", "training loss", LAST_EPOCH)
+ARCHITECTURE = "data set and model"
+LEFT_OUT = {"run": RUN, ARCHITECTURE: ["dataset", "model"]}  # what the threshold does not see of the tested run
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,14 @@ class OutlierStop:
 
     Attributes:
         share: of the samples that are outliers, from which on it says so. There is no default: how far a share found on
-            one data set serves another is what `evaluate` measures.
+            one data set serves another is what `evaluate` measures; `thresholds` gives the one that suits a grid best.
         threshold: an outlier's distance from the median, in units of MAD.
+        reading: of outliers, see `fishertail.outliers`; a share holds for the reading that it was found by.
     """
 
     share: float
     threshold: float = 10
+    reading: str = "distance"
 
     def __post_init__(self):
         if not 0 < self.share <= 1:
@@ -44,7 +50,7 @@ class OutlierStop:
 
     def __call__(self, norms: np.ndarray) -> bool:
         """norms: (N,) L2 norms of the gradients of all training samples."""
-        return bool(outliers(norms, self.threshold).mask.mean() >= self.share)
+        return bool(outliers(norms, self.threshold, self.reading).mask.mean() >= self.share)
 
 
 def evaluate(metrics: pd.DataFrame, counts: pd.DataFrame, reading: str = "distance") -> pd.DataFrame:
@@ -59,7 +65,7 @@ def evaluate(metrics: pd.DataFrame, counts: pd.DataFrame, reading: str = "distan
         reading: of outliers.
 
     Returns:
-        columns left_out ("run", or "network": all runs of the same data set and model), rule, those of the run,
+        columns left_out ("run", or "data set and model": all runs of the same ones), rule, those of the run,
         threshold, epoch (the estimate), true_epoch, error, accuracy_cost (percentage points of validation accuracy
         that are lost by stopping there instead of at the true epoch; negative where it is higher).
     """
@@ -80,31 +86,62 @@ def evaluate(metrics: pd.DataFrame, counts: pd.DataFrame, reading: str = "distan
     return pd.DataFrame(rows, columns=["left_out", "rule", *RUN, *columns])
 
 
-def summary(evaluation: pd.DataFrame) -> pd.DataFrame:
-    """A row a rule and what was left out: runs, mean_error, within_factor_2 (share of runs), mean_accuracy_cost."""
-    grouped = evaluation.groupby(["left_out", "rule"], sort=False)
-    return grouped.agg(
-        runs=("error", "size"),
-        mean_error=("error", "mean"),
-        within_factor_2=("error", lambda errors: (errors <= 1).mean()),
-        mean_accuracy_cost=("accuracy_cost", "mean"),
-    ).reset_index()
+def thresholds(metrics: pd.DataFrame, counts: pd.DataFrame, reading: str = "distance") -> dict[str, float]:
+    """Of each rule that has one, the threshold of smallest mean error over all runs: what a user would go on with.
+
+    Args:
+        metrics, counts, reading: see `evaluate`.
+    """
+    curves = list(_curves(metrics, counts, reading))
+    return {rule: _fit(rule, curves) for rule in RULES if rule != LAST_EPOCH} if curves else {}
+
+
+def summary(evaluation: pd.DataFrame, fitted: Mapping[str, float]) -> pd.DataFrame:
+    """A row a rule and what was left out.
+
+    Args:
+        evaluation: of `evaluate`.
+        fitted: of `thresholds`.
+
+    Returns:
+        columns left_out, rule, threshold (fitted on all runs; of outliers their share, of the training loss its
+        negative), runs, mean_error, within_factor_2 (share of runs), mean_accuracy_cost, and difference, low, high: the
+        error less that of counting outliers, run by run, averaged by network (data set, model and batch size), whose
+        seeds are alike, and then over the networks, with the 95 % interval (NaN for a single one).
+    """
+    rows = []
+    for (left_out, rule), part in evaluation.groupby(["left_out", "rule"], sort=False):
+        ours = evaluation[(evaluation["left_out"] == left_out) & (evaluation["rule"] == "outliers")]
+        paired = part[[*RUN, "error"]].merge(ours[[*RUN, "error"]], on=RUN, suffixes=("", "_ours"))
+        paired["difference"] = paired["error"] - paired["error_ours"]
+        differences = paired.groupby(RUN[:3])["difference"].mean().to_numpy()
+        half = np.nan
+        if len(differences) > 1:
+            half = stats.t.ppf((1 + CONFIDENCE) / 2, len(differences) - 1) * stats.sem(differences)
+        row = {"left_out": left_out, "rule": rule, "threshold": fitted.get(rule, np.nan), "runs": len(part)}
+        row |= {"mean_error": part["error"].mean(), "within_factor_2": (part["error"] <= 1).mean()}
+        row |= {"mean_accuracy_cost": part["accuracy_cost"].mean(), "difference": differences.mean()}
+        rows.append(row | {"low": differences.mean() - half, "high": differences.mean() + half})
+    columns = ["left_out", "rule", "threshold", "runs", "mean_error", "within_factor_2", "mean_accuracy_cost"]
+    return pd.DataFrame(rows, columns=[*columns, "difference", "low", "high"])
 
 
 def finding(table: pd.DataFrame) -> str:
     """What `summary` says, in a sentence."""
-    shown = table[table["left_out"] == "network"]
-    if not len(shown):
-        shown = table
+    shown = table[table["left_out"] == ARCHITECTURE]
+    others = "other data sets and models" if len(shown) else "other runs"
+    shown = shown if len(shown) else table
     if not len(shown):
         return "Not evaluated: it takes two runs that have passed their lowest validation loss."
-    errors = shown.set_index("rule")["mean_error"]
-    ours, best = errors["outliers"], errors.drop("outliers").idxmin()
-    verdict = "works better than" if ours < errors[best] else "does not work better than"
+    rules = shown.set_index("rule")
+    ours, best = rules["mean_error"]["outliers"], rules.drop("outliers")["mean_error"].idxmin()
+    verdict = "cannot be told apart from"
+    if rules["low"][best] > 0 or rules["high"][best] < 0:
+        verdict = "works better than" if rules["low"][best] > 0 else "works worse than"
     return (
-        f"With its threshold from other {'networks' if shown is not table else 'runs'}, counting outliers {verdict} "
-        f"“{best}”: it misses the epoch of lowest validation loss by a factor of {2**ours:.2f} in the mean, "
-        f"that by {2 ** errors[best]:.2f}."
+        f"Over {rules['runs'][best]} runs, with the threshold from {others}, counting outliers {verdict} “{best}”: "
+        f"it misses the epoch of lowest validation loss by a factor of {2**ours:.2f} in the mean, that by "
+        f"{2 ** rules['mean_error'][best]:.2f}."
     )
 
 
@@ -136,7 +173,7 @@ def _curves(metrics: pd.DataFrame, counts: pd.DataFrame, reading: str) -> Iterat
         if run in lowest.index:
             shares = (part[f"outliers_{reading}"] / part["samples"]).to_numpy()
             signals = {"outliers": shares, "training loss": -part["train_loss"].to_numpy()}
-            signals["last epoch"] = np.full(len(part), -np.inf)
+            signals[LAST_EPOCH] = np.full(len(part), -np.inf)
             accuracy = part["validation_accuracy"].to_numpy()
             named = dict(zip(RUN, run, strict=True))
             yield _Curve(named, part["epoch"].to_numpy(), signals, accuracy, int(lowest[run]))
@@ -144,7 +181,7 @@ def _curves(metrics: pd.DataFrame, counts: pd.DataFrame, reading: str) -> Iterat
 
 def _fit(rule: str, curves: list[_Curve]) -> float:
     """The threshold of smallest mean error, among those at which an estimate changes; of equals the lowest."""
-    if rule == "last epoch":
+    if rule == LAST_EPOCH:
         return np.inf
     candidates = np.unique(np.concatenate([curve.signals[rule][curve.epochs > 0] for curve in curves]))
     errors = [np.mean([curve.error(curve.first(rule, c)) for curve in curves]) for c in candidates]

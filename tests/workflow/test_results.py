@@ -39,6 +39,11 @@ def test_every_table_is_there_in_four_formats(finished_once):
             assert (finished_once.path / "results" / "tables" / f"{table}.{suffix}").stat().st_size
 
 
+def test_the_claims_in_markdown_have_as_many_cells_as_columns(finished_once):
+    table = (finished_once.path / "results/tables/claims.md").read_text().splitlines()
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table[1:]} == {8}
+
+
 def test_every_file_carries_parameters_versions_and_the_hash_of_its_data(finished_once):
     data = storage.read_provenance(finished_once.path / "results/datasets/digits.safetensors")["data"]
     for path in (finished_once.path / "results").rglob("*"):

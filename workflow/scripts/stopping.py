@@ -7,6 +7,8 @@ with job(snakemake) as this:
     runs = snakemake.params.runs
     metrics = tables.collect(snakemake.input.metrics, runs)
     counts = tables.collect(snakemake.input.outliers, runs, layer="network")
-    evaluation = stopping.evaluate(metrics, counts, snakemake.params.reading)
-    written = {"stopping": stopping.summary(evaluation), "stopping_runs": evaluation}
+    measured = metrics, counts, snakemake.params.reading
+    evaluation = stopping.evaluate(*measured)
+    summary = stopping.summary(evaluation, stopping.thresholds(*measured))
+    written = {"stopping": summary, "stopping_runs": evaluation}
     storage.write_tables(written, snakemake.output, this.provenance(provenance.data_of(snakemake.input.metrics)))

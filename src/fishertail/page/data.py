@@ -15,6 +15,7 @@ from fishertail.tables import RUN
 CLASSES = {
     "cifar10": ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"],
 }
+LARGEST_SIDE = 96  # pixels of an image: the page shows 72
 _DIGITS = 5  # significant ones: more than a screen shows
 
 
@@ -30,8 +31,7 @@ def explorer_data(
         reading: of outliers.
     """
     edges = np.append(np.sort(tables["histograms"]["bin_left"].unique()), np.inf)
-    samples = tables["samples"]
-    shown = samples[samples["outlier"]].groupby("dataset")["sample"].unique()
+    shown = tables["samples"].groupby("dataset")["sample"].unique()
     return {
         "edges": [edge if np.isfinite(edge) else "inf" if edge > 0 else "-inf" for edge in edges.tolist()],
         "runs": [
@@ -81,7 +81,6 @@ def run_data(
             str(epoch): [
                 [int(row.sample), int(row.label), *_rounded([row.loss, row.norm, row.a_x]), bool(row.correct)]
                 for row in part.itertuples()
-                if row.outlier
             ]
             for epoch, part in samples.groupby("epoch")
         },
@@ -117,9 +116,11 @@ def image_data(dataset: Dataset, samples: Sequence[int]) -> dict[str, str]:
 
 
 def _uri(image: np.ndarray) -> str:
-    """Of (C, H, W) bytes: PNG for one channel, JPEG, a third as large, for colours."""
-    picture = Image.fromarray(image[0] if len(image) == 1 else np.moveaxis(image, 0, -1))
-    kind, options = ("png", {"optimize": True}) if len(image) == 1 else ("jpeg", {"quality": 88})
+    """Of (C, H, W) bytes: PNG for a single channel, JPEG, a third as large, for the first three."""
+    colours = len(image) >= 3
+    picture = Image.fromarray(np.moveaxis(image[:3], 0, -1) if colours else image[0])
+    picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+    kind, options = ("jpeg", {"quality": 88}) if colours else ("png", {"optimize": True})
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -92,7 +92,6 @@ const showEpoch = () => {
     view.runAsync();
   }
   byId("epoch-shown").value = `epoch ${epoch}`;
-  slider.setAttribute("aria-valuetext", `epoch ${epoch}`);
   const outliers = at(layer.count_epochs, layer.outliers);
   const facts = {
     "lambda_1": number(layer.lambda_1[position]) + (layer.converged[position] ? "" : " (not converged)"),
@@ -100,6 +99,9 @@ const showEpoch = () => {
     "validation loss": number(at(run.epochs, run.validation_loss)),
     "validation accuracy": `${(100 * at(run.epochs, run.validation_accuracy)).toFixed(2)} %`,
   };
+  const told = Object.entries(facts).map(([name, value]) => `${name} ${value}`).join(", ");
+  slider.setAttribute("aria-valuetext", `epoch ${epoch}: ${told}`);
+  byId("chart-histogram").setAttribute("aria-label", `Distribution of a_x over all training samples after epoch ${epoch}: ${told}`);
   byId("facts").replaceChildren(...Object.entries(facts).map(([name, value]) => {
     const fact = document.createElement("div");
     const term = document.createElement("dt"), told = document.createElement("dd");
@@ -112,8 +114,8 @@ const showEpoch = () => {
 const showSamples = (run, epoch) => {
   const rows = run.samples[epoch] ?? [], names = data.classes[run.dataset];
   byId("samples-title").textContent = rows.length
-    ? `The ${rows.length} outliers of largest gradient norm after epoch ${epoch}`
-    : `No outliers after epoch ${epoch}`;
+    ? `The outliers of largest gradient norm of the network after epoch ${epoch}`
+    : `No outliers by the gradient norm of the network after epoch ${epoch}`;
   byId("samples").replaceChildren(...rows.map(([sample, label, loss, norm, ax, correct]) => {
     const item = document.createElement("li"), image = new Image(), title = document.createElement("b");
     const name = names ? names[label] : label;

@@ -21,7 +21,7 @@ _CAPTIONS = {
     "fig1_validation_accuracy": "Fig. 1: validation accuracy over the epochs; mean over the seeds, and their range.",
     "ax_over_epochs": "how a_x is distributed over all training samples, epoch by epoch.",
     "ax_at_minimum": "how a_x is distributed at the epoch of lowest validation loss, by batch size.",
-    "fig6_trimmed_eigenvalues": "Fig. 6: lambda_1 over all samples (A), and without the 10 % of largest |a_x| (B).",
+    "fig6_trimmed_eigenvalues": "Fig. 6: lambda_1 over all samples (A), and without those of largest |a_x| (B).",
     "fig7_outliers": "Fig. 7: the number of outliers over the epochs, with the validation loss.",
     "table1_machine": "Table 1: the machine and the software of the jobs that trained and analysed.",
 }
@@ -119,7 +119,9 @@ def _networks(runs: Sequence[Mapping]) -> str:
     text = f"{len(runs)} runs: {names}, at batch sizes {sizes}."
     if unfinished:
         which = ", ".join("{}-{}/bs{}/seed{}".format(*(run[name] for name in RUN)) for run in unfinished)
-        text += f" {len(unfinished)} of them ended before their lowest validation loss: {which}."
+        text += (
+            f" {len(unfinished)} of them had their lowest validation loss at the last epoch, and may go lower: {which}."
+        )
     return text
 
 
