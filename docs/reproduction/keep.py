@@ -40,6 +40,8 @@ def keep(results: Path, benchmarks: Path) -> None:
     for path in benchmarks.glob("*/*.tsv"):
         measured = pd.read_table(path).iloc[-1]
         rows.append({"rule": path.parent.name, "job": path.stem, "seconds": measured["s"], "cpu": measured["cpu_time"]})
+    if not rows:
+        return
     earlier = pd.read_csv(TIMES) if TIMES.exists() else None
     times = pd.concat([earlier, pd.DataFrame(rows)]).drop_duplicates(["rule", "job"], keep="last")
     times.sort_values(["rule", "job"]).to_csv(TIMES, index=False)

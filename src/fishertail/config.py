@@ -191,7 +191,9 @@ class Config(_Section):
     analysis: Analysis = Analysis()
     machine: Machine = Machine()
     cluster: Cluster = Cluster()
-    pathvars: dict[str, str] = Field({}, description="where results and logs go (Snakemake's path variables)")
+    pathvars: dict[str, str] = Field(
+        {"benchmarks": "benchmarks/results"}, description="where results and logs go (Snakemake's path variables)"
+    )
 
     @field_validator("datasets", "models", "batch_sizes", "seeds")
     @classmethod
