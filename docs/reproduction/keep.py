@@ -1,15 +1,9 @@
-"""Keep what a run of the paper's grid found as compact tables, or put them back to draw and judge anew.
-
-    python docs/reproduction/keep.py             # results/ -> docs/reproduction/
-    python docs/reproduction/keep.py --restore   # docs/reproduction/runs -> results/runs
+"""Keep what a run of the paper's grid found as compact tables: python docs/reproduction/keep.py
 
 Some megabytes in place of tens of gigabytes: figures as SVG with their tables, the tables over all runs, and of each
-run its curves, spectra and histograms. After --restore `snakemake --rerun-triggers mtime` makes figures, tables and
-page from these; what they were made of is not computed again.
+run its curves, spectra and histograms.
 """
 
-import argparse
-import os
 import shutil
 from pathlib import Path
 
@@ -47,19 +41,5 @@ def keep(results: Path, benchmarks: Path) -> None:
     times.sort_values(["rule", "job"]).to_csv(TIMES, index=False)
 
 
-def restore(results: Path) -> None:
-    """The runs, all of the same age, which is what Snakemake compares."""
-    patterns = [f"*/bs*/seed*/{pattern}" for pattern in OF_RUNS]
-    copy(HERE / "runs", results / "runs", patterns)
-    now = max((path.stat().st_mtime for path in results.glob("**/*") if path.is_file()), default=0)
-    for path in {path for pattern in patterns for path in (results / "runs").glob(pattern)}:
-        os.utime(path, (now, now))
-
-
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--restore", action="store_true")
-    if parser.parse_args().restore:
-        restore(ROOT / "results")
-    else:
-        keep(ROOT / "results", ROOT / "benchmarks" / "results")
+    keep(ROOT / "results", ROOT / "benchmarks" / "results")
