@@ -17,7 +17,7 @@ from scipy import special, stats
 from fishertail.tables import RUN, minima
 
 CONFIDENCE = 0.95
-CHANGE = 1.5  # growth and shrinking at least: 25 epochs of a constant lambda_1 that is off by 30 % pass it in 1 of 700
+CHANGE = 1.5  # growth and shrinking at least: noise of 30 % from epoch to epoch is hardly ever taken for more
 RISE = 0.01  # of the samples become outliers at least: fewer are no take-off
 NETWORK = ["dataset", "model", "batch_size"]
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
@@ -42,6 +42,7 @@ class Results:
         return lowest[lowest["minimum"] == "reached"]
 
     def at_minimum(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows of a table that are of the epoch of lowest validation loss, of the runs that have passed it."""
         return table.merge(self.passed()[[*RUN, "epoch"]], on=[*RUN, "epoch"])
 
 
@@ -238,7 +239,7 @@ CLAIMS = (
         (
             Quantity(
                 "decrease_percent",
-                "decrease of lambda_1 without {fraction:.0%} of the samples (%)",
+                "decrease of lambda_1 without {percent:g} % of the samples (%)",
                 lower=60,
                 scale=DECREASE,
             ),
@@ -265,7 +266,7 @@ def effects_table(results: Results) -> pd.DataFrame:
         columns claim, dataset, model, batch_size, quantity, claimed, decides (else it has no vote), seeds, effect, low,
         high (95 % interval), verdict, note (why it is undecided).
     """
-    settings = {"near_zero": results.near_zero, "fraction": results.fraction}
+    settings = {"near_zero": results.near_zero, "percent": 100 * results.fraction}
     rows = []
     for claim in CLAIMS:
         measured = claim.measure(results).astype({"batch_size": str})

@@ -21,7 +21,7 @@ _DIGITS = 5  # significant ones: more than a screen shows
 
 def explorer_data(
     tables: Mapping[str, pd.DataFrame], runs: Sequence[Mapping], datasets: Sequence[Dataset], reading: str
-):
+) -> dict:
     """All that the explorer shows.
 
     Args:

@@ -17,13 +17,12 @@ from fishertail.datasets import Dataset
 from fishertail.page import charts
 from fishertail.tables import RUN
 
-_CAPTIONS = {
-    "fig1_validation_accuracy": "Fig. 1: validation accuracy over the epochs; mean over the seeds, and their range.",
+_CAPTIONS = {  # of figN_NAME, or figN_NAME_DATASET
+    "validation_accuracy": "validation accuracy over the epochs; mean over the seeds, and their range.",
     "ax_over_epochs": "how a_x is distributed over all training samples, epoch by epoch.",
     "ax_at_minimum": "how a_x is distributed at the epoch of lowest validation loss, by batch size.",
-    "fig6_trimmed_eigenvalues": "Fig. 6: lambda_1 over all samples (A), and without those of largest |a_x| (B).",
-    "fig7_outliers": "Fig. 7: the number of outliers over the epochs, with the validation loss.",
-    "table1_machine": "Table 1: the machine and the software of the jobs that trained and analysed.",
+    "trimmed_eigenvalues": "lambda_1 over all samples (A), and without those of largest |a_x| (B).",
+    "outliers": "the number of outliers over the epochs, with the validation loss.",
 }
 
 
@@ -119,22 +118,13 @@ def _networks(runs: Sequence[Mapping]) -> str:
     text = f"{len(runs)} runs: {names}, at batch sizes {sizes}."
     if unfinished:
         which = ", ".join("{}-{}/bs{}/seed{}".format(*(run[name] for name in RUN)) for run in unfinished)
-        text += (
-            f" {len(unfinished)} of them had their lowest validation loss at the last epoch, and may go lower: {which}."
-        )
+        text += f" The validation loss was lowest at the last epoch, and may go lower, in {len(unfinished)}: {which}."
     return text
 
 
 def _caption(path: str) -> str:
-    stem = Path(path).stem
-    text = next(caption for part, caption in _CAPTIONS.items() if part in stem)
-    if stem in _CAPTIONS:
-        return text
-    number, dataset = (
-        stem.partition("_")[0].removeprefix("fig"),
-        stem.partition(next(p for p in _CAPTIONS if p in stem))[2],
-    )
-    return f"Fig. {number}, {dataset.lstrip('_')}: {text}"
+    number, name, dataset = re.fullmatch(rf"fig(\d+)_({'|'.join(_CAPTIONS)})(?:_(\w+))?", Path(path).stem).groups()
+    return f"Fig. {number}{f', {dataset}' if dataset else ''}: {_CAPTIONS[name]}"
 
 
 def _svg_uri(path: str) -> str:
