@@ -50,7 +50,7 @@ const extentOf = (layer) => {
   const samples = all.length ? layer.counts[0].slice(1).reduce((sum, count) => sum + count, 0) : 1;
   const floor = 0.5 / samples;
   const middle = edges.findIndex((edge, i) => edge < 0 && edges[i + 1] > 0);
-  const step = last - first > 60 ? 2 : 1;
+  const step = (last - first > 60 ? 2 : 1) * (window.innerWidth < 600 ? 2 : 1);
   const ticks = edges
     .map((edge, bin) => ({ edge, bin, exponent: Math.log10(Math.abs(edge)) }))
     .filter(({ edge, bin, exponent }) => Number.isFinite(edge) && bin > first && bin < last && Math.abs(bin - middle) > 2
