@@ -1,5 +1,6 @@
 """What is promised, on a real Grid Engine with TSUBAME's resource types."""
 
+import signal
 import time
 
 import pytest
