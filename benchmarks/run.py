@@ -19,7 +19,7 @@ from benchmarks import methods, problems, report
 from benchmarks.loops import LOOPS
 
 RESULTS = Path("benchmarks/results")
-EPOCHS = {"fc": [1, 5, 20], "conv": [1, 10]}
+EPOCHS = {"fc": [1, 5, 20], "conv": [1, 10, 20]}
 PEERS_EPOCH = {"fc": 5, "conv": 10}  # on which all methods are compared
 SAMPLES = {"fc": [1000, 10_000, None], "conv": [1000, 5000, None]}  # None: all
 TRUTH_SAMPLES = {"fc": 10_000, "conv": 1000}  # at most, for eigenvalues in float64
