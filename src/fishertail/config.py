@@ -8,7 +8,7 @@ import importlib.util
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
@@ -16,8 +16,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from fishertail import sources
+from fishertail import kept_runs, sources
 from fishertail.errors import ConfigError
+from fishertail.grid import Block, Run
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 
@@ -41,38 +42,6 @@ NonNegativeInt = Annotated[int, Field(strict=True, ge=0), BeforeValidator(_whole
 Initialisation = Literal["lecun_normal", "torch"]
 
 NETWORK = "network"  # the scope of all layers together, beside the layers' own names
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training run of the grid."""
-
-    dataset: str
-    model: str
-    batch_size: int
-    seed: int
-
-    @property
-    def path(self) -> str:
-        """Its directory below `results/runs`."""
-        return f"{self.dataset}-{self.model}/bs{self.batch_size}/seed{self.seed}"
-
-
-@dataclass(frozen=True)
-class Block:
-    """Consecutive epochs of a run that one job trains; the first block also holds epoch 0, the initial weights."""
-
-    first: int
-    last: int
-
-    @property
-    def path(self) -> str:
-        """Its directory below that of the run."""
-        return f"epochs{self.first:04d}-{self.last:04d}"
-
-    @property
-    def epochs(self) -> range:
-        return range(0 if self.first == 1 else self.first, self.last + 1)
 
 
 class _Section(BaseModel):
@@ -171,6 +140,7 @@ class Config(_Section):
     only: Annotated[list[str], Field(min_length=1)] = Field(
         ["*"], description="patterns of the runs to take, such as mnist-fc/bs16/seed0, or */seed0"
     )
+    kept: list[str] = Field([], description="folders of finished runs (fishertail.kept_runs), taken from there")
     epochs: PositiveInt | dict[str, PositiveInt] = Field(
         30,
         description="a number, or numbers by DATASET-MODEL/bsBATCH, DATASET-MODEL or 'default'; the most exact counts",
@@ -228,6 +198,10 @@ class Config(_Section):
             for seed in self.seeds
         ]
 
+    def parameters_of(self, run: Run) -> dict:
+        """The run, and its network as far as it shapes the result."""
+        return asdict(run) | {"architecture": self.architectures[run.model].model_dump(exclude={"figure_layer"})}
+
     def epochs_of(self, run: Run) -> int:
         """The number of epochs that `run` is trained for."""
         if isinstance(self.epochs, int):
@@ -245,6 +219,9 @@ class Config(_Section):
         """The epochs of `block` whose eigenpairs are wanted."""
         wanted = self.analysis.spectrum_epochs
         return [epoch for epoch in block.epochs if wanted == "all" or epoch in wanted]
+
+
+ONLY_HERE = {"machine", "cluster", "pathvars", "kept"}  # keys on which no result depends
 
 
 def load(raw: Mapping[str, Any], *, check_sources: bool = True) -> Config:
@@ -296,7 +273,7 @@ def as_yaml(config: Config) -> str:
     """What of the configuration results depend on."""
     import yaml
 
-    return yaml.safe_dump(config.model_dump(mode="json", exclude={"machine", "cluster", "pathvars"}), sort_keys=False)
+    return yaml.safe_dump(config.model_dump(mode="json", exclude=ONLY_HERE), sort_keys=False)
 
 
 def schema() -> dict:
@@ -398,12 +375,25 @@ def _cross_faults(config: Config, broken: set[str], check_sources: bool) -> Iter
                     f"only.{index}",
                     f"a pattern of runs such as {config.all_runs[0].path} expected, found {pattern!r}",
                 )
+    networks_broken = any(path.startswith("architectures") for path in broken)
+    if check_sources and not networks_broken and intact("kept", "only", "datasets", "models", "batch_sizes", "seeds"):
+        yield from _kept_faults(config)
     yield from _layer_faults(config, intact, check_sources)
     yield from _epoch_faults(config, intact)
     histogram = config.analysis.histogram
     keys = ("analysis.histogram.smallest", "analysis.histogram.largest")
     if intact(*keys) and histogram.smallest >= histogram.largest:
         yield keys[0], f"less than largest ({histogram.largest}) expected, found {histogram.smallest}"
+
+
+def _kept_faults(config: Config) -> Iterator[tuple[str, str]]:
+    for index, folder in enumerate(config.kept):
+        if not (Path(folder) / "runs").is_dir():
+            yield f"kept.{index}", f"a folder with finished runs in runs/ expected, found {folder!r}"
+    for run in config.runs:
+        place = kept_runs.find(config.kept, run.path)
+        if place is not None and run.model in config.architectures:
+            yield from (("kept", fault) for fault in kept_runs.faults(place, config.parameters_of(run)))
 
 
 def _epoch_faults(config: Config, intact: Callable[..., bool]) -> Iterator[tuple[str, str]]:

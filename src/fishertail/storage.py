@@ -22,8 +22,6 @@ from fishertail.errors import StorageError
 
 _KEY = "fishertail"
 _ALTERED = "its checksum differs from the one it was written with"
-_COMMENTS = {".csv": ("# ", ""), ".tex": ("% ", ""), ".md": ("<!-- ", " -->"), ".html": ("<!-- ", " -->")}
-_PAGE_STYLE = "<style>body {font: 15px sans-serif} td, th {padding: 3px 12px; text-align: right}</style>\n"
 
 
 @contextmanager
@@ -60,36 +58,24 @@ def ensure_writable(directory: str | os.PathLike) -> None:
 
 
 def write_table(frame: pd.DataFrame, path: str | os.PathLike, provenance: Mapping) -> None:
-    """Write `frame` as CSV, Parquet, Markdown, LaTeX or HTML, which the suffix of `path` chooses."""
-    path = Path(path)
-    if path.suffix == ".parquet":
-        table = pa.Table.from_pandas(frame, preserve_index=False)
-        record = {**provenance, "sha256": _table_checksum(table)}
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: json.dumps(record)})
-        with atomic(path) as temporary:
-            pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    """Write `frame` as CSV or Parquet, which the suffix of `path` chooses."""
+    suffix = Path(path).suffix
+    if suffix == ".csv":
+        write_with_header(frame.to_csv(index=False), path, provenance, "# ")
         return
-    render = {
-        ".csv": lambda: frame.to_csv(index=False),
-        ".md": lambda: frame.map(_markdown_cell).to_markdown(index=False) + "\n",
-        ".tex": lambda: frame.to_latex(index=False, escape=True),
-        ".html": lambda: _PAGE_STYLE + frame.to_html(index=False, border=0, float_format="{:.4g}".format),
-    }
-    body = render[path.suffix]()
-    header = {**provenance, "sha256": hashlib.sha256(body.encode()).hexdigest()}
-    start, end = _COMMENTS[path.suffix]
+    if suffix != ".parquet":
+        raise ValueError(f"{path}: .csv or .parquet expected (fishertail.documents writes other kinds)")
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    record = {**provenance, "sha256": _table_checksum(table)}
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: json.dumps(record)})
     with atomic(path) as temporary:
-        temporary.write_text(f"{start}{_KEY} {json.dumps(header)}{end}\n{body}")
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
-def _markdown_cell(value):
-    return value.replace("|", "\\|") if isinstance(value, str) else value
-
-
-def write_tables(tables: Mapping[str, pd.DataFrame], paths: Iterable[str | os.PathLike], provenance: Mapping) -> None:
-    """Write each path's table, chosen by its stem, as `write_table` does."""
-    for path in paths:
-        write_table(tables[Path(path).stem], path, provenance)
+def write_with_header(body: str, path: str | os.PathLike, provenance: Mapping, start: str, end: str = "") -> None:
+    """Write text below a line with its provenance and checksum, a comment between `start` and `end`."""
+    header = {**provenance, "sha256": hashlib.sha256(body.encode()).hexdigest()}
+    write_text(f"{start}{_KEY} {json.dumps(header)}{end}\n{body}", path)
 
 
 def write_text(text: str, path: str | os.PathLike) -> None:

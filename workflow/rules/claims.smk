@@ -34,7 +34,7 @@ rule claims:
         near_zero=CONFIG.analysis.near_zero,
         fraction=CONFIG.analysis.trimmed_fraction,
         reading=CONFIG.analysis.outlier_reading,
-        code=code_hash("claims"),
+        code=code_hash("claims", "documents"),
     script:
         "../scripts/claims.py"
 
@@ -60,6 +60,6 @@ rule stopping:
     params:
         runs=runs_parameters(),
         reading=CONFIG.analysis.outlier_reading,
-        code=code_hash("stopping"),
+        code=code_hash("stopping", "documents"),
     script:
         "../scripts/stopping.py"

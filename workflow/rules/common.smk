@@ -7,10 +7,11 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from fishertail import config as settings
-from fishertail import sources
+from fishertail import kept_runs, sources
 from fishertail.clusters.ending import end_run
 from fishertail.clusters.request import RUN_VARIABLE, digest, export
 from fishertail.errors import FishertailError
+from fishertail.grid import Run
 from fishertail.provenance import code_hash, folder_hash
 from fishertail.storage import ensure_writable
 
@@ -23,7 +24,7 @@ except FishertailError as error:
 
 if workflow.is_main_process:
     site = CONFIG.cluster.model_dump() | {"queue": CONFIG.cluster.queues}
-    results = CONFIG.model_dump(mode="json", exclude={"machine", "cluster", "pathvars"})
+    results = CONFIG.model_dump(mode="json", exclude=settings.ONLY_HERE)
     stamp = digest([results, code_hash("analysis", "training", "gradient_table")])
     export(site, stamp, Path(workflow.basedir) / "src")
     if CONFIG.cluster.scheduler and not workflow.dryrun:
@@ -45,7 +46,7 @@ wildcard_constraints:
 
 
 def run_of(wildcards):
-    return settings.Run(wildcards.dataset, wildcards.model, int(wildcards.batch_size), int(wildcards.seed))
+    return Run(wildcards.dataset, wildcards.model, int(wildcards.batch_size), int(wildcards.seed))
 
 
 def block_of(wildcards):
@@ -54,8 +55,7 @@ def block_of(wildcards):
 
 def run_parameters(wildcards):
     """The run, and its network as far as it shapes the result."""
-    architecture = CONFIG.architectures[wildcards.model].model_dump(exclude={"figure_layer"})
-    return asdict(run_of(wildcards)) | {"architecture": architecture}
+    return CONFIG.parameters_of(run_of(wildcards))
 
 
 OTHER_MEMORY = 3000  # MB of a job beyond the memory budget: torch, the data and the model
@@ -109,14 +109,27 @@ def of_blocks(name):
     return paths
 
 
+KEPT = {run: place for run in CONFIG.runs if (place := kept_runs.find(CONFIG.kept, run.path))}
+
+
+def folder_of(run):
+    """Where the files of a run are made, or were kept."""
+    return KEPT.get(run, f"<results>/runs/{run.path}")
+
+
+def blocks_of(run):
+    """The folders of a run's blocks of epochs."""
+    return kept_runs.blocks(KEPT[run]) if run in KEPT else [block.path for block in CONFIG.blocks(run)]
+
+
 def of_runs(name, dataset=None):
     """The file `name` of every run of the grid, or of those of one data set."""
-    return [f"<results>/runs/{run.path}/{name}" for run in CONFIG.runs if dataset in (None, run.dataset)]
+    return [f"{folder_of(run)}/{name}" for run in CONFIG.runs if dataset in (None, run.dataset)]
 
 
 def of_all_blocks(name):
     """The file `name` of every block of every run."""
-    return [f"<results>/runs/{run.path}/{block.path}/{name}" for run in CONFIG.runs for block in CONFIG.blocks(run)]
+    return [f"{folder_of(run)}/{block}/{name}" for run in CONFIG.runs for block in blocks_of(run)]
 
 
 def runs_parameters(dataset=None):
@@ -130,7 +143,7 @@ def runs_parameters(dataset=None):
 
 def runs_of_all_blocks():
     """The run of each file that `of_all_blocks` names."""
-    return [parameters for run, parameters in zip(CONFIG.runs, runs_parameters()) for _ in CONFIG.blocks(run)]
+    return [parameters for run, parameters in zip(CONFIG.runs, runs_parameters()) for _ in blocks_of(run)]
 
 
 def analysed_layers():

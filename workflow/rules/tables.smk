@@ -20,7 +20,7 @@ rule trimmed_eigenvalue_table:
         "../../envs/conda.yaml"
     params:
         runs=runs_parameters(),
-        code=code_hash("tables"),
+        code=code_hash("tables", "documents"),
     script:
         "../scripts/trimmed_eigenvalue_table.py"
 
@@ -47,7 +47,7 @@ rule run_table:
     params:
         runs=runs_parameters(),
         runs_of_blocks=runs_of_all_blocks(),
-        code=code_hash("tables"),
+        code=code_hash("tables", "documents"),
     script:
         "../scripts/run_table.py"
 
@@ -56,7 +56,7 @@ rule machine_table:
     """Table 1: the machine and the software that trained and analysed."""
     input:
         of_runs("at_minimum/spectrum.csv"),
-        of_all_blocks("checkpoints.safetensors"),
+        of_all_blocks("metrics.csv"),
     output:
         report(
             "<results>/tables/table1_machine.html",
@@ -70,6 +70,6 @@ rule machine_table:
     conda:
         "../../envs/conda.yaml"
     params:
-        code=code_hash("tables"),
+        code=code_hash("tables", "documents"),
     script:
         "../scripts/machine_table.py"

@@ -1,6 +1,6 @@
 """Verdicts on the paper's claims, and the effects behind them."""
 
-from fishertail import claims, provenance, storage, tables
+from fishertail import claims, documents, provenance, tables
 from fishertail.jobs import job
 
 with job(snakemake) as this:
@@ -10,4 +10,4 @@ with job(snakemake) as this:
     results = claims.Results(**measured, **settings)
     effects = claims.effects_table(results)
     written = {"claims": claims.verdicts_table(effects), "claim_effects": effects}
-    storage.write_tables(written, snakemake.output, this.provenance(provenance.data_of(snakemake.input.metrics)))
+    documents.write_tables(written, snakemake.output, this.provenance(provenance.data_of(snakemake.input.metrics)))

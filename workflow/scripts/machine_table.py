@@ -1,9 +1,9 @@
 """Table 1: the machine and the software of the jobs that trained and analysed."""
 
-from fishertail import provenance, storage, tables
+from fishertail import documents, provenance, tables
 from fishertail.jobs import job
 
 with job(snakemake) as this:
     table = tables.machine_table(snakemake.input)
     for path in snakemake.output:
-        storage.write_table(table, path, this.provenance(provenance.data_of(snakemake.input)))
+        documents.write_table(table, path, this.provenance(provenance.data_of(snakemake.input)))

@@ -1,6 +1,6 @@
 """A row a run: its lowest validation loss, and lambda_1, outliers and convergence there."""
 
-from fishertail import provenance, storage, tables
+from fishertail import documents, provenance, tables
 from fishertail.jobs import job
 
 with job(snakemake) as this:
@@ -12,4 +12,4 @@ with job(snakemake) as this:
         tables.collect(files.outliers, runs, layer="network"),
     )
     for path in snakemake.output:
-        storage.write_table(table, path, this.provenance(provenance.data_of(files.metrics)))
+        documents.write_table(table, path, this.provenance(provenance.data_of(files.metrics)))

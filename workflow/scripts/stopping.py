@@ -1,6 +1,6 @@
 """How near the epoch of lowest validation loss comes that told by the outliers, beside other rules."""
 
-from fishertail import provenance, stopping, storage, tables
+from fishertail import documents, provenance, stopping, tables
 from fishertail.jobs import job
 
 with job(snakemake) as this:
@@ -11,4 +11,4 @@ with job(snakemake) as this:
     evaluation = stopping.evaluate(*measured)
     summary = stopping.summary(evaluation, stopping.thresholds(*measured))
     written = {"stopping": summary, "stopping_runs": evaluation}
-    storage.write_tables(written, snakemake.output, this.provenance(provenance.data_of(snakemake.input.metrics)))
+    documents.write_tables(written, snakemake.output, this.provenance(provenance.data_of(snakemake.input.metrics)))

@@ -1,6 +1,6 @@
 """A, B and their decreases for every run and layer, with whether the minimum of the validation loss was passed."""
 
-from fishertail import provenance, storage, tables
+from fishertail import documents, provenance, tables
 from fishertail.jobs import job
 
 with job(snakemake) as this:
@@ -8,4 +8,4 @@ with job(snakemake) as this:
     minima = tables.minima(tables.collect(snakemake.input.metrics, snakemake.params.runs))
     table = trimmed.merge(minima[[*tables.RUN, "minimum"]], on=tables.RUN)
     for path in snakemake.output:
-        storage.write_table(table, path, this.provenance(provenance.data_of(snakemake.input.trimmed)))
+        documents.write_table(table, path, this.provenance(provenance.data_of(snakemake.input.trimmed)))
