@@ -47,9 +47,12 @@ def test_config_yaml_satisfies_the_schema():
     jsonschema.validate(PAPER, config.schema())
 
 
-def test_the_demo_overlay_is_valid():
-    demo = overlay(**yaml.safe_load((ROOT / "profiles/demo/grid.yaml").read_text()))
-    assert config.load(demo).datasets == ["digits"]
+@pytest.mark.parametrize(
+    "path", ["profiles/demo/grid.yaml", "docs/reproduction/grid.yaml", "docs/reproduction/variants.yaml"]
+)
+def test_overlays_are_valid_and_the_runs_that_they_keep_fit(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config.load(overlay(**yaml.safe_load((ROOT / path).read_text())))
 
 
 def fc(**keys) -> dict:

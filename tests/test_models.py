@@ -42,6 +42,12 @@ def test_pytorchs_own_initialisation_can_be_had():
     assert model.fc1.bias.any()
 
 
+def test_a_built_in_network_is_also_a_factory():
+    options = {"factory": "fishertail.models:fc", "arguments": {"hidden_widths": OPTIONS["fc"]["hidden_widths"]}}
+    by_factory, built_in = (models.build("fc", o, (1, 8, 8), 7, seed=3) for o in (options, OPTIONS["fc"]))
+    assert all(torch.equal(a, b) for a, b in zip(by_factory.parameters(), built_in.parameters(), strict=True))
+
+
 def test_initial_weights_depend_on_the_seed_alone_and_leave_the_global_generator_alone():
     torch.manual_seed(1)
     before = torch.random.get_rng_state()

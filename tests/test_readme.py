@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fishertail import storage
 from tests.workflow.conftest import Project
 
 ROOT = Path(__file__).parents[1]
@@ -125,6 +126,17 @@ def test_the_graph_is_that_of_the_rules(tmp_path):
     between = {(a, b) for a, b in arrows if a != b and b != "all"}  # train follows itself, block by block
     assert {rule for arrow in between for rule in arrow} == RULES
     assert graph_of_the_readme() == without_implied(between)
+
+
+def test_the_verdicts_are_those_of_the_kept_runs():
+    verdicts = storage.read_table(ROOT / "docs/reproduction/tables/claims.csv")
+    rows = README.partition("| claim | verdict |")[2].partition("\n\n")[0].splitlines()[2:]
+    assert rows == [
+        f"| {row.claim}. {row.statement} | **{row.verdict}** | {row.finding.partition('. ')[0]} |".replace(
+            "|a_x|", "abs(a_x)"
+        )
+        for row in verdicts.itertuples()
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

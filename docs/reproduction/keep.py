@@ -17,13 +17,19 @@ OF_THE_GRID = ["figures/*.svg", "figures/*.csv", "tables/*.csv"]
 TIMES = HERE / "times.csv"
 
 
+def copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
+    shutil.copyfile(source, target)
+
+
 def keep(results: Path, benchmarks: Path) -> None:
     """Runs as far as they are finished; the figures and tables over all of them."""
     kept_runs.keep(results, HERE)
-    for path in (path for pattern in OF_THE_GRID for path in results.glob(pattern)):
-        target = HERE / path.relative_to(results)
-        target.parent.mkdir(exist_ok=True)
-        shutil.copyfile(path, target)
+    for pattern in OF_THE_GRID:
+        for path in results.glob(pattern):
+            copy(path, HERE / path.relative_to(results))
+    if (variants := results / "variants" / "tables" / "trimmed_eigenvalues.csv").exists():
+        copy(variants, HERE / "variants" / variants.name)
     rows = []
     for path in benchmarks.glob("*/*.tsv"):
         measured = pd.read_table(path).iloc[-1]

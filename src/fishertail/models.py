@@ -28,10 +28,8 @@ def build(name: str, options: Mapping, shape: tuple[int, int, int], classes: int
         torch.manual_seed(stream(seed, 0))
         if options.get("factory"):
             return _factory(options["factory"])(shape=shape, classes=classes, **options.get("arguments", {}))
-        model = {"fc": _fc, "conv": _conv}[name](shape, classes, options)
-        if options["initialisation"] == "lecun_normal":
-            _lecun_normal(model)
-    return model
+        keys = ("hidden_widths", "initialisation") + (("channels",) if name == "conv" else ())
+        return {"fc": fc, "conv": conv}[name](shape, classes, **{key: options[key] for key in keys})
 
 
 def of_run(run: Mapping, shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -56,25 +54,38 @@ def _factory(path: str):
     return getattr(importlib.import_module(module), function)
 
 
-def _fc(shape: tuple[int, int, int], classes: int, options: Mapping) -> nn.Module:
-    return nn.Sequential(
-        OrderedDict([("flatten", nn.Flatten()), *_head(math.prod(shape), options["hidden_widths"], classes)])
-    )
+def fc(
+    shape: tuple[int, int, int], classes: int, hidden_widths: Sequence[int], initialisation: str = "lecun_normal"
+) -> nn.Module:
+    """Fully connected layers with ReLU; also a factory, for several of them in one grid."""
+    layers = [("flatten", nn.Flatten()), *_head(math.prod(shape), hidden_widths, classes)]
+    return _initialised(nn.Sequential(OrderedDict(layers)), initialisation)
 
 
-def _conv(shape: tuple[int, int, int], classes: int, options: Mapping) -> nn.Module:
+def conv(
+    shape: tuple[int, int, int],
+    classes: int,
+    channels: Sequence[int],
+    hidden_widths: Sequence[int],
+    initialisation: str = "lecun_normal",
+) -> nn.Module:
+    """3 x 3 convolutions, max pooling after all but the first, and fully connected layers; also a factory.
+
+    Raises:
+        UnsupportedModelError: the images are too small for the pooling layers.
+    """
     if min(shape[1:]) < 8:
         raise UnsupportedModelError(f"conv pools three times: images of at least 8 x 8 expected, found {shape[1:]}")
     layers: list[tuple[str, nn.Module]] = []
     inputs = shape[0]
-    for index, outputs in enumerate(options["channels"], start=1):
+    for index, outputs in enumerate(channels, start=1):
         layers += [(f"conv{index}", nn.Conv2d(inputs, outputs, 3, padding=1)), (f"relu_conv{index}", nn.ReLU())]
         if index > 1:
             layers.append((f"pool{index}", nn.MaxPool2d(2)))
         inputs = outputs
     features = inputs * (shape[1] // 8) * (shape[2] // 8)
     layers.append(("flatten", nn.Flatten()))
-    return nn.Sequential(OrderedDict(layers + _head(features, options["hidden_widths"], classes)))
+    return _initialised(nn.Sequential(OrderedDict(layers + _head(features, hidden_widths, classes))), initialisation)
 
 
 def _head(inputs: int, widths: Sequence[int], classes: int) -> list[tuple[str, nn.Module]]:
@@ -86,9 +97,10 @@ def _head(inputs: int, widths: Sequence[int], classes: int) -> list[tuple[str, n
     return layers[:-1]
 
 
-def _lecun_normal(model: nn.Module) -> None:
-    """Chainer's default: weights normal with variance 1 / fan-in (LeCun et al. 1998), biases zero."""
+def _initialised(model: nn.Module, initialisation: str) -> nn.Module:
+    """lecun_normal, Chainer's default: weights normal with variance 1 / fan-in (LeCun et al. 1998), biases zero."""
     for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
+        if initialisation == "lecun_normal" and isinstance(module, nn.Linear | nn.Conv2d):
             nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
             nn.init.zeros_(module.bias)
+    return model
