@@ -96,7 +96,10 @@ FAULTS = [
     ),
     ({"models": ["fc", "resnet"]}, "models.1: unknown model 'resnet', expected one of fc, conv"),
     (analysis(spectrum_epochs=[1, 5, 3]), "analysis.spectrum_epochs: epochs must be strictly increasing, found"),
-    (analysis(spectrum_epochs=[1, 31]), "analysis.spectrum_epochs: at most 30 (the key epochs) expected, found 31"),
+    (
+        analysis(spectrum_epochs=[31]),
+        "analysis.spectrum_epochs: some up to 30 (the key epochs) expected, found 31 as the",
+    ),
     (analysis(spectrum_epochs="some"), "analysis.spectrum_epochs: input should be 'all' or a valid list, found 'some'"),
     (analysis(spectrum_epochs=[1, "x"]), "analysis.spectrum_epochs.1: input should be a valid integer, found 'x'"),
     (analysis(layers=["fc2", "fc4", "fc9"]), "analysis.layers.2: one of conv1, conv2, conv3, conv4, fc1, fc2, fc3"),
@@ -232,6 +235,11 @@ def test_runs_are_every_combination_of_the_grid():
 def test_spectrum_epochs_are_dealt_out_to_the_blocks():
     grid = config.Config(epochs=30, epochs_per_job=10, analysis={"spectrum_epochs": [0, 10, 11]})
     assert [grid.spectrum_epochs_of(block) for block in grid.blocks(grid.runs[0])] == [[0, 10], [11], []]
+
+
+def test_spectrum_epochs_that_a_run_does_not_have_are_passed_over():
+    grid = config.load(overlay(epochs=15, analysis={"spectrum_epochs": [0, 12, 400]}))
+    assert [grid.spectrum_epochs_of(block) for block in grid.blocks(grid.runs[0])] == [[0], [12]]
 
 
 def test_a_setting_that_slurm_would_not_hear_is_refused():
