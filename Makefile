@@ -41,7 +41,7 @@ test: $(VENV)/.test ## the tests
 test-full: $(VENV)/.test ## the tests, the long ones too, on MNIST and CIFAR-10 where they are at hand
 	python -m pytest -n 2 --dist loadfile --full
 
-bench: $(VENV)/.bench ## fishertail beside its peers (about an hour on 2 cores); DEVICE=cuda, DATA=directory
+bench: $(VENV)/.bench ## fishertail beside its peers (an hour and a half on 2 cores); DEVICE=cuda, DATA=directory
 	python -m benchmarks.run --device $(DEVICE) --data-dir $(DATA)
 
 lint: $(VENV)/.test ## ruff, snakefmt and snakemake --lint
