@@ -134,6 +134,17 @@ def test_claims_figures_and_tables_are_there(opened):
     opened.page.screenshot(path=ARTEFACTS / "page.png", full_page=True)
 
 
+def test_no_label_of_a_chart_is_cut_off(opened):
+    outside = opened.page.evaluate("""() => [...document.querySelectorAll('.chart svg')].flatMap(svg => {
+        const frame = svg.getBoundingClientRect();
+        return [...svg.querySelectorAll('text')].filter(text => {
+            const box = text.getBoundingClientRect();
+            return box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 1;
+        }).map(text => text.textContent);
+    })""")
+    assert outside == []
+
+
 def test_a_phone_needs_no_sideways_scrolling(browser, path):
     page = Opened(browser, path, viewport={"width": 390, "height": 844}, is_mobile=True, device_scale_factor=2)
     wide = page.page.evaluate("document.documentElement.scrollWidth")

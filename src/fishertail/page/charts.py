@@ -64,7 +64,9 @@ def curve(title: str, colour: str, *, logarithmic: bool = False, whole: bool = F
 
 
 def _configured(chart: alt.LayerChart) -> dict:
-    chart = chart.configure(font=_FONT, background="transparent").configure_view(stroke=None)
+    # laid out anew as data come: the space that the axes' labels take is not known before
+    resized = alt.AutoSizeParams(type="fit-x", contains="padding", resize=True)
+    chart = chart.configure(font=_FONT, background="transparent", autosize=resized).configure_view(stroke=None)
     chart = chart.configure_axis(
         grid=True, gridColor="#eceef1", domainColor="#b8bcc4", tickColor="#b8bcc4", labelColor="#555",
         titleColor="#333", titleFontWeight="normal", labelFontSize=11, titleFontSize=12,
