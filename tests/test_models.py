@@ -42,9 +42,10 @@ def test_pytorchs_own_initialisation_can_be_had():
     assert model.fc1.bias.any()
 
 
-def test_a_built_in_network_is_also_a_factory():
-    options = {"factory": "fishertail.models:fc", "arguments": {"hidden_widths": OPTIONS["fc"]["hidden_widths"]}}
-    by_factory, built_in = (models.build("fc", o, (1, 8, 8), 7, seed=3) for o in (options, OPTIONS["fc"]))
+@pytest.mark.parametrize(("name", "keys"), [("fc", ["hidden_widths"]), ("conv", ["channels", "hidden_widths"])])
+def test_a_built_in_network_is_also_a_factory(name, keys):
+    options = {"factory": f"fishertail.models:{name}", "arguments": {key: OPTIONS[name][key] for key in keys}}
+    by_factory, built_in = (models.build(name, o, (1, 8, 8), 7, seed=3) for o in (options, OPTIONS[name]))
     assert all(torch.equal(a, b) for a, b in zip(by_factory.parameters(), built_in.parameters(), strict=True))
 
 

@@ -19,6 +19,7 @@ OF_A_RUN = (
     "ax_histograms.parquet", "at_minimum/spectrum.csv", "at_minimum/ax_histogram.parquet",
 )  # fmt: skip
 OF_A_BLOCK = ("metrics.csv", "spectrum.csv")
+_RECORD = "at_minimum/spectrum.csv"  # whose provenance says what the run consists of
 
 
 def find(folders: Iterable[str | Path], run_path: str) -> str | None:
@@ -33,8 +34,14 @@ def find(folders: Iterable[str | Path], run_path: str) -> str | None:
 
 
 def blocks(place: str | Path) -> list[str]:
-    """The directories of a kept run's blocks of epochs, in order."""
-    return sorted(path.name for path in Path(place).glob("epochs*-*"))
+    """The directories of a finished run's blocks of epochs, in order.
+
+    Others may be left beside them from before `epochs` or `epochs_per_job` was changed.
+
+    Raises:
+        StorageError: its at_minimum/spectrum.csv is missing or broken.
+    """
+    return [Block.of(epochs).path for epochs in _parameters(place)["blocks"]]
 
 
 def faults(place: str | Path, parameters: Mapping) -> Iterator[str]:
@@ -44,23 +51,17 @@ def faults(place: str | Path, parameters: Mapping) -> Iterator[str]:
         place: see `find`.
         parameters: the run and its network as the grid has them.
     """
-    found = blocks(place)
-    if not found:
-        yield f"{place}: folders of blocks such as epochs0001-0010 expected, found none"
-    needed = [*OF_A_RUN, *(f"{block}/{name}" for block in found for name in OF_A_BLOCK)]
-    missing = [name for name in needed if not (Path(place) / name).is_file()]
+    try:
+        missing = _missing(place)
+        trained = _parameters(place)["run"]
+    except StorageError as error:
+        yield str(error)
+        return
     if missing:
         yield f"{place}: {', '.join(missing)} expected, not found"
-    elif found:
-        path = Path(place) / found[0] / "metrics.csv"
-        try:
-            trained = storage.read_provenance(path)["parameters"]["run"]
-        except (StorageError, KeyError) as error:
-            yield str(error) if isinstance(error, StorageError) else f"{path}: a table of the rule train expected"
-            return
-        for key, value in parameters.items():
-            if trained.get(key) != value:
-                yield f"{place}: trained with {key} {trained.get(key)!r}, expected {value!r}"
+    for key, value in parameters.items():
+        if trained[key] != value:
+            yield f"{place}: trained with {key} {trained[key]!r}, expected {value!r}"
 
 
 def keep(results: str | Path, folder: str | Path) -> list[str]:
@@ -72,23 +73,33 @@ def keep(results: str | Path, folder: str | Path) -> list[str]:
         the directories of these runs below `runs`.
     """
     kept = []
-    for last in sorted(Path(results).glob("runs/*/bs*/seed*/at_minimum/spectrum.csv")):
+    for last in sorted(Path(results).glob(f"runs/*/bs*/seed*/{_RECORD}")):
         source = last.parents[1]
-        # folders of other blocks may be left from before `epochs` or `epochs_per_job` was changed
-        of_run = [Block.of(epochs).path for epochs in storage.read_provenance(last)["parameters"]["blocks"]]
-        names = [*OF_A_RUN, *(f"{block}/{name}" for block in of_run for name in OF_A_BLOCK)]
-        if not all((source / name).is_file() for name in names):
+        if _missing(source):
             continue
         target = Path(folder) / source.relative_to(results)
         new = target.with_name(f".{target.name}.new")
         shutil.rmtree(new, ignore_errors=True)
-        for name in names:
+        for name in _needed(source):
             (new / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, new / name)
         shutil.rmtree(target, ignore_errors=True)
         new.rename(target)
         kept.append(str(target.relative_to(Path(folder) / "runs")))
     return kept
+
+
+def _parameters(place: str | Path) -> dict:
+    """With which the run was analysed at its lowest validation loss: the run, its network, its blocks."""
+    return storage.read_provenance(Path(place) / _RECORD)["parameters"]
+
+
+def _needed(place: str | Path) -> list[str]:
+    return [*OF_A_RUN, *(f"{block}/{name}" for block in blocks(place) for name in OF_A_BLOCK)]
+
+
+def _missing(place: str | Path) -> list[str]:
+    return [name for name in _needed(place) if not (Path(place) / name).is_file()]
 
 
 def main() -> None:

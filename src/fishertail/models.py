@@ -28,8 +28,8 @@ def build(name: str, options: Mapping, shape: tuple[int, int, int], classes: int
         torch.manual_seed(stream(seed, 0))
         if options.get("factory"):
             return _factory(options["factory"])(shape=shape, classes=classes, **options.get("arguments", {}))
-        keys = ("hidden_widths", "initialisation") + (("channels",) if name == "conv" else ())
-        return {"fc": fc, "conv": conv}[name](shape, classes, **{key: options[key] for key in keys})
+        given = {key: options[key] for key in ("channels", "hidden_widths", "initialisation") if options.get(key)}
+        return {"fc": fc, "conv": conv}[name](shape, classes, **given)
 
 
 def of_run(run: Mapping, shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -57,7 +57,14 @@ def _factory(path: str):
 def fc(
     shape: tuple[int, int, int], classes: int, hidden_widths: Sequence[int], initialisation: str = "lecun_normal"
 ) -> nn.Module:
-    """Fully connected layers with ReLU; also a factory, for several of them in one grid."""
+    """Fully connected layers with ReLU; also a factory, for several of them in one grid.
+
+    Args:
+        shape: channels, height and width of an image.
+        classes: number of outputs.
+        hidden_widths: of all layers but the last.
+        initialisation: lecun_normal or torch.
+    """
     layers = [("flatten", nn.Flatten()), *_head(math.prod(shape), hidden_widths, classes)]
     return _initialised(nn.Sequential(OrderedDict(layers)), initialisation)
 
@@ -70,6 +77,11 @@ def conv(
     initialisation: str = "lecun_normal",
 ) -> nn.Module:
     """3 x 3 convolutions, max pooling after all but the first, and fully connected layers; also a factory.
+
+    Args:
+        shape, classes, initialisation: as of `fc`.
+        channels: outputs of the four convolutions.
+        hidden_widths: of all fully connected layers but the last.
 
     Raises:
         UnsupportedModelError: the images are too small for the pooling layers.

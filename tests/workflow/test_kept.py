@@ -58,6 +58,13 @@ def test_an_incomplete_run_is_named_and_refused(kept):
     assert f"kept: {RUN}: outliers.csv expected, not found" in output
 
 
+def test_a_missing_block_and_a_broken_record_are_named(kept):
+    shutil.rmtree(kept.path / RUN / "epochs0003-0004")
+    assert f"kept: {RUN}: epochs0003-0004/metrics.csv, epochs0003-0004/spectrum.csv" in kept.run("-n", check=False)
+    (kept.path / RUN / "at_minimum" / "spectrum.csv").write_text("epoch\n")
+    assert f"{RUN}/at_minimum/spectrum.csv: not a file that fishertail wrote" in kept.run("-n", check=False)
+
+
 def test_a_run_of_another_network_is_refused(kept):
     kept.write_grid(kept=["kept"], architectures={"fc": {"learning_rate": 0.3, "hidden_widths": [16] * 4}})
     output = kept.run("-n", check=False)
