@@ -38,8 +38,8 @@ browser: ## install the browser that tests/page drives (Debian, as root); withou
 test: $(VENV)/.test ## the tests
 	python -m pytest -n 2 --dist loadfile
 
-test-full: $(VENV)/.test ## the tests, the long ones too, on MNIST and CIFAR-10 where they are at hand
-	python -m pytest -n 2 --dist loadfile --full
+test-full: $(VENV)/.test ## the tests, the long ones too, on MNIST and CIFAR-10 where they are at hand; not on schedulers
+	python -m pytest -n 2 --dist loadfile --full --ignore tests/schedulers
 
 bench: $(VENV)/.bench ## fishertail beside its peers (an hour and a half on 2 cores); DEVICE=cuda, DATA=directory
 	python -m benchmarks.run --device $(DEVICE) --data-dir $(DATA)
