@@ -376,7 +376,8 @@ def _cross_faults(config: Config, broken: set[str], check_sources: bool) -> Iter
                     f"a pattern of runs such as {config.all_runs[0].path} expected, found {pattern!r}",
                 )
     networks_broken = any(path.startswith("architectures") for path in broken)
-    if check_sources and not networks_broken and intact("kept", "only", "datasets", "models", "batch_sizes", "seeds"):
+    grid = ("only", "datasets", "models", "batch_sizes", "seeds", "epochs")
+    if check_sources and not networks_broken and intact("kept", *grid):
         yield from _kept_faults(config)
     yield from _layer_faults(config, intact, check_sources)
     yield from _epoch_faults(config, intact)
@@ -393,7 +394,8 @@ def _kept_faults(config: Config) -> Iterator[tuple[str, str]]:
     for run in config.runs:
         place = kept_runs.find(config.kept, run.path)
         if place is not None and run.model in config.architectures:
-            yield from (("kept", fault) for fault in kept_runs.faults(place, config.parameters_of(run)))
+            faults = kept_runs.faults(place, config.parameters_of(run), config.epochs_of(run))
+            yield from (("kept", fault) for fault in faults)
 
 
 def _epoch_faults(config: Config, intact: Callable[..., bool]) -> Iterator[tuple[str, str]]:

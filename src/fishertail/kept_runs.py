@@ -44,16 +44,17 @@ def blocks(place: str | Path) -> list[str]:
     return [Block.of(epochs).path for epochs in _parameters(place)["blocks"]]
 
 
-def faults(place: str | Path, parameters: Mapping) -> Iterator[str]:
+def faults(place: str | Path, parameters: Mapping, epochs: int) -> Iterator[str]:
     """What forbids to take a kept run into a grid.
 
     Args:
         place: see `find`.
         parameters: the run and its network as the grid has them.
+        epochs: how many the grid wants of it; more may be kept.
     """
     try:
         missing = _missing(place)
-        trained = _parameters(place)["run"]
+        trained, kept_blocks = (_parameters(place)[key] for key in ("run", "blocks"))
     except StorageError as error:
         yield str(error)
         return
@@ -62,6 +63,8 @@ def faults(place: str | Path, parameters: Mapping) -> Iterator[str]:
     for key, value in parameters.items():
         if trained[key] != value:
             yield f"{place}: trained with {key} {trained[key]!r}, expected {value!r}"
+    if (last := kept_blocks[-1][-1]) < epochs:
+        yield f"{place}: {last} epochs, expected {epochs} or more (remove this folder to have the run computed)"
 
 
 def keep(results: str | Path, folder: str | Path) -> list[str]:

@@ -65,6 +65,14 @@ def test_a_missing_block_and_a_broken_record_are_named(kept):
     assert f"{RUN}/at_minimum/spectrum.csv: not a file that fishertail wrote" in kept.run("-n", check=False)
 
 
+def test_a_run_kept_too_short_is_refused(kept):
+    kept.write_grid(kept=["kept"], epochs=6)
+    output = kept.run("-n", check=False)
+    assert f"kept: {RUN}: 4 epochs, expected 6 or more" in output
+    kept.write_grid(kept=["kept"], epochs=2)
+    assert kept.rules_to_run().keys() & {"train", "per_sample_gradients"} == set()
+
+
 def test_a_run_of_another_network_is_refused(kept):
     kept.write_grid(kept=["kept"], architectures={"fc": {"learning_rate": 0.3, "hidden_widths": [16] * 4}})
     output = kept.run("-n", check=False)
