@@ -34,8 +34,16 @@ def faults(raw) -> list[str]:
     return [line.strip() for line in lines]
 
 
-def test_config_yaml_holds_the_defaults():
-    assert config.load(PAPER) == config.Config() == config.load({})
+def test_config_yaml_holds_the_defaults_but_for_the_epochs_of_the_paper_grid():
+    assert config.load(overlay(epochs=30, analysis={"spectrum_epochs": "all"})) == config.Config() == config.load({})
+
+
+def test_every_run_of_the_paper_grid_has_fifteen_epochs_with_eigenpairs_and_most_of_the_early_ones():
+    grid = config.load(PAPER)
+    for run in grid.runs:
+        wanted = [epoch for block in grid.blocks(run) for epoch in grid.spectrum_epochs_of(block)]
+        assert len(wanted) >= 15
+        assert wanted[:11] == list(range(11))
 
 
 def test_the_schema_in_the_repository_is_that_of_the_model():
@@ -75,7 +83,6 @@ FAULTS = [
     ({"batch_sizes": [0]}, "batch_sizes.0: input should be greater than or equal to 1, found 0"),
     ({"epochs": "many"}, "epochs: input should be a valid integer or a valid dictionary, found 'many'"),
     ({"epochs": True}, "epochs: a whole number expected, found True"),
-    ({"epochs": {"mnist-fc": 3}}, "epochs: a mapping needs the key 'default', found {'mnist-fc': 3}"),
     ({"epochs": {"default": 3, "mnist-fc": 0}}, "epochs.mnist-fc: input should be greater than or equal to 1, found 0"),
     ({"epochs": {"default": 3, "mnist-rnn": 4}}, "epochs.mnist-rnn: unknown model 'rnn', expected one of fc, conv"),
     (fc(learning_rate=0), "architectures.fc.learning_rate: input should be greater than 0, found 0"),
@@ -97,7 +104,7 @@ FAULTS = [
     ({"models": ["fc", "resnet"]}, "models.1: unknown model 'resnet', expected one of fc, conv"),
     (analysis(spectrum_epochs=[1, 5, 3]), "analysis.spectrum_epochs: epochs must be strictly increasing, found"),
     (
-        analysis(spectrum_epochs=[31]),
+        analysis(spectrum_epochs=[31]) | {"epochs": 30},
         "analysis.spectrum_epochs: some up to 30 (the key epochs) expected, found 31 as the",
     ),
     (analysis(spectrum_epochs="some"), "analysis.spectrum_epochs: input should be 'all' or a valid list, found 'some'"),
@@ -115,6 +122,11 @@ FAULTS = [
 def test_a_fault_is_one_line_with_its_dotted_path(keys, expected):
     (line,) = faults(overlay(**keys))
     assert line.startswith(expected)
+
+
+def test_epochs_by_run_need_a_default():
+    (line,) = faults(PAPER | {"epochs": {"mnist-fc": 3}})
+    assert line.startswith("epochs: a mapping needs the key 'default', found {'mnist-fc': 3}")
 
 
 def test_all_faults_are_in_one_message_however_they_hide_each_other():
