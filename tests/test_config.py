@@ -35,7 +35,8 @@ def faults(raw) -> list[str]:
 
 
 def test_config_yaml_holds_the_defaults_but_for_the_epochs_of_the_paper_grid():
-    assert config.load(overlay(epochs=30, analysis={"spectrum_epochs": "all"})) == config.Config() == config.load({})
+    general = overlay(epochs=30, epochs_per_job=10, analysis={"spectrum_epochs": "all"})
+    assert config.load(general) == config.Config() == config.load({})
 
 
 def test_every_run_of_the_paper_grid_has_fifteen_epochs_with_eigenpairs_and_most_of_the_early_ones():
@@ -85,6 +86,7 @@ FAULTS = [
     ({"epochs": True}, "epochs: a whole number expected, found True"),
     ({"epochs": {"default": 3, "mnist-fc": 0}}, "epochs.mnist-fc: input should be greater than or equal to 1, found 0"),
     ({"epochs": {"default": 3, "mnist-rnn": 4}}, "epochs.mnist-rnn: unknown model 'rnn', expected one of fc, conv"),
+    ({"epochs_per_job": {"mnist-rnn": 4}}, "epochs_per_job.mnist-rnn: unknown model 'rnn', expected one of fc, conv"),
     (fc(learning_rate=0), "architectures.fc.learning_rate: input should be greater than 0, found 0"),
     (fc(learning_rate=-0.1), "architectures.fc.learning_rate: input should be greater than 0, found -0.1"),
     (fc(learning_rate=True), "architectures.fc.learning_rate: a number expected, found True"),
@@ -124,9 +126,10 @@ def test_a_fault_is_one_line_with_its_dotted_path(keys, expected):
     assert line.startswith(expected)
 
 
-def test_epochs_by_run_need_a_default():
-    (line,) = faults(PAPER | {"epochs": {"mnist-fc": 3}})
-    assert line.startswith("epochs: a mapping needs the key 'default', found {'mnist-fc': 3}")
+@pytest.mark.parametrize("key", ["epochs", "epochs_per_job"])
+def test_epochs_by_run_need_a_default(key):
+    (line,) = faults(PAPER | {key: {"mnist-fc": 3}})
+    assert line.startswith(f"{key}: a mapping needs the key 'default', found {{'mnist-fc': 3}}")
 
 
 def test_all_faults_are_in_one_message_however_they_hide_each_other():
@@ -242,6 +245,13 @@ def test_the_most_exact_number_of_epochs_counts():
 
 def test_runs_are_every_combination_of_the_grid():
     assert len(config.Config().runs) == len({run.path for run in config.Config().runs}) == 2 * 2 * 2 * 3
+
+
+def test_blocks_are_of_the_length_that_is_given_for_the_run():
+    grid = config.Config(epochs=12, epochs_per_job={"default": 5, "mnist-conv/bs256": 12}, seeds=[0])
+    lengths = {run.path: [block.last - block.first + 1 for block in grid.blocks(run)] for run in grid.runs}
+    assert lengths.pop("mnist-conv/bs256/seed0") == [12]
+    assert set(map(tuple, lengths.values())) == {(5, 5, 2)}
 
 
 def test_spectrum_epochs_are_dealt_out_to_the_blocks():

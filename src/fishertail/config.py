@@ -130,6 +130,10 @@ class Cluster(_Section):
         return {0: self.queue, self.node_gpus: self.queue} if isinstance(self.queue, str) else self.queue or {}
 
 
+ByRun = PositiveInt | dict[str, PositiveInt]
+_BY_RUN = "a number, or numbers by DATASET-MODEL/bsBATCH, DATASET-MODEL or 'default'; the most exact counts"
+
+
 class Config(_Section):
     """config.yaml, validated. Make one with `load`."""
 
@@ -141,11 +145,8 @@ class Config(_Section):
         ["*"], description="patterns of the runs to take, such as mnist-fc/bs16/seed0, or */seed0"
     )
     kept: list[str] = Field([], description="folders of finished runs (fishertail.kept_runs), taken from there")
-    epochs: PositiveInt | dict[str, PositiveInt] = Field(
-        30,
-        description="a number, or numbers by DATASET-MODEL/bsBATCH, DATASET-MODEL or 'default'; the most exact counts",
-    )
-    epochs_per_job: PositiveInt = 10
+    epochs: ByRun = Field(30, description=f"for which a run is trained: {_BY_RUN}")
+    epochs_per_job: ByRun = Field(10, description=f"of a run that one job trains: {_BY_RUN}")
     architectures: dict[Name, Architecture] = {
         "fc": Architecture(
             learning_rate=0.05, figure_layer="fc4", hidden_widths=[500] * 4, initialisation="lecun_normal"
@@ -172,9 +173,9 @@ class Config(_Section):
             raise ValueError("entries must be distinct")
         return value
 
-    @field_validator("epochs")
+    @field_validator("epochs", "epochs_per_job")
     @classmethod
-    def _epochs_by_run(cls, value):
+    def _by_run(cls, value):
         if isinstance(value, dict):
             if "default" not in value:
                 raise ValueError("a mapping needs the key 'default'")
@@ -204,21 +205,24 @@ class Config(_Section):
 
     def epochs_of(self, run: Run) -> int:
         """The number of epochs that `run` is trained for."""
-        if isinstance(self.epochs, int):
-            return self.epochs
-        name = f"{run.dataset}-{run.model}"
-        keys = (f"{name}/bs{run.batch_size}", name, "default")
-        return next(self.epochs[key] for key in keys if key in self.epochs)
+        return _of_run(self.epochs, run)
 
     def blocks(self, run: Run) -> list[Block]:
         """The blocks of epochs of `run`, in order."""
-        last, step = self.epochs_of(run), self.epochs_per_job
+        last, step = self.epochs_of(run), _of_run(self.epochs_per_job, run)
         return [Block(first, min(first + step - 1, last)) for first in range(1, last + 1, step)]
 
     def spectrum_epochs_of(self, block: Block) -> list[int]:
         """The epochs of `block` whose eigenpairs are wanted."""
         wanted = self.analysis.spectrum_epochs
         return [epoch for epoch in block.epochs if wanted == "all" or epoch in wanted]
+
+
+def _of_run(numbers: int | Mapping[str, int], run: Run) -> int:
+    if isinstance(numbers, int):
+        return numbers
+    name = f"{run.dataset}-{run.model}"
+    return next(numbers[key] for key in (f"{name}/bs{run.batch_size}", name, "default") if key in numbers)
 
 
 ONLY_HERE = {"machine", "cluster", "pathvars", "kept"}  # keys on which no result depends
@@ -399,21 +403,21 @@ def _kept_faults(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _epoch_faults(config: Config, intact: Callable[..., bool]) -> Iterator[tuple[str, str]]:
-    by_run = isinstance(config.epochs, dict)
-    if not intact("epochs") or (by_run and not intact("datasets", "models", "batch_sizes")):
+    if not intact("datasets", "models", "batch_sizes"):
         return
-    if config.analysis.spectrum_epochs != "all":
+    if intact("epochs") and config.analysis.spectrum_epochs != "all":
         first, longest = config.analysis.spectrum_epochs[0], max(config.epochs_of(run) for run in config.all_runs)
         if first > longest:
             yield (
                 "analysis.spectrum_epochs",
                 f"some up to {longest} (the key epochs) expected, found {first} as the first",
             )
-    for key in config.epochs if by_run else ():
-        # an overlay may cut the grid, so only names that no key could mean are faults
-        model = key.split("/")[0].rpartition("-")[2]
-        if key != "default" and model not in config.architectures and intact(f"architectures.{model}"):
-            yield f"epochs.{key}", f"unknown model {model!r}, expected one of {', '.join(config.architectures)}"
+    for name, numbers in (("epochs", config.epochs), ("epochs_per_job", config.epochs_per_job)):
+        for key in numbers if intact(name) and isinstance(numbers, dict) else ():
+            # an overlay may cut the grid, so only names that no key could mean are faults
+            model = key.split("/")[0].rpartition("-")[2]
+            if key != "default" and model not in config.architectures and intact(f"architectures.{model}"):
+                yield f"{name}.{key}", f"unknown model {model!r}, expected one of {', '.join(config.architectures)}"
 
 
 _BUILT_IN_KEYS = {"fc": ("hidden_widths", "initialisation"), "conv": ("channels", "hidden_widths", "initialisation")}
