@@ -78,15 +78,20 @@ class Behaviour:
         assert login.executions() == ["0"]
 
     def test_ctrl_c_cancels_what_waits_and_what_runs(self, login, scheduler):
-        """Of jobs whose status it is just asking for, Snakemake itself cancels none."""
-        login.delay(scheduler.program_that_asks(), 3)
-        process = login.start(*login.arguments(*one_gpu_jobs(10), seconds=60))
-        wait_for(lambda: len(scheduler.job_ids()) == 10, 50, "ten jobs, before the first has ended")
+        """Of jobs whose status it is just asking for, Snakemake itself cancels none, and stays until it would ask again."""
+        asks = scheduler.program_that_asks()
+        login.delay(asks, 3)
+        seldom = ["--seconds-between-status-checks", "30"]
+        if scheduler.name == "slurm":
+            seldom += ["--slurm-init-seconds-before-status-checks", "30"]
+        process = login.start(*login.arguments(*one_gpu_jobs(10), seconds=110), *seldom)
+        wait_for(lambda: len(scheduler.job_ids()) == 10, 60, "ten jobs, before the first has ended")
+        wait_for(lambda: login.runs(asks), 40, "a query, before the first has ended")
         login.signal(signal.SIGINT)
+        wait_for(lambda: not scheduler.job_ids(), 20, "the end of all jobs")
         process.wait(timeout=120)
-        wait_for(lambda: not scheduler.job_ids(), 30, "the end of all jobs")
-        assert login.executions() == []
-        login.jobs("out/one_gpu9.txt", seconds=60)  # what was cancelled is not taken for what still waits
+        assert login.executions() == [], (login.path / "output.log").read_text()[-4000:]
+        login.jobs("out/one_gpu9.txt", seconds=3)  # what was cancelled is not taken for what still waits
         assert login.executions() == ["9"]
 
     def test_ctrl_c_during_a_submission_leaves_nothing(self, login, scheduler):

@@ -116,6 +116,11 @@ class LoginNode(Project):
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.snakemake_pid(), number)
 
+    def runs(self, program: str) -> bool:
+        """Whether a scheduler's program that `delay` slows is just being asked."""
+        slow = str(self.path / "bin" / program)
+        return any(slow in (process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"]))
+
     def executions(self) -> list[str]:
         """What the jobs note that must not be run twice."""
         path = self.path / "out" / "executions"

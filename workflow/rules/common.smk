@@ -1,5 +1,4 @@
 # The validated configuration, and what rules derive from it: paths, parameters, inputs. No rules.
-import atexit
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +7,7 @@ from snakemake.exceptions import WorkflowError
 
 from fishertail import config as settings
 from fishertail import kept_runs, sources
-from fishertail.clusters.ending import end_run
+from fishertail.clusters.ending import end_with_snakemake
 from fishertail.clusters.request import RUN_VARIABLE, digest, export
 from fishertail.errors import FishertailError
 from fishertail.grid import Run
@@ -28,7 +27,7 @@ if workflow.is_main_process:
     stamp = digest([results, code_hash("analysis", "training", "gradient_table")])
     export(site, stamp, Path(workflow.basedir) / "src")
     if CONFIG.cluster.scheduler and not workflow.dryrun:
-        atexit.register(end_run, os.environ[RUN_VARIABLE])
+        end_with_snakemake(os.environ[RUN_VARIABLE])
 
 DATASET = "<results>/datasets/{dataset}.safetensors"
 DATASETS = list(dict.fromkeys(run.dataset for run in CONFIG.runs))

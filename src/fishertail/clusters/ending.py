@@ -1,11 +1,15 @@
 """End jobs: some, or all that a run of Snakemake has in the queue when it ends.
 
-Snakemake cancels, at Ctrl-C, only the jobs whose status it is not just asking for, which can be none of them. So every
-submission is noted by its run, and the process that runs Snakemake ends what is left of them as it exits.
+Snakemake cancels, at Ctrl-C, only the jobs whose status it is not just asking for, which can be none of them, and then
+waits until it would have asked again, on Slurm up to three minutes later. So every submission is noted by its run, and
+the process that runs Snakemake ends what is left of them at once, and again as it exits.
 """
 
+import atexit
 import os
+import signal
 import sys
+import threading
 import time
 from collections import defaultdict
 from types import ModuleType
@@ -33,6 +37,22 @@ def of_this_run(job: str, scheduler: ModuleType) -> None:
         raise ClusterError(f"job {job} was cancelled: Snakemake ended while it was submitted")
 
 
+def end_with_snakemake(run: str) -> None:
+    """Have the jobs of a run end at Ctrl-C, and when this process exits in any other way."""
+    atexit.register(end_run, run)
+    if threading.current_thread() is not threading.main_thread():  # a caller's own, which may not set a handler
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def at_ctrl_c(number, frame):
+        signal.signal(signal.SIGINT, before)
+        threading.Thread(target=end_run, args=[run]).start()  # joined before exit handlers run
+        before(number, frame)
+
+    if callable(before):  # not where Ctrl-C is ignored
+        signal.signal(signal.SIGINT, at_ctrl_c)
+
+
 def end_run(run: str) -> None:
     """Cancel what a run still has in the queue, and what it is about to submit."""
     folder = spool.folder(f"runs/{run}")
@@ -46,6 +66,8 @@ def end_run(run: str) -> None:
             if left := status.queued(jobs, SCHEDULERS[name]):
                 print(f"cancelling {len(left)} jobs in the queue", file=sys.stderr)
                 cancel(left, SCHEDULERS[name])
+            for job in jobs:
+                (folder / job).unlink(missing_ok=True)  # done with, unlike one noted from now on
     except ClusterError as error:
         print(f"warning: jobs may be left in the queue: {error}", file=sys.stderr)
 
