@@ -78,7 +78,7 @@ class Behaviour:
         assert login.executions() == ["0"]
 
     def test_ctrl_c_cancels_what_waits_and_what_runs(self, login, scheduler):
-        """Of jobs whose status it is just asking for, Snakemake itself cancels none, and stays until it would ask again."""
+        """Of jobs whose status it is just asking for, Snakemake cancels none, and stays until it would ask again."""
         asks = scheduler.program_that_asks()
         login.delay(asks, 3)
         seldom = ["--seconds-between-status-checks", "30"]
@@ -88,7 +88,7 @@ class Behaviour:
         wait_for(lambda: len(scheduler.job_ids()) == 10, 60, "ten jobs, before the first has ended")
         wait_for(lambda: login.runs(asks), 40, "a query, before the first has ended")
         login.signal(signal.SIGINT)
-        wait_for(lambda: not scheduler.job_ids(), 20, "the end of all jobs")
+        wait_for(lambda: not scheduler.job_ids(), 30, "the end of all jobs")
         process.wait(timeout=120)
         assert login.executions() == [], (login.path / "output.log").read_text()[-4000:]
         login.jobs("out/one_gpu9.txt", seconds=3)  # what was cancelled is not taken for what still waits
