@@ -32,7 +32,7 @@ METRICS = by_run(
     }
 )
 OUTLIERS = by_run(lambda d, m, b, s: {"epoch": range(5), "outliers_distance": np.arange(5) * b + s, "outliers_norm": 9})
-MINIMA = by_run(lambda d, m, b, s: {"epoch": [2]})
+MINIMA = by_run(lambda d, m, b, s: {"epoch": [2], "minimum": "reached"})
 
 
 def histogram(epoch, run):
@@ -46,7 +46,7 @@ TABLE = pd.DataFrame({"item": ["CPU", "cores"], "value": ["x", "2"], "A": [0.123
 DRAWINGS = {
     "fig1": (figures.validation_accuracy, METRICS),
     "fig2": (figures.ax_over_epochs, HISTOGRAMS, MINIMA, 16),
-    "fig4": (figures.ax_at_minimum, HISTOGRAMS[HISTOGRAMS["epoch"] == 1]),
+    "fig4": (figures.ax_at_minimum, HISTOGRAMS[HISTOGRAMS["epoch"] == 1], MINIMA),
     "fig6": (figures.table_figure, TABLE),
     "fig7": (figures.outlier_curves, OUTLIERS, METRICS, "distance"),
 }
@@ -141,6 +141,36 @@ def test_fig_2_shades_the_shares_of_its_batch_size_and_marks_the_lowest_loss():
     shown = table[table["model"] == "fc"].sort_values(["epoch", "bin_left"])["mean"].to_numpy()
     np.testing.assert_array_equal(mesh.get_array().filled(0), shown.reshape(3, -1).T)
     assert {tuple(line.get_xdata()) for line in figure.axes[0].lines} == {(2, 2)}
+
+
+def last_epoch_lowest(run):
+    """MINIMA and METRICS in which the runs of `run` (model, batch size) stop while their validation loss falls."""
+    minima, metrics = MINIMA.copy(), METRICS.copy()
+    for table in (minima, metrics):
+        table["early"] = (table["model"] == run[0]) & (table["batch_size"] == run[1])
+    minima.loc[minima["early"], ["epoch", "minimum"]] = [4, "not reached: extend epochs"]
+    metrics.loc[metrics["early"], "validation_loss"] = 2.0 - 0.1 * metrics["epoch"]
+    return minima, metrics
+
+
+def test_a_minimum_that_is_not_reached_is_not_marked_and_named_where_it_is_used():
+    minima, metrics = last_epoch_lowest(("conv", 16))
+    over_epochs, _ = figures.ax_over_epochs(HISTOGRAMS, minima, 16)
+    assert [bool(axes.lines) for axes in over_epochs.axes[:2]] == [True, False]
+    at_minimum, table = figures.ax_at_minimum(HISTOGRAMS[HISTOGRAMS["epoch"] == 4], minima)
+    notes = [[text.get_text() for text in axes.texts] for axes in at_minimum.axes]
+    assert notes == [[], ["16: last epoch, loss still falls"]]
+    assert set(table[table["seeds_past_minimum"] == 0][["model", "batch_size"]].itertuples(index=False, name=None)) == {
+        ("conv", 16)
+    }
+    curves, _ = figures.outlier_curves(OUTLIERS, metrics, "distance")
+    marks = [sorted(line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":") for axes in curves.axes]
+    assert marks == [[1, 1], [1], [1, 1], [1]]
+
+
+def test_no_minimum_reached_at_all_is_drawn_without_a_legend():
+    figure, _ = figures.ax_over_epochs(HISTOGRAMS, MINIMA.assign(minimum="not reached: extend epochs"), 16)
+    assert not figure.legends
 
 
 def test_fig_4_draws_the_shares_of_each_bin():

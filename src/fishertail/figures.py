@@ -57,7 +57,7 @@ def ax_over_epochs(histograms: pd.DataFrame, minima: pd.DataFrame, batch_size: i
 
     Args:
         histograms: of one data set; columns epoch, bin_left, bin_right, count besides those of a run.
-        minima: the epoch of lowest validation loss of each run, to be marked.
+        minima: as of `tables.minima`; the epoch of those that are reached is marked.
         batch_size: the one that is shown.
     """
     shown = histograms[histograms["batch_size"] == batch_size]
@@ -65,7 +65,7 @@ def ax_over_epochs(histograms: pd.DataFrame, minima: pd.DataFrame, batch_size: i
     models = list(dict.fromkeys(table["model"]))
     figure, axes_row = plt.subplots(1, len(models), figsize=(3.6 * len(models) + 0.9, 3.3), squeeze=False)
     shading = LogNorm(table["mean"][table["mean"] > 0].min(), 1)
-    image = None
+    image, marked = None, minima[(minima["batch_size"] == batch_size) & (minima["minimum"] == "reached")]
     for axes, model in zip(axes_row[0], models, strict=True):
         part = table[table["model"] == model]
         grid = part.pivot_table(index=["bin_left", "bin_right"], columns="epoch", values="mean", sort=True)
@@ -75,26 +75,33 @@ def ax_over_epochs(histograms: pd.DataFrame, minima: pd.DataFrame, batch_size: i
         image = axes.pcolormesh(_midpoints(epochs), edges, shares, norm=shading, rasterized=True)
         _label_bins(axes.yaxis, grid.index)
         _zoom(axes.set_ylim, shares)
-        epoch = minima[(minima["model"] == model) & (minima["batch_size"] == batch_size)]["epoch"].mean()
-        axes.axvline(epoch, color="white", linewidth=2.4)
-        axes.axvline(epoch, color="#D55E00", linewidth=1.2, label="lowest validation loss")
+        if model in set(marked["model"]):
+            epoch = marked[marked["model"] == model]["epoch"].mean()
+            axes.axvline(epoch, color="white", linewidth=2.4)
+            axes.axvline(epoch, color="#D55E00", linewidth=1.2, label="lowest validation loss")
         axes.set(
             title=f"{_title(part['dataset'].iloc[0])}, {model}, batch size {batch_size}", xlabel="epoch", ylabel="$a_x$"
         )
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(False)
     figure.colorbar(image, ax=axes_row[0].tolist(), label="share of the samples", pad=0.02)
-    figure.legend(*axes_row[0][0].get_legend_handles_labels(), loc="outside upper right")
+    if len(marked):
+        figure.legend(*_legend(axes_row[0]), loc="outside upper right")
     return figure, table
 
 
-def ax_at_minimum(histograms: pd.DataFrame) -> Drawing:
+def ax_at_minimum(histograms: pd.DataFrame, minima: pd.DataFrame) -> Drawing:
     """Fig. 4 and 5: how a_x is distributed at the epoch of lowest validation loss, for all batch sizes.
 
     Args:
         histograms: of one data set, at that epoch of each run.
+        minima: as of `tables.minima`. A panel says of which batch sizes not every run has reached its minimum; the
+            column seeds_past_minimum says how many have.
     """
-    table = _shares(histograms, ["dataset", "model", "batch_size", "bin_left", "bin_right"])
+    keys = ["dataset", "model", "batch_size"]
+    table = _shares(histograms, [*keys, "bin_left", "bin_right"])
+    past = minima.assign(seeds_past_minimum=minima["minimum"] == "reached").groupby(keys)["seeds_past_minimum"].sum()
+    table = table.merge(past.reset_index(), on=keys)
     models = list(dict.fromkeys(table["model"]))
     figure, axes_row = plt.subplots(1, len(models), figsize=(3.9 * len(models), 3.1), squeeze=False, sharey=True)
     lowest = table["mean"][table["mean"] > 0].min()
@@ -114,8 +121,11 @@ def ax_at_minimum(histograms: pd.DataFrame) -> Drawing:
             yscale="log", ylim=(lowest / 2, 1), title=f"{_title(part['dataset'].iloc[0])}, {model}", xlabel="$a_x$"
         )
         axes.tick_params(axis="x", rotation=45)
+        if early := sorted(set(part[part["seeds_past_minimum"] < part["seeds"]]["batch_size"])):
+            note = f"{', '.join(map(str, early))}: last epoch, loss still falls"
+            axes.annotate(note, (0.5, 0.97), xycoords="axes fraction", ha="center", va="top", fontsize=8.5)
     axes_row[0][0].set_ylabel("share of the samples")
-    axes_row[0][-1].legend(loc="upper right")
+    figure.legend(*_legend(axes_row[0]), loc="outside upper center", ncols=table["batch_size"].nunique())
     return figure, table
 
 
@@ -141,7 +151,7 @@ def outlier_curves(outliers: pd.DataFrame, metrics: pd.DataFrame, reading: str) 
         _curves(lower, loss)
         for batch_size, curve in loss.groupby("batch_size"):
             epoch = curve["epoch"].iloc[int(curve["mean"].to_numpy().argmin())]
-            for axes in (upper, lower):
+            for axes in (upper, lower) if epoch < curve["epoch"].max() else ():
                 axes.axvline(epoch, color=_colour(batch_size)[0], linestyle=":", linewidth=1.1)
         upper.set(title=f"{_title(dataset)}, {model}")
         upper.set_ylim(bottom=0)
@@ -229,6 +239,15 @@ def _tidy(figure: Figure, panels: Mapping) -> None:
         axes.xaxis.set_tick_params(labelbottom=True)
     handles, labels = next(iter(panels.values())).get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+
+
+def _legend(axes_row) -> tuple[list, list[str]]:
+    """Handles and labels of all panels, each label once."""
+    labelled = {}
+    for axes in axes_row:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            labelled.setdefault(label, handle)
+    return list(labelled.values()), list(labelled)
 
 
 def _select(table: pd.DataFrame, dataset: str, model: str) -> pd.DataFrame:

@@ -54,7 +54,8 @@ rule fig2_3_ax_over_epochs:
 rule fig4_5_ax_at_minimum:
     """Fig. 4 (CIFAR-10) and 5 (MNIST): the distribution of a_x at the lowest validation loss, by batch size."""
     input:
-        lambda wildcards: of_runs("at_minimum/ax_histogram.parquet", wildcards.dataset),
+        histograms=lambda wildcards: of_runs("at_minimum/ax_histogram.parquet", wildcards.dataset),
+        metrics=lambda wildcards: of_runs("metrics.csv", wildcards.dataset),
     output:
         svg=report(
             "<results>/figures/fig{number}_ax_at_minimum_{dataset}.svg",

@@ -4,6 +4,8 @@ from fishertail import figures, provenance, tables
 from fishertail.jobs import job
 
 with job(snakemake) as this:
-    shares = tables.collect(snakemake.input, snakemake.params.runs, layer="figure")
-    record = this.provenance(provenance.data_of(snakemake.input))
-    figures.write(figures.ax_at_minimum, *snakemake.output, record, shares)
+    files, runs = snakemake.input, snakemake.params.runs
+    shares = tables.collect(files.histograms, runs, layer="figure")
+    minima = tables.minima(tables.collect(files.metrics, runs))
+    record = this.provenance(provenance.data_of(files.histograms))
+    figures.write(figures.ax_at_minimum, *snakemake.output, record, shares, minima)
