@@ -159,7 +159,7 @@ def test_a_minimum_that_is_not_reached_is_not_marked_and_named_where_it_is_used(
     assert [bool(axes.lines) for axes in over_epochs.axes[:2]] == [True, False]
     at_minimum, table = figures.ax_at_minimum(HISTOGRAMS[HISTOGRAMS["epoch"] == 4], minima)
     notes = [[text.get_text() for text in axes.texts] for axes in at_minimum.axes]
-    assert notes == [[], ["16: last epoch, loss still falls"]]
+    assert notes == [[], ["16: lowest loss passed in 0 of 2"]]
     assert set(table[table["seeds_past_minimum"] == 0][["model", "batch_size"]].itertuples(index=False, name=None)) == {
         ("conv", 16)
     }

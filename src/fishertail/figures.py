@@ -95,8 +95,8 @@ def ax_at_minimum(histograms: pd.DataFrame, minima: pd.DataFrame) -> Drawing:
 
     Args:
         histograms: of one data set, at that epoch of each run.
-        minima: as of `tables.minima`. A panel says of which batch sizes not every run has reached its minimum; the
-            column seeds_past_minimum says how many have.
+        minima: as of `tables.minima`. A panel names the batch sizes of which not every run has passed its minimum (the
+            others are shown at their last epoch), and so does the column seeds_past_minimum.
     """
     keys = ["dataset", "model", "batch_size"]
     table = _shares(histograms, [*keys, "bin_left", "bin_right"])
@@ -121,8 +121,11 @@ def ax_at_minimum(histograms: pd.DataFrame, minima: pd.DataFrame) -> Drawing:
             yscale="log", ylim=(lowest / 2, 1), title=f"{_title(part['dataset'].iloc[0])}, {model}", xlabel="$a_x$"
         )
         axes.tick_params(axis="x", rotation=45)
-        if early := sorted(set(part[part["seeds_past_minimum"] < part["seeds"]]["batch_size"])):
-            note = f"{', '.join(map(str, early))}: last epoch, loss still falls"
+        counts = part[part["seeds_past_minimum"] < part["seeds"]].groupby("batch_size").first()
+        note = "\n".join(
+            f"{row.Index}: lowest loss passed in {row.seeds_past_minimum} of {row.seeds}" for row in counts.itertuples()
+        )
+        if note:
             axes.annotate(note, (0.5, 0.97), xycoords="axes fraction", ha="center", va="top", fontsize=8.5)
     axes_row[0][0].set_ylabel("share of the samples")
     figure.legend(*_legend(axes_row[0]), loc="outside upper center", ncols=table["batch_size"].nunique())
@@ -134,7 +137,7 @@ def outlier_curves(outliers: pd.DataFrame, metrics: pd.DataFrame, reading: str) 
 
     Args:
         outliers: counts by epoch of the whole network's norms.
-        metrics: validation loss by epoch.
+        metrics: validation loss by epoch. The lowest mean over the seeds is marked, unless it is the last.
         reading: distance or norm (see `fishertail.outliers`).
     """
     keys = ["dataset", "model", "batch_size", "epoch"]
@@ -151,7 +154,9 @@ def outlier_curves(outliers: pd.DataFrame, metrics: pd.DataFrame, reading: str) 
         _curves(lower, loss)
         for batch_size, curve in loss.groupby("batch_size"):
             epoch = curve["epoch"].iloc[int(curve["mean"].to_numpy().argmin())]
-            for axes in (upper, lower) if epoch < curve["epoch"].max() else ():
+            if epoch == curve["epoch"].max():  # it may go lower
+                continue
+            for axes in (upper, lower):
                 axes.axvline(epoch, color=_colour(batch_size)[0], linestyle=":", linewidth=1.1)
         upper.set(title=f"{_title(dataset)}, {model}")
         upper.set_ylim(bottom=0)

@@ -38,7 +38,7 @@ def of_this_run(job: str, scheduler: ModuleType) -> None:
 
 
 def end_with_snakemake(run: str) -> None:
-    """Have the jobs of a run end at Ctrl-C, and when this process exits in any other way."""
+    """Have the jobs of a run end at Ctrl-C, and when this process exits otherwise; not when it is killed."""
     atexit.register(end_run, run)
     if threading.current_thread() is not threading.main_thread():  # a caller's own, which may not set a handler
         return
