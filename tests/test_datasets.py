@@ -14,6 +14,8 @@ import torch
 from PIL import Image
 
 from fishertail import datasets, provenance
+from fishertail.data import dataset as stored
+from fishertail.data import torchvision
 from fishertail.errors import DatasetError, StorageError
 
 RANDOM = np.random.default_rng(0)
@@ -187,7 +189,7 @@ def test_a_name_that_is_nothing_lists_the_paths_looked_at(tmp_path):
 @pytest.fixture
 def torchvision_datasets(monkeypatch):
     """torchvision.datasets, which finds nobody where it downloads from."""
-    datasets._declare_torchvision_operators()
+    torchvision.declare_torchvision_operators()
     from torchvision import datasets as module
 
     monkeypatch.setenv("no_proxy", "*")
@@ -214,7 +216,7 @@ def test_without_files_and_network_the_paths_and_the_url_are_named_every_time(
 
 def test_the_pause_between_attempts_doubles(torchvision_datasets, tmp_path, monkeypatch):
     pauses = []
-    monkeypatch.setattr(datasets.time, "sleep", pauses.append)
+    monkeypatch.setattr(torchvision.time, "sleep", pauses.append)
     assert "4 attempts" in refused("cifar10", tmp_path, attempts=4)
     assert pauses == [1, 2, 4]
 
@@ -291,12 +293,12 @@ def test_the_real_cifar10(real_data):
 
 
 def prepared(dataset, path):
-    datasets.write(dataset, path, provenance.provenance("prepare_dataset", {}, [dataset.content_hash]))
+    stored.write(dataset, path, provenance.provenance("prepare_dataset", {}, [dataset.content_hash]))
     return path
 
 
 def test_a_prepared_data_set_is_read_back_whole(digits, tmp_path):
-    found = datasets.read(prepared(digits, tmp_path / "digits.safetensors"))
+    found = stored.read(prepared(digits, tmp_path / "digits.safetensors"))
     assert (found.name, found.classes, found.content_hash) == ("digits", 10, digits.content_hash)
     for part in ("train_images", "train_labels", "test_images", "test_labels"):
         assert torch.equal(getattr(found, part), getattr(digits, part))
@@ -308,4 +310,4 @@ def test_a_broken_prepared_data_set_is_refused(digits, tmp_path):
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(StorageError, match=f"{path}: .*checksum"):
-        datasets.read(path)
+        stored.read(path)

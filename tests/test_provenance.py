@@ -53,8 +53,89 @@ def test_what_a_module_imports_counts_and_nothing_else(package):
 
 def test_a_module_imported_among_others_in_a_line_counts(package):
     before = provenance.code_hash("datasets")
-    edit(package / "sources.py", "1437", "1438")
+    edit(package / "sources.py", "60_000", "60_001")
     assert provenance.code_hash("datasets") != before
+
+
+FOLDER = {
+    "user.py": "from fishertail.folder.inner import value\n",
+    "folder/__init__.py": '"""A folder."""\n',
+    "folder/inner.py": "from . import beside\nfrom .deep.below import other\nvalue = 1\n",
+    "folder/beside.py": "value = 2\n",
+    "folder/deep/__init__.py": "",
+    "folder/deep/below.py": "from ..cousin import third\nother = 3\n",
+    "folder/cousin.py": "third = 4\n",
+    "folder/stranger.py": "value = 5\n",
+    "hinted.py": "hint = 6\n",
+}
+
+
+@pytest.fixture
+def folder(package):
+    """The package with a module that imports, over several ways, from a folder."""
+    for name, text in FOLDER.items():
+        (package / name).parent.mkdir(exist_ok=True)
+        (package / name).write_text(text)
+    return package
+
+
+@pytest.mark.parametrize("name", ["folder/inner.py", "folder/beside.py", "folder/deep/below.py", "folder/cousin.py"])
+def test_imports_are_followed_into_folders(folder, name):
+    before = provenance.code_hash("user")
+    edit(folder / name, FOLDER[name][-2], "7")
+    assert provenance.code_hash("user") != before
+
+
+def test_the_init_of_a_folder_runs_and_counts(folder):
+    before = provenance.code_hash("user")
+    edit(folder / "folder" / "__init__.py", '"""A folder."""\n', "import math\n")
+    assert provenance.code_hash("user") != before
+
+
+def test_a_module_of_the_folder_that_nobody_imports_does_not_count(folder):
+    before = provenance.code_hash("user")
+    edit(folder / "folder" / "stranger.py", "5", "7")
+    assert provenance.code_hash("user") == before
+
+
+def test_a_folder_itself_can_be_asked_for(folder):
+    before = provenance.code_hash("folder")
+    edit(folder / "folder" / "__init__.py", '"""A folder."""\n', "from fishertail.folder import stranger\n")
+    after = provenance.code_hash("folder")
+    edit(folder / "folder" / "stranger.py", "5", "7")
+    assert len({before, after, provenance.code_hash("folder")}) == 3
+
+
+@pytest.mark.parametrize("condition", ["TYPE_CHECKING", "typing.TYPE_CHECKING"])
+def test_imports_for_type_hints_do_not_count(folder, condition):
+    (folder / "user.py").write_text(f"if {condition}:\n    from fishertail.hinted import hint\n")
+    provenance.code_hash.cache_clear()
+    before = provenance.code_hash("user")
+    edit(folder / "hinted.py", "6", "7")
+    assert provenance.code_hash("user") == before
+
+
+def test_an_unknown_module_is_refused():
+    with pytest.raises(ValueError, match="no module 'gradient'"):
+        provenance.code_hash("gradient")
+
+
+TRAIN = ("training", "models", "checkpoints", "metrics", "data.dataset")
+
+
+@pytest.mark.parametrize("name", ["digits", "torchvision", "npz", "folder"])
+def test_training_does_not_depend_on_where_data_come_from(package, name):
+    before = provenance.code_hash(*TRAIN)
+    path = package / "data" / f"{name}.py"
+    path.write_text(path.read_text() + "\nadded = 1\n")
+    edit(package / "sources.py", "60_000", "60_001")
+    assert provenance.code_hash(*TRAIN) == before
+
+
+def test_training_depends_on_how_a_data_set_is_read(package):
+    before = provenance.code_hash(*TRAIN)
+    edit(package / "data" / "dataset.py", "div_(255)", "div_(256)")
+    assert provenance.code_hash(*TRAIN) != before
 
 
 def test_the_order_of_modules_does_not_count():

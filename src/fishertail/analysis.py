@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,13 @@ from tqdm import tqdm
 
 from fishertail import fisher, gradient_table, storage
 from fishertail.checkpoints import Weights
-from fishertail.datasets import Dataset
 from fishertail.gradient_table import norms_at, open_matrix
 from fishertail.gradients import NETWORK, GradientMatrix
 from fishertail.mad import trimmed, trimmed_eigenvalue
 from fishertail.row_store import RowStore, default_budget
+
+if TYPE_CHECKING:
+    from fishertail.data.dataset import Dataset
 
 SPECTRUM_COLUMNS = ["epoch", "layer", "rank", "eigenvalue", "residual", "converged", "certified", "products", "trace"]
 BLOCK_FILES = ["checkpoints", "gradients", "spectrum", "projections", "eigenvectors"]
@@ -34,7 +37,7 @@ class Spectra:
 def spectra(
     model: nn.Module,
     weights: Mapping[int, Weights],
-    dataset: Dataset,
+    dataset: "Dataset",
     gradients: pd.DataFrame,
     *,
     layers: Sequence[str] | None,
@@ -130,7 +133,7 @@ def trimmed_table(
     model: nn.Module,
     weights: Weights,
     epoch: int,
-    dataset: Dataset,
+    dataset: "Dataset",
     gradients: pd.DataFrame,
     projections: pd.DataFrame,
     *,

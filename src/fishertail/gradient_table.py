@@ -1,6 +1,7 @@
 """Norms of per-sample gradients by epoch, as a table."""
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -9,14 +10,16 @@ from torch import nn
 from tqdm import tqdm
 
 from fishertail.checkpoints import Weights
-from fishertail.datasets import Dataset
 from fishertail.gradients import NETWORK, GradientMatrix, GradientNorms
+
+if TYPE_CHECKING:
+    from fishertail.data.dataset import Dataset
 
 INDEX = ["epoch", "sample", "loss", "correct"]  # the columns that are no layers
 
 
 def gradient_table(
-    model: nn.Module, weights: Mapping[int, Weights], dataset: Dataset, device: str = "cpu"
+    model: nn.Module, weights: Mapping[int, Weights], dataset: "Dataset", device: str = "cpu"
 ) -> pd.DataFrame:
     """Loss, correctness and gradient norms of every training sample at every epoch of `weights`.
 

@@ -62,15 +62,23 @@ def machine(device: str, threads: int) -> dict:
 def code_hash(*modules: str) -> str:
     """A hash of what `modules` of this package do, and of every module of the package that they import.
 
-    Comments and docstrings do not count: only a change that can alter results makes a rule run again.
+    Comments, docstrings and imports for type hints do not count: only a change that can alter results makes a rule run
+    again. Imports are followed into folders, whose `__init__` they run, so that it counts, too. The root's `__init__`
+    does not: it gives names to users, and imports nothing by itself.
+
+    Args:
+        modules: dotted names below the package: "training", "gradients.matrix", or a folder, "gradients".
     """
     pending, seen = list(modules), {}
     while pending:
         module = pending.pop()
         if module in seen:
             continue
-        tree = ast.parse((_PACKAGE / f"{module}.py").read_text())
-        pending += _package_imports(tree)
+        path = _source(module)
+        if path is None:
+            raise ValueError(f"no module {module!r} in {_PACKAGE}")
+        tree = _WithoutTypeHints().visit(ast.parse(path.read_text()))
+        pending += _package_imports(tree, module if path.name == "__init__.py" else module.rpartition(".")[0])
         _drop_docstrings(tree)
         seen[module] = ast.dump(tree)
     return hashlib.sha256("\n".join(seen[module] for module in sorted(seen)).encode()).hexdigest()[:16]
@@ -83,14 +91,35 @@ def folder_hash(name: str) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _package_imports(tree: ast.AST) -> list[str]:
+def _source(module: str) -> Path | None:
+    """The file of a module of this package, or the `__init__` of a folder."""
+    path = _PACKAGE.joinpath(*module.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+def _package_imports(tree: ast.AST, folder: str) -> list[str]:
+    """The modules of this package that the code of a module in `folder` ("" for the root) imports."""
     names = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "fishertail":
-            names += [node.module.split(".")[1]] if "." in node.module else [alias.name for alias in node.names]
-        elif isinstance(node, ast.Import):
-            names += [a.name.split(".")[1] for a in node.names if a.name.startswith("fishertail.")]
-    return [name for name in names if (_PACKAGE / f"{name}.py").exists()]
+        if isinstance(node, ast.Import):
+            names += [alias.name.split(".") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = ["fishertail", *filter(None, folder.split("."))]
+            start = above[: len(above) - node.level + 1] if node.level else []
+            origin = start + (node.module.split(".") if node.module else [])
+            names += [[*origin, alias.name] for alias in node.names]  # a name may be a module
+    below = [parts[1:] for parts in names if parts[0] == "fishertail"]
+    found = [".".join(parts[: count + 1]) for parts in below for count in range(len(parts))]
+    return [module for module in found if _source(module) is not None]
+
+
+class _WithoutTypeHints(ast.NodeTransformer):
+    """Drops the imports below `if TYPE_CHECKING:`, which are never executed."""
+
+    def visit_If(self, node: ast.If) -> ast.AST:
+        self.generic_visit(node)
+        tested = getattr(node.test, "id", getattr(node.test, "attr", None))
+        return ast.If(node.test, [ast.Pass()], node.orelse) if tested == "TYPE_CHECKING" else node
 
 
 def _drop_docstrings(tree: ast.AST) -> None:

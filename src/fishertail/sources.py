@@ -22,6 +22,21 @@ def folder(name: str, data_dir: Path) -> Path:
     return Path(data_dir) / name
 
 
+def module(name: str, data_dir: Path, *, check_files: bool = True) -> str:
+    """The module of this package that loads the data set `name`, on which alone the prepared file depends.
+
+    Raises:
+        SourceError: the data set is neither built in nor found in `data_dir`.
+    """
+    if npz(name, data_dir).is_file():
+        return "data.npz"
+    if name in BUILT_IN:
+        return "data.digits" if name == "digits" else "data.torchvision"
+    if not folder(name, data_dir).is_dir():
+        training_samples(name, data_dir, check_files=check_files)  # raises the error that lists what was looked for
+    return "data.folder"
+
+
 def source_files(name: str, data_dir: Path) -> list[str]:
     """The user's files that the data set `name` comes from, for Snakemake to watch."""
     if npz(name, data_dir).is_file():

@@ -7,16 +7,19 @@ however often it was interrupted, at a fixed number of threads.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from tqdm import tqdm
 
 from fishertail import cross_entropy
-from fishertail.datasets import Dataset
 from fishertail.errors import DivergedError
 from fishertail.metrics import Metrics
 from fishertail.models import stream
+
+if TYPE_CHECKING:
+    from fishertail.data.dataset import Dataset
 
 EVALUATION_BATCH = 100  # activations of a batch should stay in cache
 
@@ -65,7 +68,7 @@ def evaluate(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> tu
 
 def train_block(
     model: nn.Module,
-    dataset: Dataset,
+    dataset: "Dataset",
     epochs: Sequence[int],
     *,
     batch_size: int,
@@ -102,7 +105,7 @@ def _channels_last(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Te
 
 
 def train_run(
-    model: nn.Module, dataset: Dataset, epochs: Sequence[int], run: Mapping, device: str = "cpu"
+    model: nn.Module, dataset: "Dataset", epochs: Sequence[int], run: Mapping, device: str = "cpu"
 ) -> Iterator[tuple[int, Metrics, dict[str, torch.Tensor]]]:
     """`train_block` with what a run of the grid says: its batch size, seed and architecture's learning rate."""
     return train_block(

@@ -72,8 +72,11 @@ def test_more_epochs_train_the_new_block_only(finished):
         ("fisher", "START_EXTRA = 2", "START_EXTRA = 3", SPECTRA),
         ("fisher", "# of eigenvectors of the Gram", "# of the eigenvectors of the Gram", set()),
         ("training", "EVALUATION_BATCH = 100", "EVALUATION_BATCH = 200", EVERYTHING_BUT_DATA),
+        ("data/npz", "import numpy as np", "import numpy as np\nadded = 1", set()),
+        ("data/digits", "random_state=0", "random_state=1", {"prepare_dataset"} | EVERYTHING_BUT_DATA),
+        ("sources", '"mnist": 60_000', '"more": 1, "mnist": 60_000', set()),
     ],
-    ids=["figures", "solver", "comment", "training"],
+    ids=["figures", "solver", "comment", "training", "other_data", "data", "built_in_data"],
 )  # fmt: skip
 def test_changed_code(finished, module, old, new, expected):
     path = finished.path / "src" / "fishertail" / f"{module}.py"

@@ -24,7 +24,7 @@ except FishertailError as error:
 if workflow.is_main_process:
     site = CONFIG.cluster.model_dump() | {"queue": CONFIG.cluster.queues}
     results = CONFIG.model_dump(mode="json", exclude=settings.ONLY_HERE)
-    stamp = digest([results, code_hash("analysis", "training", "gradient_table")])
+    stamp = digest([results, code_hash("analysis", "training", "gradient_table", "data.dataset")])
     export(site, stamp, Path(workflow.basedir) / "src")
     if CONFIG.cluster.scheduler and not workflow.dryrun:
         end_with_snakemake(os.environ[RUN_VARIABLE])

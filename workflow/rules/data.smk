@@ -16,6 +16,9 @@ rule prepare_dataset:
         data_dir=CONFIG.machine.data_dir,
     params:
         dataset=lambda wildcards: wildcards.dataset,
-        code=code_hash("datasets"),
+        code=lambda wildcards: code_hash(
+            sources.module(wildcards.dataset, CONFIG.machine.data_dir, check_files=workflow.is_main_process),
+            "data.dataset",
+        ),
     script:
         "../scripts/prepare_dataset.py"

@@ -31,7 +31,7 @@ rule fim_eigen:
         layers=analysed_layers(),
         eigenpairs=CONFIG.analysis.eigenpairs,
         tolerance=CONFIG.analysis.tolerance,
-        code=code_hash("analysis", "models", "parallel"),
+        code=code_hash("analysis", "models", "parallel", "data.dataset"),
     script:
         "../scripts/fim_eigen.py"
 
@@ -70,6 +70,6 @@ rule fim_eigen_at_minimum:
         layers=analysed_layers(),
         eigenpairs=CONFIG.analysis.eigenpairs,
         tolerance=CONFIG.analysis.tolerance,
-        code=code_hash("analysis", "models"),
+        code=code_hash("analysis", "models", "data.dataset"),
     script:
         "../scripts/fim_eigen_at_minimum.py"

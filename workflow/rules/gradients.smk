@@ -25,6 +25,6 @@ rule per_sample_gradients:
     params:
         run=run_parameters,
         epochs=block_epochs,
-        code=code_hash("gradient_table", "models", "parallel"),
+        code=code_hash("gradient_table", "models", "parallel", "data.dataset"),
     script:
         "../scripts/per_sample_gradients.py"

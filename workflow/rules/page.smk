@@ -35,6 +35,6 @@ rule page:
             "Table 1: machine and software": "machine",
         },
         configuration=settings.as_yaml(CONFIG),
-        code=[code_hash("tables", "stopping"), folder_hash("page")],
+        code=[code_hash("tables", "stopping", "data.dataset"), folder_hash("page")],
     script:
         "../scripts/page.py"

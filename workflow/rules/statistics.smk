@@ -81,7 +81,7 @@ rule outlier_samples:
             "threshold": CONFIG.analysis.outlier_threshold,
             "reading": CONFIG.analysis.outlier_reading,
         },
-        code=code_hash("outlier_samples"),
+        code=code_hash("outlier_samples", "data.dataset"),
     script:
         "../scripts/outlier_samples.py"
 
@@ -114,6 +114,6 @@ rule trimmed_eigenvalues:
         blocks=lambda wildcards: [list(block.epochs) for block in CONFIG.blocks(run_of(wildcards))],
         fraction=CONFIG.analysis.trimmed_fraction,
         tolerance=CONFIG.analysis.tolerance,
-        code=code_hash("analysis", "models"),
+        code=code_hash("analysis", "models", "data.dataset"),
     script:
         "../scripts/trimmed_eigenvalues.py"

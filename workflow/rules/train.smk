@@ -26,7 +26,7 @@ rule train:
     params:
         run=run_parameters,
         epochs=block_epochs,
-        code=code_hash("training", "models", "checkpoints", "metrics"),
+        code=code_hash("training", "models", "checkpoints", "metrics", "data.dataset"),
     script:
         "../scripts/train.py"
 

@@ -2,11 +2,12 @@
 
 from functools import partial
 
-from fishertail import analysis, checkpoints, datasets, models, storage
+from fishertail import analysis, checkpoints, models, storage
+from fishertail.data import dataset
 from fishertail.jobs import job
 
 with job(snakemake, torch=True) as this:
-    data = datasets.read(snakemake.input.dataset)
+    data = dataset.read(snakemake.input.dataset)
     model = models.of_run(snakemake.params.run, data.shape, data.classes)
     weights = checkpoints.read(snakemake.input.checkpoints, snakemake.params.epochs)
     gradients = storage.read_table(snakemake.input.gradients)

@@ -1,10 +1,11 @@
 """The training samples of largest gradient norm at each analysed epoch, that of lowest validation loss among them."""
 
-from fishertail import datasets, outlier_samples, storage
+from fishertail import outlier_samples, storage
+from fishertail.data import dataset
 from fishertail.jobs import job
 
 with job(snakemake) as this:
-    files, data = snakemake.input, datasets.read(snakemake.input.dataset)
+    files, data = snakemake.input, dataset.read(snakemake.input.dataset)
     tables = (map(storage.read_table, paths) for paths in (files.gradients, files.projections))
     at_minimum = storage.read_table(files.at_minimum)
     labels = data.train_labels.numpy()

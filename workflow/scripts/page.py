@@ -1,12 +1,13 @@
 """The page: everything in one HTML file."""
 
-from fishertail import datasets, storage, tables
+from fishertail import storage, tables
+from fishertail.data import dataset
 from fishertail.jobs import job
 from fishertail.page import data, render
 
 with job(snakemake):
     files, options = snakemake.input, snakemake.params
-    sets = [datasets.read(path) for path in files.datasets]
+    sets = [dataset.read(path) for path in files.datasets]
     results = tables.of_the_page(files, options.runs, options.runs_of_blocks)
     explorer = data.explorer_data(results, options.runs, sets, options.reading)
     shown = {title: storage.read_table(files[name]) for title, name in options.tables.items()}

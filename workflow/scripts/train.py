@@ -1,10 +1,11 @@
 """Train a block of epochs from the last weights of the block before it."""
 
-from fishertail import checkpoints, datasets, metrics, models, storage, training
+from fishertail import checkpoints, metrics, models, storage, training
+from fishertail.data import dataset
 from fishertail.jobs import job
 
 with job(snakemake, torch=True) as this:
-    data, epochs = datasets.read(snakemake.input.dataset), snakemake.params.epochs
+    data, epochs = dataset.read(snakemake.input.dataset), snakemake.params.epochs
     model = models.of_run(snakemake.params.run, data.shape, data.classes)
     for path in snakemake.input.previous:
         model.load_state_dict(checkpoints.read(path, [epochs[0] - 1])[epochs[0] - 1])

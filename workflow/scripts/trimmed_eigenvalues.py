@@ -1,10 +1,11 @@
 """A, B and B solved anew at the epoch of lowest validation loss."""
 
-from fishertail import analysis, checkpoints, datasets, models, storage
+from fishertail import analysis, checkpoints, models, storage
+from fishertail.data import dataset
 from fishertail.jobs import job
 
 with job(snakemake, torch=True) as this:
-    files, options, data = snakemake.input, snakemake.params, datasets.read(snakemake.input.dataset)
+    files, options, data = snakemake.input, snakemake.params, dataset.read(snakemake.input.dataset)
     model = models.of_run(options.run, data.shape, data.classes)
     a_x = storage.read_table(files.projections)
     epoch = int(a_x["epoch"].iloc[0])

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from fishertail.datasets import Dataset
+from fishertail.data.dataset import Dataset
 from fishertail.metrics import lowest_validation_loss
 from fishertail.tables import RUN
 

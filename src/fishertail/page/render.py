@@ -13,7 +13,7 @@ import pandas as pd
 import vl_convert
 
 from fishertail import stopping
-from fishertail.datasets import Dataset
+from fishertail.data.dataset import Dataset
 from fishertail.page import charts
 from fishertail.tables import RUN
 
