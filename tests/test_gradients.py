@@ -7,7 +7,7 @@ from torch import nn
 
 import fishertail
 from fishertail.errors import UnsupportedModelError
-from fishertail.gradients import GradientMatrix
+from fishertail.gradients.matrix import GradientMatrix
 from tests.trained import digits_network
 from tests.truth import dense_gradients, norms_without_cancellation
 
@@ -287,7 +287,7 @@ def test_an_output_without_a_row_a_sample_is_refused():
         def forward(self, x):
             return super().forward(x).sum(0)
 
-    with pytest.raises(UnsupportedModelError, match="one tensor with a row a sample"):
+    with pytest.raises(UnsupportedModelError, match="one tensor with a row for each sample"):
         fishertail.gradient_norms(Summed(6, 4), *vectors())
 
 
@@ -297,7 +297,7 @@ def test_an_output_without_a_row_a_sample_is_refused():
         (torch.randn(3, 6), torch.arange(2), "3 images and 2 labels"),
         (torch.randn(0, 6), torch.arange(0), "found none"),
         (torch.randn(3, 6), torch.tensor([0, 1, 4]), "labels: 0 to 3 expected, found 0 to 4"),
-        (torch.randn(3, 6), torch.rand(3), "labels: one integer a sample"),
+        (torch.randn(3, 6), torch.rand(3), "labels: integers, or probabilities"),
     ],
 )
 def test_data_that_do_not_fit_are_refused(images, labels, fault):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fishertail.krylov import KrylovSpace
+from fishertail.fisher.krylov import KrylovSpace
 
 
 @pytest.mark.parametrize("ratio", [0.5, 0.8, 0.95])

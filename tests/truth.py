@@ -24,7 +24,7 @@ def dense_gradients(model, images, labels, loss=None) -> dict[str, np.ndarray]:
         model.zero_grad()
         loss(model(x[None]), y[None]).backward()
         for layer, parameters in owners.items():
-            flat = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+            flat = [torch.zeros_like(p) if p.grad is None else p.grad.to_dense() for p in parameters]
             rows[layer].append(torch.cat([g.flatten() for g in flat]).numpy().copy())
     return {layer: np.stack(parts) for layer, parts in rows.items()}
 

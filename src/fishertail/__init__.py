@@ -4,17 +4,19 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fishertail.fisher import Eigenpairs, fisher_eigenpairs
-    from fishertail.gradients import GradientNorms, gradient_norms
+    from fishertail.fisher.eigenpairs import Eigenpairs, fisher_eigenpairs
+    from fishertail.gradients.layer_rules import register_layer_rule
+    from fishertail.gradients.matrix import GradientNorms, gradient_norms
     from fishertail.mad import Outliers, outliers
     from fishertail.runs import RunAnalysis, analyse_run
     from fishertail.stopping import OutlierStop
 
 _MODULES = {
-    "GradientNorms": "gradients",
-    "gradient_norms": "gradients",
-    "Eigenpairs": "fisher",
-    "fisher_eigenpairs": "fisher",
+    "GradientNorms": "gradients.matrix",
+    "gradient_norms": "gradients.matrix",
+    "register_layer_rule": "gradients.layer_rules",
+    "Eigenpairs": "fisher.eigenpairs",
+    "fisher_eigenpairs": "fisher.eigenpairs",
     "Outliers": "mad",
     "outliers": "mad",
     "RunAnalysis": "runs",
@@ -32,6 +34,7 @@ __all__ = [
     "fisher_eigenpairs",
     "gradient_norms",
     "outliers",
+    "register_layer_rule",
 ]
 
 

@@ -10,12 +10,14 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from fishertail import fisher, gradient_table, storage
+from fishertail import gradient_table, storage
 from fishertail.checkpoints import Weights
+from fishertail.fisher import eigenpairs as fisher
 from fishertail.gradient_table import norms_at, open_matrix
-from fishertail.gradients import NETWORK, GradientMatrix
+from fishertail.gradients.matrix import GradientMatrix
+from fishertail.gradients.memory import default_budget
+from fishertail.gradients.network import NETWORK
 from fishertail.mad import trimmed, trimmed_eigenvalue
-from fishertail.row_store import RowStore, default_budget
 
 if TYPE_CHECKING:
     from fishertail.data.dataset import Dataset
@@ -60,8 +62,7 @@ def spectra(
         with open_matrix(model, state, images, labels, device) as matrix:
             scopes = fisher.scopes_of(matrix, _present(layers, matrix))
             norms = norms_at(gradients, epoch, matrix.layers)
-            store = RowStore(matrix, fisher.layers_of(scopes), budget)
-            results[epoch] = fisher.solve(store, scopes, norms, k=k, rtol=rtol, projected=1)
+            results[epoch] = fisher.solve(matrix, scopes, norms, k=k, rtol=rtol, projected=1, memory_budget=budget)
     return tabulate(results)
 
 
@@ -158,8 +159,7 @@ def trimmed_table(
     with open_matrix(model, weights, images, labels, device) as matrix:
         scopes = fisher.scopes_of(matrix, layers)
         norms = norms_at(gradients, epoch, matrix.layers)
-        store = RowStore(matrix, fisher.layers_of(scopes), memory_budget)
-        anew = fisher.solve(store, scopes, norms, rtol=rtol, projected=0, keep=keep)
+        anew = fisher.solve(matrix, scopes, norms, rtol=rtol, projected=0, keep=keep, memory_budget=memory_budget)
     rows = []
     for layer in layers:
         a_x = at_epoch[layer].to_numpy().astype(np.float64)

@@ -10,7 +10,8 @@ from torch import nn
 from tqdm import tqdm
 
 from fishertail.checkpoints import Weights
-from fishertail.gradients import NETWORK, GradientMatrix, GradientNorms
+from fishertail.gradients.matrix import GradientMatrix, GradientNorms
+from fishertail.gradients.network import NETWORK
 
 if TYPE_CHECKING:
     from fishertail.data.dataset import Dataset

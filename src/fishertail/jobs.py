@@ -34,7 +34,7 @@ class Job:
 
     def solver_options(self) -> dict:
         """What `analysis.spectra` takes from the rule's parameters and the machine."""
-        from fishertail.row_store import default_budget
+        from fishertail.gradients.memory import default_budget
 
         budget = self.memory_budget
         if self.device == "cpu" and self.cpu_workers > 1:  # which share the memory; GPUs have each their own

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from fishertail import cross_entropy
 from fishertail.errors import DivergedError
+from fishertail.gradients.cross_entropy import losses_of
 from fishertail.metrics import Metrics
 from fishertail.models import stream
 
@@ -61,7 +61,7 @@ def evaluate(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> tu
     loss, correct = 0.0, 0
     for x, y in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):
         logits = model(x)
-        loss += float(cross_entropy.losses_and_residuals(logits, y)[0].sum())
+        loss += float(losses_of(logits, y).sum())
         correct += int((logits.argmax(1) == y).sum())
     return loss / len(images), correct / len(images)
 

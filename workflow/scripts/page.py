@@ -6,8 +6,7 @@ from fishertail.jobs import job
 from fishertail.page import data, render
 
 with job(snakemake):
-    files, options = snakemake.input, snakemake.params
-    sets = [dataset.read(path) for path in files.datasets]
+    files, options, sets = snakemake.input, snakemake.params, list(map(dataset.read, snakemake.input.datasets))
     results = tables.of_the_page(files, options.runs, options.runs_of_blocks)
     explorer = data.explorer_data(results, options.runs, sets, options.reading)
     shown = {title: storage.read_table(files[name]) for title, name in options.tables.items()}

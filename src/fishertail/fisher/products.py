@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import torch
 
-from fishertail.row_store import RowStore
-from fishertail.rows import Rows
+from fishertail.gradients.cache import RowStore
+from fishertail.gradients.rows import Rows
 
 Layers = Mapping[str, tuple[str, ...]]  # of each scope
 Vectors = Mapping[str, torch.Tensor]  # of each scope
@@ -77,7 +77,7 @@ class _Stack:
         return {layer: torch.cat(part) for layer, part in parts.items()}
 
     def zeros(self, store: RowStore) -> dict[str, torch.Tensor]:
-        like = next(store.matrix.model.parameters())
+        like = torch.empty(0, dtype=store.matrix.dtype, device=store.device)
         counts = {layer: max(part.stop for part in columns.values()) for layer, columns in self.columns.items()}
         return {layer: like.new_zeros(count, store.matrix.sizes[layer]) for layer, count in counts.items()}
 

@@ -2,6 +2,8 @@
 
 import torch
 
+from fishertail.gradients.sums import lengths
+
 MAX_PRODUCTS = 60  # with a block of vectors; beyond them a pair is returned as not converged
 RESTART = 12  # blocks of vectors that are kept before a restart
 
@@ -23,6 +25,7 @@ class KrylovSpace:
         rtol: float,
         following: float | None = None,
         outside: float = 0.0,
+        blocks: int = RESTART,
     ):
         """
         Args:
@@ -33,9 +36,10 @@ class KrylovSpace:
             rtol: relative error of an eigenvalue at which it has converged.
             following: the eigenvalue after the wanted ones, if something is known of it.
             outside: what gradients that are not among the n may add to a residual.
+            blocks: of vectors that are kept before a restart.
         """
         self._weights, self._k, self._extra, self._rtol = weights, k, extra, rtol
-        self._following_known, self._outside = following, outside
+        self._following_known, self._outside, self._restart_at = following, outside, blocks
         self._next = start
         self._basis = start.new_empty(0, start.shape[1])
         self._images = start.new_empty(0, start.shape[1])
@@ -58,7 +62,7 @@ class KrylovSpace:
             # the start came as it was: orthonormalise it, and what it was multiplied to, alike
             directions, transform = _orthonormalised(directions)
             projections, images = projections @ transform.T.to(projections), transform @ images
-        if len(self._basis) + len(directions) > RESTART * (self._k + self._extra):
+        if len(self._basis) + len(directions) > self._restart_at * (self._k + self._extra):
             self._restart()
         self._basis = torch.cat([self._basis, directions])
         self._images = torch.cat([self._images, images])
@@ -82,12 +86,12 @@ class KrylovSpace:
 
     def vectors(self) -> torch.Tensor:
         """(k, P) unit Ritz vectors V; 0 where F has a lower rank."""
-        return _padded(self.ritz_vectors[: self._k], self._k)
+        return padded(self.ritz_vectors[: self._k], self._k)
 
     def projections(self) -> torch.Tensor:
         """(n, k) float64: G V."""
         wanted = self._rotation[:, : self._k] / self._lengths[: self._k]
-        return _padded((self._projections @ wanted.to(self._projections)).T, self._k).T
+        return padded((self._projections @ wanted.to(self._projections)).T, self._k).T
 
     def _rayleigh_ritz(self) -> None:
         weighted = self._projections * self._weights[:, None]
@@ -95,14 +99,14 @@ class KrylovSpace:
         values, self._rotation = values.flip(0).clamp_min(0), rotation.flip(1)
         wanted = self._rotation[:, : self._k + self._extra].T.to(self._basis)
         vectors = wanted @ self._basis
-        self._lengths = _lengths(vectors)  # 1 up to rounding
+        self._lengths = lengths_of_rows(vectors)  # 1 up to rounding
         lengths = self._lengths.to(vectors)[:, None]
         self.ritz_vectors = vectors / lengths
         residuals = wanted @ self._images / lengths - self.ritz_vectors * values[: len(wanted)].to(vectors)[:, None]
-        sizes = _lengths(residuals)
+        sizes = lengths_of_rows(residuals)
         count = min(self._k, len(values))
-        self.values = _padded(values[:count], self._k)
-        self.residuals = _padded(sizes[:count], self._k)
+        self.values = padded(values[:count], self._k)
+        self.residuals = padded(sizes[:count], self._k)
         self.next_value = float(values[self._k]) if len(values) > self._k else None
         self.following = self._following(sizes)
         unfinished = ~self.converged(self.residuals + self._outside)[:count]
@@ -124,10 +128,10 @@ class KrylovSpace:
         that noise has of the basis grows when it is brought to unit length. So all is done twice.
         """
         for _ in range(2):
-            sizes = _lengths(candidates)
+            sizes = lengths_of_rows(candidates)
             candidates = candidates / torch.where(sizes > 0, sizes, 1.0).to(candidates)[:, None]
             candidates = candidates - (candidates @ self._basis.T) @ self._basis
-            candidates = candidates[(_lengths(candidates) > 1e-4).to(candidates.device)]
+            candidates = candidates[(lengths_of_rows(candidates) > 1e-4).to(candidates.device)]
             candidates = _orthonormalised(candidates)[0] if len(candidates) else candidates
         self._next = candidates
         self._exhausted = len(self._next) == 0
@@ -153,7 +157,7 @@ def eigenvalue_errors(values: torch.Tensor, residuals: torch.Tensor, following: 
 
 def _orthonormalised(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """An orthonormal basis Q = T X of the rows X (b, P), and T (b', b); dependent rows are dropped."""
-    scale = _lengths(vectors)
+    scale = lengths_of_rows(vectors)
     scale = torch.where(scale > 0, scale, 1.0)
     values, rotation = torch.linalg.eigh(_gram(vectors / scale.to(vectors)[:, None]))
     usable = values > 1e-8
@@ -167,9 +171,11 @@ def _gram(vectors: torch.Tensor) -> torch.Tensor:
     return sum(chunk.double() @ chunk.double().T for chunk in vectors.split(1 << 16, dim=1)).cpu()
 
 
-def _lengths(vectors: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float64).cpu()
+def lengths_of_rows(vectors: torch.Tensor) -> torch.Tensor:
+    """(b,) float64 norms."""
+    return lengths(vectors).cpu()
 
 
-def _padded(rows: torch.Tensor, count: int) -> torch.Tensor:
+def padded(rows: torch.Tensor, count: int) -> torch.Tensor:
+    """As many rows, 0 where there are fewer."""
     return torch.cat([rows, rows.new_zeros(count - len(rows), *rows.shape[1:])])

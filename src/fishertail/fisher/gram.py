@@ -7,7 +7,7 @@ import torch
 from scipy.linalg import eigh
 from scipy.sparse.linalg import ArpackError, eigsh
 
-from fishertail.row_store import RowStore
+from fishertail.gradients.cache import RowStore
 
 DENSE = 500  # samples, beyond which Lanczos finds a few eigenpairs faster than a full reduction
 

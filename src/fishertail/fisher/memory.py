@@ -1,0 +1,61 @@
+"""What of a memory budget goes to vectors and Gram matrices, and which scopes are solved together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fishertail.fisher.krylov import RESTART
+from fishertail.fisher.start import GRAM_SAMPLES, START_EXTRA
+from fishertail.gradients.matrix import GradientMatrix
+from fishertail.gradients.memory import default_budget, readable
+
+_LEAST_BLOCKS = 3  # of vectors that a Krylov space needs to go on after a restart
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """How a budget is spent."""
+
+    rows: float  # bytes for rows that are kept
+    vectors: float  # bytes for vectors and Gram matrices
+    groups: list[list[str]]  # names of scopes that are solved together
+    blocks: int  # of vectors that a Krylov space keeps
+
+
+def memory_plan(matrix: GradientMatrix, sizes: Mapping[str, int], k: int, budget: float | None) -> MemoryPlan:
+    """
+    Args:
+        sizes: parameters of each scope.
+        budget: bytes; half of what is free by default. What is returned does not count.
+
+    Raises:
+        ValueError: the largest scope does not fit.
+    """
+    total = default_budget(matrix.device) if budget is None else budget
+    available = total - matrix.batch_bytes
+    for blocks in (RESTART, RESTART // 2, _LEAST_BLOCKS):
+        costs = {name: _cost(len(matrix), size, k, blocks, matrix.dtype.itemsize) for name, size in sizes.items()}
+        if sum(costs.values()) <= available / 2:
+            return MemoryPlan(available - sum(costs.values()), available / 2, [list(sizes)], blocks)
+    largest = max(costs, key=costs.__getitem__)
+    if costs[largest] > available:
+        least = costs[largest] + matrix.batch_bytes
+        raise ValueError(
+            f"memory_budget: at least {readable(least)} expected, which {largest!r} takes "
+            f"({sizes[largest]} parameters, k = {k}, a batch of {matrix.batch_size}); found {readable(total)}"
+        )
+    limit = max(available / 2, costs[largest])
+    groups: list[list[str]] = [[]]
+    for name, cost in costs.items():
+        if groups[-1] and sum(costs[other] for other in groups[-1]) + cost > limit:
+            groups.append([])
+        groups[-1].append(name)
+    used = max(sum(costs[name] for name in group) for group in groups)
+    return MemoryPlan(available - used, used, groups, blocks)
+
+
+def _cost(samples: int, size: int, k: int, blocks: int, itemsize: int) -> float:
+    """Bytes that one scope takes beside its rows."""
+    if samples <= GRAM_SAMPLES[0]:  # the Gram matrix has it all: no Krylov space
+        return 3 * 8 * samples**2 + 2 * itemsize * size * min(k, size)
+    gram = min(GRAM_SAMPLES[1], max(GRAM_SAMPLES[0], samples // 40))
+    return 3 * 8 * gram**2 + itemsize * size * (min(k, size) + START_EXTRA) * (2 * blocks + 2)

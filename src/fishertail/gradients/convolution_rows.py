@@ -1,0 +1,225 @@
+"""Rows of a convolution: its input and the derivative by its output, or the gradients, whichever is smaller.
+
+Kept as factors, a convolution is an operator: G v is the convolution with weight v, and G^T c its weight gradient.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch.nn import functional as F
+
+from fishertail.gradients.rows import DenseRows, Rows, Stored
+from fishertail.gradients.shared_rows import WORKSPACE, OuterProductRows, formed_is_cheaper
+from fishertail.gradients.sums import inner_products, lengths, long_product
+
+_SAMPLES_IN_CACHE = 32  # of a convolution's windows: 8 to 32 were fastest
+_WINDOWS = 8 << 20  # bytes of unfolded inputs at a time
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What makes a 2-d convolution: zero padding is by numbers, other padding is done to its input before."""
+
+    weight: torch.Size  # (O, I / groups, kernel height, kernel width)
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+
+    def convolve(self, inputs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(inputs, weight, None, self.stride, self.padding, self.dilation, self.groups)
+
+    def weight_gradient(self, inputs: torch.Tensor, derivatives: torch.Tensor) -> torch.Tensor:
+        """(O, I / groups, kernel height, kernel width): the sum over the samples."""
+        weight = inputs.new_empty(self.weight)
+        options = (self.stride, self.padding, self.dilation, False, (0, 0), self.groups, (False, True, False))
+        return torch.ops.aten.convolution_backward(derivatives, inputs, weight, None, *options)[1]
+
+    def windows(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(n, I * kernel height * kernel width, T): what the kernel meets at each of the T positions."""
+        return F.unfold(inputs, self.weight[2:], self.dilation, self.padding, self.stride)
+
+
+@dataclass(frozen=True)
+class ConvolutionRows(Stored):
+    """A convolution at so few positions that its factors are smaller than a gradient."""
+
+    geometry: Geometry
+    inputs: torch.Tensor  # (n, input height, input width, I)
+    derivatives: torch.Tensor  # (n, height, width, O)
+    scale: torch.Tensor  # (n,) float64
+    bias: bool
+
+    @property
+    def _positions(self) -> int:
+        return self.derivatives.shape[1] * self.derivatives.shape[2]
+
+    @property
+    def _entries(self) -> int:
+        return self.geometry.weight.numel()
+
+    def norms(self) -> torch.Tensor:
+        outputs, fan_in = self.geometry.weight[0], self.geometry.weight[1:].numel()
+        if self.geometry.groups > 1 or self._positions * (outputs + fan_in) > self._entries:
+            return torch.cat([lengths(part.gradients) for _, part in self._formed()]) * self.scale
+        return torch.cat([part.norms() for part in self._unfolded()])
+
+    def project(self, vectors: torch.Tensor) -> torch.Tensor:
+        if formed_is_cheaper(self._positions, self._entries, len(vectors)):
+            return torch.cat([rows.project(vectors) for _, rows in self._formed()]) * self.scale[:, None]
+        inputs, derivatives = _channels_first(self.inputs), _channels_first(self.derivatives)
+        columns = []
+        for vector in vectors:
+            outputs = self.geometry.convolve(inputs, vector[: self._entries].view(self.geometry.weight))
+            columns.append(inner_products(outputs, derivatives))
+        result = torch.stack(columns, dim=1)
+        if self.bias:
+            result += (self.derivatives.sum((1, 2)) @ vectors[:, self._entries :].T).double()
+        return result * self.scale[:, None]
+
+    def combine(self, coefficients: torch.Tensor, sums: torch.Tensor) -> None:
+        scaled = coefficients * self.scale[:, None]
+        if formed_is_cheaper(self._positions, self._entries, len(sums)):
+            for samples, rows in self._formed():
+                rows.combine(scaled[samples], sums)
+            return
+        inputs, derivatives = _channels_first(self.inputs), _channels_first(self.derivatives)
+        scaled = scaled.to(sums.dtype)
+        for column, total in zip(scaled.T, sums, strict=True):
+            weighted = derivatives * column[:, None, None, None]
+            total[: self._entries] += self.geometry.weight_gradient(inputs, weighted).flatten()
+            if self.bias:
+                total[self._entries :] += weighted.sum((0, 2, 3))
+
+    def gram(self) -> torch.Tensor:
+        """By blocks of outputs, so that only a block of the gradients is formed; or by pairs of positions."""
+        n, (outputs, *fan_in), groups = len(self.scale), self.geometry.weight, self.geometry.groups
+        fan_in = torch.Size(fan_in).numel()
+        if groups == 1 and self._positions**2 * (outputs + fan_in) < self._entries:
+            parts = list(self._unfolded())
+            whole = (
+                parts[0]
+                if len(parts) == 1
+                else OuterProductRows(
+                    (torch.cat([part.lefts[0] for part in parts]),),
+                    (torch.cat([part.rights[0] for part in parts]),),
+                    self.scale,
+                    outputs,
+                    self.bias,
+                )
+            )
+            return whole.gram()
+        gram = self.scale.new_zeros(n, n)
+        step = max(1, WORKSPACE // (n * fan_in * self.inputs.element_size()))
+        for group in range(groups):
+            first, last = group * outputs // groups, (group + 1) * outputs // groups
+            for start in range(first, last, step):
+                block = self.inputs.new_empty(n, min(step, last - start) * fan_in)
+                for samples, left, right in self._windows(group):
+                    block[samples] = (left[:, start - first : start - first + step] @ right.mT).flatten(1)
+                gram += long_product(block, block)
+        if self.bias:
+            sums = self.derivatives.sum((1, 2))
+            gram += long_product(sums, sums)
+        return gram * torch.outer(self.scale, self.scale)
+
+    def dense(self) -> DenseRows:
+        inputs, derivatives = _channels_first(self.inputs), _channels_first(self.derivatives)
+        return DenseRows(_gradients(self.geometry, inputs, derivatives, self.bias), self.scale)
+
+    @property
+    def pair_cost(self) -> int:
+        return self._entries
+
+    @property
+    def vector_cost(self) -> int:
+        return self._entries * self._positions
+
+    def _formed(self) -> Iterator[tuple[slice, DenseRows]]:
+        """The gradients of a few samples at a time, without the scale."""
+        step = max(1, WORKSPACE // (8 * self._entries * self.inputs.element_size()))
+        for start in range(0, len(self.scale), step):
+            samples = slice(start, start + step)
+            part = self.take(samples)
+            yield samples, replace(part.dense(), scale=torch.ones_like(part.scale))
+
+    def _windows(self, group: int = 0) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+        """Derivatives (m, O / groups, T) and windows (m, fan-in, T) of one group, a few samples at a time."""
+        groups = self.geometry.groups
+        fan_in, outputs = self.geometry.weight[1:].numel(), self.geometry.weight[0] // groups
+        channels = self.inputs.shape[3] // groups
+        step = max(1, _WINDOWS // (fan_in * self._positions * self.inputs.element_size()))
+        for start in range(0, len(self.scale), step):
+            samples = slice(start, start + step)
+            inputs = _channels_first(self.inputs[samples, :, :, group * channels : (group + 1) * channels])
+            left = self.derivatives[samples, :, :, group * outputs : (group + 1) * outputs].flatten(1, 2).mT
+            yield samples, left, self.geometry.windows(inputs)
+
+    def _unfolded(self) -> Iterator[OuterProductRows]:
+        outputs = self.geometry.weight[0]
+        for samples, left, right in self._windows():
+            yield OuterProductRows((left.mT,), (right.mT,), self.scale[samples], outputs, self.bias)
+
+
+def convolution_rows(
+    geometry: Geometry, inputs: torch.Tensor, derivatives: torch.Tensor, scale: torch.Tensor, bias: bool
+) -> Rows:
+    """Rows of a convolution of inputs (n, I, H, W) with derivatives (n, O, H', W') by its output."""
+    entries = geometry.weight.numel()
+    if inputs[0].numel() + derivatives[0].numel() < entries:
+        inputs, derivatives = (tensor.permute(0, 2, 3, 1).contiguous() for tensor in (inputs, derivatives))
+        return ConvolutionRows(geometry, inputs, derivatives, scale, bias)
+    return DenseRows(_gradients(geometry, inputs, derivatives, bias), scale)
+
+
+def _channels_first(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.permute(0, 3, 1, 2)
+
+
+def _gradients(geometry: Geometry, inputs: torch.Tensor, derivatives: torch.Tensor, bias: bool) -> torch.Tensor:
+    """(n, P): weight (O, I / groups, kernel height, kernel width), then bias.
+
+    One batched matrix product for each row of the kernel, of the derivatives with windows as wide as the kernel. A
+    window is copied out once for all rows of the kernel, a few samples at a time, so that the copies stay in cache:
+    twice as fast here as a product for each entry of the kernel, and 1.2 to 5.5 times as fast as a backward for each
+    sample.
+    """
+    samples, groups, (outputs, fan_in, kernel_h, kernel_w) = len(inputs), geometry.groups, geometry.weight
+    by_position = derivatives.permute(0, 2, 3, 1).flatten(1, 2).unflatten(2, (groups, -1)).transpose(1, 2)
+    pad_h, pad_w = geometry.padding
+    padded = F.pad(inputs, (pad_w, pad_w, pad_h, pad_h)).permute(0, 2, 3, 1).contiguous()
+    entries = geometry.weight.numel()
+    gradients = inputs.new_empty(samples, entries + (outputs if bias else 0))
+    by_kernel = gradients[:, :entries].view(samples, groups, -1, fan_in, kernel_h, kernel_w)
+    for part in range(0, samples, _SAMPLES_IN_CACHE):
+        some = slice(part, part + _SAMPLES_IN_CACHE)
+        windows = _row_windows(geometry, padded[some], derivatives.shape[3])
+        for row in range(kernel_h):
+            product = _row_of_kernel(geometry, by_position[some], windows, row, derivatives.shape[2])
+            by_kernel[some, ..., row, :] = product.unflatten(3, (kernel_w, -1)).transpose(3, 4)
+    if bias:
+        gradients[:, entries:] = derivatives.sum((2, 3))
+    return gradients
+
+
+def _row_windows(geometry: Geometry, padded: torch.Tensor, width: int) -> torch.Tensor:
+    """(n, groups, padded height, output width, kernel width, I / groups): what a row of the kernel meets."""
+    channels = padded.shape[3] // geometry.groups
+    sample, line, pixel, _ = padded.stride()
+    return padded.as_strided(
+        (len(padded), geometry.groups, padded.shape[1], width, geometry.weight[3], channels),
+        (sample, channels, line, geometry.stride[1] * pixel, geometry.dilation[1] * pixel, 1),
+        padded.storage_offset(),
+    ).contiguous()
+
+
+def _row_of_kernel(
+    geometry: Geometry, by_position: torch.Tensor, windows: torch.Tensor, row: int, height: int
+) -> torch.Tensor:
+    """(n, groups, O / groups, kernel width * I / groups): the weight gradients of one row of the kernel."""
+    top, step = row * geometry.dilation[0], geometry.stride[0]
+    lines = windows[:, :, top : top + (height - 1) * step + 1 : step].flatten(2, 3).flatten(3)
+    if lines.shape[3] < by_position.shape[3]:  # a product with few columns is slow: up to four times
+        return (lines.mT @ by_position).mT
+    return by_position.mT @ lines

@@ -1,0 +1,76 @@
+"""Cross entropy without cancellation: exact for samples that are fitted to any degree.
+
+With z the logits and y the true class, f = log(1 + s) with s = sum over j != y of exp(z_j - z_y). Its derivative is
+p_j for j != y, and p_y - 1 = -(sum of the other p_j) for the true class. float32 autograd takes p_y - 1 as a
+difference, which rounds to 0 or to a multiple of 6e-8 once p_y nears 1: after 20 epochs of MNIST half of the gradient
+norms were wrong by 46 % or more.
+"""
+
+import torch
+
+_CHUNK = 1 << 16  # logits at a time, so that their float64 copies stay in cache
+_LARGEST = 700.0  # exponent that float64 takes
+
+
+def losses_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """(N,) float64: the cross entropy of each row of logits (N, C) with labels (N,) in [0, C)."""
+    parts = zip(logits.split(_samples_at_once(logits)), labels.split(_samples_at_once(logits)), strict=True)
+    return torch.cat([_exponentials(*part)[0] for part in parts])
+
+
+def losses_and_residuals(
+    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The cross entropy of each sample, and its derivative by the logits.
+
+    Args:
+        logits: (N, ..., C) of any floating dtype: samples, positions of a sample (none, or more axes), classes.
+        labels: (N, ...) integers in [0, C).
+        weights: (N, ...) float64: what each position counts for in the loss of its sample; 1 by default.
+
+    Returns:
+        losses (N,) float64; derivatives (N, ..., C) in the dtype of the logits, each sample's divided by its scale,
+        which brings the largest entry into [1, 2); scales (N,) float64, powers of two (1 where all derivatives are 0).
+        So float32 carries derivatives of 1e-300 as exactly as those of 1.
+    """
+    weights = torch.ones_like(labels, dtype=torch.float64) if weights is None else weights
+    step = _samples_at_once(logits)
+    losses, residuals, scales = [], torch.empty_like(logits, memory_format=torch.contiguous_format), []
+    for start in range(0, len(logits), step):
+        part = slice(start, start + step)
+        loss, others, log_ratio, log_s = _exponentials(logits[part], labels[part])
+        positions = tuple(range(1, loss.ndim))
+        # the largest derivative of a position is that by its label: s / (1 + s)
+        largest = (log_s - loss).exp() * weights[part]
+        scale = power_of_two(largest.amax(positions) if positions else largest)
+        share = weights[part] / scale.view(-1, *(1,) * len(positions))
+        others *= (log_ratio.exp() * share).unsqueeze(-1)
+        others.scatter_(-1, labels[part].unsqueeze(-1), -others.sum(-1, keepdim=True))
+        residuals[part] = others
+        scales.append(scale)
+        losses.append((loss * weights[part]).sum(positions) if positions else loss * weights[part])
+    return torch.cat(losses), residuals, torch.cat(scales)
+
+
+def _samples_at_once(logits: torch.Tensor) -> int:
+    return max(1, _CHUNK // max(logits[0].numel(), 1)) if logits.device.type == "cpu" else max(1, len(logits))
+
+
+def _exponentials(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """With m the largest z_j - z_y over j != y: the loss, exp(z_j - z_y - m) (0 for y), m - loss, and log(s)."""
+    margins, own = logits.double(), labels.unsqueeze(-1)
+    margins = margins - margins.gather(-1, own)
+    margins.scatter_(-1, own, -torch.inf)
+    largest = margins.amax(-1)
+    margins -= torch.where(largest == -torch.inf, 0.0, largest).unsqueeze(-1)
+    margins.exp_()
+    log_s = largest + margins.sum(-1).log()
+    loss = torch.where(log_s > _LARGEST, log_s, log_s.clamp_max(_LARGEST).exp().log1p())
+    return loss, margins, largest - loss, log_s
+
+
+def power_of_two(largest: torch.Tensor) -> torch.Tensor:
+    """(n,) float64: what brings each largest entry into [1, 2) when it is divided by that; 1 for 0, inf and nan."""
+    usable = torch.isfinite(largest) & (largest > 0)
+    exponent = torch.where(usable, torch.frexp(torch.where(usable, largest, 1.0))[1] - 1, 0)
+    return torch.ldexp(torch.ones_like(largest), exponent)

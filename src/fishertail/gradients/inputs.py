@@ -1,0 +1,135 @@
+"""The samples, whatever holds them: tensors, arrays, mappings and tuples of these, a Dataset or a DataLoader."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
+
+
+class Samples(Protocol):
+    """N samples, read in batches and never held whole."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: torch.Tensor) -> tuple[Any, Any]:
+        """Inputs and targets of the samples at `index` (ascending): tensors, or mappings or tuples of them."""
+
+
+def samples_of(inputs: Any, targets: Any = None) -> Samples:
+    """One way to batches for all kinds of data.
+
+    Args:
+        inputs: tensors or arrays (N, ...), alone or in a mapping (the model's keyword arguments) or a tuple (its
+            positional arguments); or a sequence of N samples; or a Dataset or DataLoader of pairs of input and target,
+            or of mappings with `labels` in them. A DataLoader's dataset is read in the order of its indices, with its
+            collate_fn.
+        targets: (N, ...) likewise; None where a Dataset has them.
+
+    Raises:
+        ValueError: lengths that differ, no samples, an IterableDataset, or samples that differ when they are read
+            twice.
+        TypeError: data of another kind.
+    """
+    if isinstance(inputs, DataLoader):
+        return _DatasetSamples(inputs.dataset, inputs.collate_fn or default_collate, targets)
+    if isinstance(inputs, Dataset):
+        return _DatasetSamples(inputs, default_collate, targets)
+    if isinstance(targets, Dataset | DataLoader):
+        raise TypeError(
+            f"labels: a tensor or an array expected, found {type(targets).__name__}; pass it in place of images"
+        )
+    if targets is None:
+        raise TypeError("labels expected; only a Dataset or a DataLoader stands for images and labels")
+    return _TensorSamples(_arrays(inputs, "images"), _arrays(targets, "labels"))
+
+
+class _TensorSamples:
+    def __init__(self, inputs: Any, targets: Any):
+        lengths = [{len(leaf) for leaf in tree_flatten(part)[0]} for part in (inputs, targets)]
+        for kind, found in zip(("images", "labels"), lengths, strict=True):
+            if len(found) != 1:
+                raise ValueError(f"{kind}: parts of one length expected, found {', '.join(map(str, sorted(found)))}")
+        (images,), (labels,) = lengths
+        if images != labels:
+            raise ValueError(f"as many labels as images expected, found {images} images and {labels} labels")
+        if images == 0:
+            raise ValueError("at least one sample expected, found none")
+        self._inputs, self._targets, self._length = inputs, targets, images
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read(self, index: torch.Tensor) -> tuple[Any, Any]:
+        return tuple(tree_map(lambda leaf: _taken(leaf, index), part) for part in (self._inputs, self._targets))
+
+
+class _DatasetSamples:
+    def __init__(self, dataset: Dataset, collate: Callable, targets: Any):
+        if targets is not None:
+            raise TypeError("labels: none expected beside a Dataset or DataLoader, which has its own")
+        if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+            raise ValueError(
+                f"{type(dataset).__name__}: a dataset with a length and an order expected, since every sample is read "
+                "several times; an iterable one has neither"
+            )
+        if len(dataset) == 0:
+            raise ValueError("at least one sample expected, found none")
+        self._dataset, self._collate = dataset, collate
+        first, again = (tree_flatten(self.read(torch.tensor([0])))[0] for _ in range(2))
+        if any(isinstance(a, torch.Tensor) and not torch.equal(a, b) for a, b in zip(first, again, strict=True)):
+            raise ValueError(
+                f"{type(dataset).__name__}: the first sample differs when it is read again (random augmentation?); "
+                "every sample must be the same each time"
+            )
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def read(self, index: torch.Tensor) -> tuple[Any, Any]:
+        batch = self._collate([self._dataset[i] for i in index.tolist()])
+        if isinstance(batch, Mapping):
+            name = next((name for name in ("labels", "label") if name in batch), None)
+            if name is None:
+                raise ValueError(f"samples: an entry `labels` expected, found {', '.join(map(str, batch))}")
+            return {key: value for key, value in batch.items() if key != name}, batch[name]
+        if not isinstance(batch, Sequence) or len(batch) != 2:
+            raise ValueError(f"samples: pairs of input and label expected, found {type(batch).__name__}")
+        inputs, targets = batch
+        return tuple(inputs) if isinstance(inputs, list) else inputs, targets
+
+
+def moved(tree: Any, device: torch.device) -> Any:
+    """Tensors on a device, and made for gradients, too."""
+    return tree_map_only(torch.Tensor, lambda t: t.clone() if t.is_inference() else t, _to(tree, device))
+
+
+def _to(tree: Any, device: torch.device) -> Any:
+    return tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), tree)
+
+
+def _taken(leaf: torch.Tensor | np.ndarray, index: torch.Tensor) -> torch.Tensor:
+    first, last = int(index[0]), int(index[-1])
+    part = slice(first, last + 1) if last - first == len(index) - 1 else index
+    if isinstance(leaf, torch.Tensor):
+        return leaf[part if isinstance(part, slice) else part.to(leaf.device)]
+    return torch.from_numpy(np.array(leaf[part if isinstance(part, slice) else part.numpy()]))
+
+
+def _arrays(tree: Any, kind: str) -> Any:
+    """Tensors and arrays as they are (a memory-mapped one is not read here), sequences of samples stacked."""
+    if isinstance(tree, Mapping):
+        if not tree:
+            raise ValueError(f"{kind}: at least one tensor expected, found an empty mapping")
+        return {name: _arrays(part, kind) for name, part in tree.items()}
+    if isinstance(tree, tuple):
+        return tuple(_arrays(part, kind) for part in tree)
+    if isinstance(tree, list):
+        return default_collate(tree)
+    if isinstance(tree, torch.Tensor | np.ndarray) and tree.ndim:
+        return tree
+    if hasattr(tree, "__array__"):
+        return np.asarray(tree)
+    raise TypeError(f"{kind}: a tensor or an array with a row for each sample expected, found {type(tree).__name__}")

@@ -1,0 +1,165 @@
+"""The loss of each sample, and its derivative by the sample's own outputs, where the backward pass begins."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from fishertail.errors import UnsupportedModelError
+from fishertail.gradients.cross_entropy import losses_and_residuals, power_of_two
+
+
+@dataclass(frozen=True)
+class Derivatives:
+    """Of the loss of each of n samples by its outputs."""
+
+    residuals: torch.Tensor  # (n, ...) like the outputs, divided by the scale
+    scale: torch.Tensor  # (n,) float64: powers of two
+    loss: torch.Tensor  # (n,) float64
+    correct: torch.Tensor | None  # (n,) bool; None where the loss is no classification with one label for each sample
+
+
+Loss = Callable[[torch.Tensor, Any], Derivatives]
+
+
+def loss_of(loss: Callable | None) -> Loss:
+    """Cross entropy that is exact for any degree of fit where `loss` is that, else any function of one sample."""
+    if loss is None or loss is nn.functional.cross_entropy:
+        return CrossEntropy(by_position=loss is None)
+    plain = type(loss) is nn.CrossEntropyLoss and loss.weight is None and loss.label_smoothing == 0
+    if plain and loss.reduction in ("mean", "sum"):
+        return CrossEntropy(loss.reduction == "mean", loss.ignore_index)
+    return OtherLoss(loss)
+
+
+class CrossEntropy:
+    """Cross entropy of (N, C), (N, C, d1, ...) with labels (N, ...), or probabilities of the outputs' shape.
+
+    A sample of several positions has their mean, or their sum. A sample whose labels are all ignored has a loss of 0.
+
+    Args:
+        by_position: whether outputs (N, d1, ..., C) with labels (N, d1, ...) are taken, too: language models.
+    """
+
+    def __init__(self, mean: bool = True, ignore_index: int = -100, by_position: bool = False):
+        self._mean, self._ignored, self._by_position = mean, ignore_index, by_position
+
+    def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> Derivatives:
+        axis = self._class_axis(outputs, targets)
+        logits = outputs.movedim(axis, -1)
+        if targets.is_floating_point():
+            losses, residuals, scale = self._of_probabilities(logits, targets.movedim(axis, -1))
+            return Derivatives(residuals.movedim(-1, axis), scale, losses, None)
+        labels, counted = self._checked_labels(targets, logits.shape[-1])
+        weights = counted.double()
+        if self._mean and counted.ndim > 1:
+            weights /= counted.sum(tuple(range(1, counted.ndim)), keepdim=True).clamp_min(1)
+        losses, residuals, scale = losses_and_residuals(logits, labels, weights)
+        correct = (outputs.argmax(1) == targets) if outputs.ndim == 2 else None
+        return Derivatives(residuals.movedim(-1, axis), scale, losses, correct)
+
+    def _class_axis(self, outputs: torch.Tensor, targets: torch.Tensor) -> int:
+        if outputs.ndim < 2:
+            raise ValueError(f"cross entropy: outputs (N, classes, ...) expected, found {tuple(outputs.shape)}")
+        if targets.is_floating_point():
+            if targets.shape == outputs.shape:
+                return 1
+            wanted = f"integers, or probabilities {tuple(outputs.shape)} like the outputs"
+            raise ValueError(f"labels: {wanted}, expected; found {targets.dtype} of shape {tuple(targets.shape)}")
+        by_class = targets.shape == (outputs.shape[0], *outputs.shape[2:])
+        by_position = self._by_position and outputs.ndim > 2 and targets.shape == outputs.shape[:-1]
+        if by_class and by_position:
+            raise ValueError(
+                f"cross entropy: with outputs {tuple(outputs.shape)} and labels {tuple(targets.shape)} either axis "
+                "can be that of the classes; pass loss=torch.nn.CrossEntropyLoss() where it is the second, a function "
+                "else"
+            )
+        if by_position:
+            return outputs.ndim - 1
+        if not by_class:
+            kind = "one integer per sample" if outputs.ndim == 2 else "one integer per position"
+            also = " (or by position, with the classes last)" if self._by_position and outputs.ndim > 2 else ""
+            raise ValueError(
+                f"labels: {kind} expected, {(outputs.shape[0], *outputs.shape[2:])} for outputs "
+                f"{tuple(outputs.shape)}{also}; found {targets.dtype} of shape {tuple(targets.shape)}"
+            )
+        return 1
+
+    def _checked_labels(self, targets: torch.Tensor, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Labels within the classes, and which of them count."""
+        if targets.is_floating_point() or targets.dtype == torch.bool:
+            raise ValueError(f"labels: integers expected, found {targets.dtype} of shape {tuple(targets.shape)}")
+        counted = targets != self._ignored
+        labels = torch.where(counted, targets, 0).long()
+        if labels.numel() and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
+            raise ValueError(f"labels: 0 to {classes - 1} expected, found {int(labels.min())} to {int(labels.max())}")
+        return labels, counted
+
+    def _of_probabilities(self, logits: torch.Tensor, wanted: torch.Tensor):
+        """With q the probabilities and Q their sum: p (Q - q) - q (1 - p), where 1 - p is summed over the others."""
+        z, q = logits.double(), wanted.double()
+        log_p = z.log_softmax(-1)
+        p = log_p.exp()
+        top = p.argmax(-1, keepdim=True)
+        others = (1 - p).scatter(-1, top, p.scatter(-1, top, 0.0).sum(-1, keepdim=True))
+        q_others = (q.sum(-1, keepdim=True) - q).scatter(
+            -1, q.argmax(-1, keepdim=True), q.scatter(-1, q.argmax(-1, keepdim=True), 0.0).sum(-1, keepdim=True)
+        )
+        residuals = p * q_others - q * others
+        losses = -(q * torch.where(q == 0, 0.0, log_p)).sum(-1)
+        if self._mean and losses.ndim > 1:
+            positions = losses[0].numel()
+            residuals, losses = residuals / positions, losses / positions
+        losses = losses.flatten(1).sum(1) if losses.ndim > 1 else losses
+        return losses, *normalised(residuals, logits.dtype)
+
+
+class OtherLoss:
+    """Any loss, called with the outputs and the target of one sample as a batch of one."""
+
+    def __init__(self, loss: Callable):
+        self._loss = loss
+
+    def __call__(self, outputs: torch.Tensor, targets: Any) -> Derivatives:
+        try:
+            residuals, losses = torch.func.vmap(torch.func.grad_and_value(self._of_one))(outputs, targets)
+        except RuntimeError:  # a mask, `.item()`, or an operation that torch.func does not know
+            residuals, losses = self._one_by_one(outputs, targets)
+        classifies = outputs.ndim == 2 and isinstance(targets, torch.Tensor) and targets.ndim == 1
+        classifies = classifies and not targets.is_floating_point()
+        correct = outputs.argmax(1) == targets if classifies else None
+        return Derivatives(*normalised(residuals, outputs.dtype), losses.double(), correct)
+
+    def _of_one(self, output: torch.Tensor, target: Any) -> torch.Tensor:
+        value = self._loss(output[None], torch.utils._pytree.tree_map_only(torch.Tensor, lambda t: t[None], target))
+        if value.numel() != 1:
+            raise ValueError(f"the loss of one sample must be one number, found shape {tuple(value.shape)}")
+        return value.reshape(())
+
+    def _one_by_one(self, outputs: torch.Tensor, targets: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        residuals, losses = [], []
+        for sample in range(len(outputs)):
+            output = outputs[sample].detach().requires_grad_()
+            target = torch.utils._pytree.tree_map_only(torch.Tensor, lambda t, i=sample: t[i], targets)
+            try:
+                with torch.enable_grad():
+                    loss = self._of_one(output, target)
+                gradient = torch.autograd.grad(loss, output, allow_unused=True)[0] if loss.requires_grad else None
+            except RuntimeError as error:
+                raise UnsupportedModelError(f"the loss cannot be computed for one sample: {error}") from error
+            residuals.append(torch.zeros_like(output) if gradient is None else gradient)
+            losses.append(loss.detach())
+        return torch.stack(residuals), torch.stack(losses)
+
+
+def normalised(residuals: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Divide each sample's residual (n, ...) by a power of two, which brings its largest entry into [1, 2).
+
+    float32 then carries derivatives of 1e-40 through the network as exactly as those of 1.
+    """
+    scale = power_of_two(
+        residuals.flatten(1).abs().amax(1).double() if residuals.ndim > 1 else residuals.abs().double()
+    )
+    return (residuals.double() / scale.view(-1, *(1,) * (residuals.ndim - 1))).to(dtype), scale

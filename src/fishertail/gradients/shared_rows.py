@@ -1,0 +1,244 @@
+"""Rows of weights that several positions share (tokens, pixels): g_x = sum over t of left_t right_t^T, as factors.
+
+What is cheapest is chosen by counting. With T positions, O x I entries and b vectors, in multiplications:
+
+- the *ghost norm* |g|^2 = sum over s, t of (left_s . left_t) (right_s . right_t) takes T^2 (O + I), the gradient T O I;
+- a product with b vectors takes b T O I as the layer's own forward, and (T + b) O I by way of the gradient, which is
+  formed for a few samples at a time and never kept. A gradient that falls out of cache costs as much as `_SLOW_ENTRY`
+  multiplications for each entry and each time that it is touched.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from fishertail.gradients.rows import DenseRows, LinearRows, Rows, Stored
+from fishertail.gradients.sums import inner_products, lengths, long_product
+
+WORKSPACE = 32 << 20  # bytes of gradients that are formed together
+_IN_CACHE = 1 << 20  # bytes
+_SLOW_ENTRY, _FAST_ENTRY = 12, 2  # multiplications that take as long as touching an entry of a gradient
+_CANCELLED = 1e-2  # of the sum of the positions' own squares, below which the ghost norm loses digits
+_ROWS_TOGETHER = 64  # of an embedding, of which the samples that have any are looked at
+
+
+def formed_is_cheaper(positions: int, entries: int, vectors: int) -> bool:
+    """Whether a product with so many vectors is best taken by way of the gradient."""
+    touch = _SLOW_ENTRY if 4 * entries > _IN_CACHE else _FAST_ENTRY
+    return positions + vectors + touch * (2 + vectors) < vectors * positions
+
+
+@dataclass(frozen=True)
+class OuterProductRows(Stored):
+    """Rows of a weight (O, I), and of the bias (O,) where there is one, over one or several uses of them.
+
+    The left factors of a use are vectors, or the numbers of the weight's rows (an embedding: unit vectors).
+    """
+
+    lefts: tuple[torch.Tensor, ...]  # of each use: (n, T, O), or (n, T) int64
+    rights: tuple[torch.Tensor, ...]  # of each use: (n, T, I)
+    scale: torch.Tensor  # (n,) float64
+    weight_rows: int
+    bias: bool
+
+    def norms(self) -> torch.Tensor:
+        """Ghost norms; where positions cancel, so that these would lose digits, by way of the gradient."""
+        squares, diagonal = 0.0, 0.0
+        for i, (left, right) in enumerate(self._uses()):
+            for j, (other_left, other_right) in enumerate(self._uses()):
+                if j < i:
+                    continue
+                products = right @ other_right.mT
+                if self.bias:
+                    products += 1
+                products *= _left_products(left, other_left)
+                if i == j:
+                    diagonal = diagonal + products.diagonal(dim1=1, dim2=2).sum(1, dtype=torch.float64)
+                squares = squares + (1 if i == j else 2) * products.sum(2).sum(1, dtype=torch.float64)
+        norms = squares.clamp_min(0).sqrt()
+        cancelled = (squares < _CANCELLED * diagonal).nonzero().flatten()
+        if len(cancelled):
+            norms[cancelled] = self.take(cancelled)._norms_by_gradients()
+        return norms * self.scale
+
+    def project(self, vectors: torch.Tensor) -> torch.Tensor:
+        weights, biases = self._split(vectors)
+        result = 0.0
+        for left, right in self._uses():
+            if not left.is_floating_point():
+                result = result + torch.stack([inner_products(weight[left], right) for weight in weights], dim=1)
+            elif formed_is_cheaper(left.shape[1], weights[0].numel(), len(vectors)):
+                formed = [long_product(part, weights.flatten(1)) for _, part in _formed(left, right)]
+                result = result + torch.cat(formed)
+            else:
+                images = torch.cat([right @ weight.T for weight in weights], dim=2).unflatten(2, (len(vectors), -1))
+                columns = [inner_products(images[:, :, i], left) for i in range(len(vectors))]
+                result = result + torch.stack(columns, dim=1)
+            if self.bias:
+                result = result + (left.sum(1) @ biases.T).double()
+        return result * self.scale[:, None]
+
+    def combine(self, coefficients: torch.Tensor, sums: torch.Tensor) -> None:
+        scaled = (coefficients * self.scale[:, None]).to(sums.dtype)
+        weights, biases = self._split(sums)
+        for left, right in self._uses():
+            if not left.is_floating_point():
+                for column, weight in zip(scaled.T, weights, strict=True):
+                    weight.index_add_(0, left.flatten(), (right * column[:, None, None]).flatten(0, 1))
+            elif formed_is_cheaper(left.shape[1], weights[0].numel(), len(sums)):
+                for samples, part in _formed(left, right):
+                    sums[:, : part.shape[1]].addmm_(scaled[samples].T, part)
+            else:
+                for column, weight in zip(scaled.T, weights, strict=True):
+                    weight.addmm_((left * column[:, None, None]).flatten(0, 1).T, right.flatten(0, 1))
+            if self.bias:
+                biases += scaled.T @ left.sum(1)
+
+    def gram(self) -> torch.Tensor:
+        n, positions = len(self.scale), sum(right.shape[1] for right in self.rights)
+        inputs = self.rights[0].shape[2]
+        if all(not left.is_floating_point() for left in self.lefts):
+            gram = self._gram_by_samples_of_each_row()
+        elif positions**2 * (self.weight_rows + inputs) < self.weight_rows * inputs:
+            gram = self._gram_by_pairs()
+        else:
+            gram = self.scale.new_zeros(n, n)
+            step = max(1, WORKSPACE // (n * inputs * self.rights[0].element_size()))
+            for start in range(0, self.weight_rows, step):
+                block = self._block(start, min(start + step, self.weight_rows))
+                gram += long_product(block, block)
+        if self.bias:
+            sums = sum(left.sum(1) for left in self.lefts)
+            gram += long_product(sums, sums)
+        return gram * torch.outer(self.scale, self.scale)
+
+    def dense(self) -> DenseRows:
+        parts = [self._block(0, self.weight_rows)]
+        if self.bias:
+            parts.append(sum(left.sum(1) for left in self.lefts))
+        return DenseRows(torch.cat(parts, dim=1), self.scale)
+
+    @property
+    def pair_cost(self) -> int:
+        return self.weight_rows * self.rights[0].shape[2]
+
+    @property
+    def vector_cost(self) -> int:
+        return self.pair_cost * sum(right.shape[1] for right in self.rights)
+
+    def _uses(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return zip(self.lefts, self.rights, strict=True)
+
+    def _split(self, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The weights (k, O, I) and the biases (k, O or 0) in flat vectors (k, P), as views."""
+        entries = self.weight_rows * self.rights[0].shape[2]
+        return vectors[:, :entries].unflatten(1, (self.weight_rows, -1)), vectors[:, entries:]
+
+    def _norms_by_gradients(self) -> torch.Tensor:
+        parts = [lengths(self.take(slice(i, i + 1)).dense().gradients) for i in range(len(self.scale))]
+        return torch.cat(parts)
+
+    def _block(self, start: int, stop: int) -> torch.Tensor:
+        """(n, (stop - start) I): the gradients of some rows of the weight."""
+        total = 0.0
+        for left, right in self._uses():
+            if left.is_floating_point():
+                total = total + left[:, :, start:stop].mT @ right
+            else:
+                block = right.new_zeros(len(right) * (stop - start), right.shape[2])
+                sample, position = ((left >= start) & (left < stop)).nonzero(as_tuple=True)
+                places = sample * (stop - start) + left[sample, position] - start
+                total = total + block.index_add_(0, places, right[sample, position]).unflatten(0, (len(right), -1))
+        return total.flatten(1)
+
+    def _gram_by_pairs(self) -> torch.Tensor:
+        """Every position of every sample with every other."""
+        n = len(self.scale)
+        gram = self.scale.new_zeros(n, n)
+        for left, right in self._uses():
+            for other_left, other_right in self._uses():
+                step = max(1, WORKSPACE // (4 * left.shape[1] * n * other_left.shape[1]))
+                for samples in torch.arange(n, device=left.device).split(step):
+                    products = right[samples].flatten(0, 1) @ other_right.flatten(0, 1).T
+                    products *= _left_products(left[samples].flatten(0, 1), other_left.flatten(0, 1))
+                    by_sample = products.unflatten(1, (n, -1)).sum(2).unflatten(0, (len(samples), -1))
+                    gram[samples] += by_sample.sum(1, dtype=torch.float64)
+        return gram
+
+    def _gram_by_samples_of_each_row(self) -> torch.Tensor:
+        """Some rows of an embedding at a time, the frequent ones first, over the samples that have any of them."""
+        n = len(self.scale)
+        gram = self.scale.new_zeros(n, n)
+        rows = torch.cat([left.flatten() for left in self.lefts])
+        rights = torch.cat([right.flatten(0, 1) for right in self.rights])
+        samples = torch.cat(
+            [torch.arange(n, device=left.device).repeat_interleave(left.shape[1]) for left in self.lefts]
+        )
+        _, number, counts = rows.unique(return_inverse=True, return_counts=True)
+        rank = counts.argsort(descending=True).argsort()[number]
+        step = max(1, min(_ROWS_TOGETHER, WORKSPACE // (n * rights.shape[1] * rights.element_size())))
+        order = rank.argsort()
+        for places in order.split(torch.bincount(rank[order] // step).tolist()):
+            present, slot = samples[places].unique(return_inverse=True)
+            block = rights.new_zeros(len(present) * step, rights.shape[1])
+            block.index_add_(0, slot * step + rank[places] % step, rights[places])
+            block = block.view(len(present), -1)
+            gram[present[:, None], present] += long_product(block, block)
+        return gram
+
+
+def outer_product_rows(
+    left: torch.Tensor, right: torch.Tensor, scale: torch.Tensor, weight_rows: int, bias: bool
+) -> OuterProductRows | DenseRows:
+    """Factors, or the gradients where these are smaller."""
+    return _smaller(OuterProductRows((left,), (right,), scale, weight_rows, bias))
+
+
+def added(parts: list[Rows]) -> Rows:
+    """The rows of parameters that are used several times: the sum over their uses, factored where that is smaller."""
+    factored = [_factors(part) for part in parts]
+    if len(parts) == 1:
+        return parts[0]
+    if all(part is not None for part in factored):
+        uses = [use for part in factored for use in part._uses()]
+        kinds = ([use for use in uses if use[0].is_floating_point() == floating] for floating in (True, False))
+        joined = [[torch.cat(factors, dim=1) for factors in zip(*kind, strict=True)] for kind in kinds if kind]
+        return _smaller(replace(factored[0], lefts=tuple(j[0] for j in joined), rights=tuple(j[1] for j in joined)))
+    total = parts[0].dense()
+    for part in parts[1:]:
+        total = replace(total, gradients=total.gradients + part.dense().gradients)
+    return total
+
+
+def _factors(rows: Rows) -> OuterProductRows | None:
+    if isinstance(rows, LinearRows):
+        left, right = rows.derivatives[:, None], rows.inputs[:, None]
+        return OuterProductRows((left,), (right,), rows.scale, left.shape[2], rows.bias)
+    return rows if isinstance(rows, OuterProductRows) else None
+
+
+def _smaller(rows: OuterProductRows) -> OuterProductRows | DenseRows:
+    """The rows as they are, or with the gradients themselves where these are less to keep."""
+    entries = rows.weight_rows * (rows.rights[0].shape[2] + rows.bias)
+    factors = sum(tensor[0].nbytes for tensor in (*rows.lefts, *rows.rights)) // rows.rights[0].element_size()
+    return rows if factors < entries else rows.dense()
+
+
+def _formed(left: torch.Tensor, right: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
+    """The gradients (m, O I) of a few samples at a time, so many as stay in cache."""
+    step = max(1, _IN_CACHE // (left.shape[2] * right.shape[2] * right.element_size()))
+    for start in range(0, len(left), step):
+        samples = slice(start, start + step)
+        yield samples, (left[samples].mT @ right[samples]).flatten(1)
+
+
+def _left_products(left: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """left_s . other_t, (..., S, T), where either may be numbers that stand for unit vectors."""
+    if left.is_floating_point() and other.is_floating_point():
+        return left @ other.mT
+    if left.is_floating_point():
+        return left.gather(-1, other.unsqueeze(-2).expand(*left.shape[:-1], other.shape[-1]))
+    if other.is_floating_point():
+        return _left_products(other, left).mT
+    return left.unsqueeze(-1) == other.unsqueeze(-2)

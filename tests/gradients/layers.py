@@ -1,0 +1,329 @@
+"""Networks with every kind of layer, and every use of one, that people have: as small as can be."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+SAMPLES = 11
+RULE, EXPANDED, REPLAYED, LOOP = "by a rule", "expanded", "by running the module again", "one sample after the other"
+
+
+class Lambda(nn.Module):
+    """Modules by name, and a function of them and the input."""
+
+    def __init__(self, function: Callable, **parts: nn.Module | nn.Parameter):
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, *inputs):
+        return self.function(self, *inputs)
+
+
+def pictures() -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randn(SAMPLES, 8, 7, 6), torch.arange(SAMPLES) % 5
+
+
+def sequences() -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randn(SAMPLES, 10, 16), torch.arange(SAMPLES) % 5
+
+
+def tokens() -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randint(50, (SAMPLES, 10)), torch.arange(SAMPLES) % 5
+
+
+def on_pictures(*layers: nn.Module, channels: int) -> nn.Module:
+    return nn.Sequential(*layers, nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 5))
+
+
+def on_sequences(layer: nn.Module, width: int) -> nn.Module:
+    return Lambda(lambda m, x: m.head(torch.tanh(m.layer(x)).mean(1)), layer=layer, head=nn.Linear(width, 5))
+
+
+def of_the_last(layer: nn.Module, width: int) -> nn.Module:
+    """The output of a recurrent layer at the last step."""
+    return Lambda(lambda m, x: m.head(m.layer(x)[0][:, -1]), layer=layer, head=nn.Linear(width, 5))
+
+
+def flat(*layers: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), *layers)
+
+
+def twice_under_two_names() -> nn.Module:
+    layer = nn.Conv2d(8, 8, 3, padding=1)
+    return on_pictures(layer, nn.Tanh(), layer, channels=8)
+
+
+def language_model(tied: bool, bias: bool) -> nn.Module:
+    model = Lambda(
+        lambda m, x: m.head(torch.tanh(m.table(x) + m.place(torch.arange(x.shape[1], device=x.device)))).mean(1),
+        table=nn.Embedding(50, 12), place=nn.Embedding(10, 12), head=nn.Linear(12, 50, bias=bias),
+    )  # fmt: skip
+    if tied:
+        model.head.weight = model.table.weight
+    return model
+
+
+class WindowedAttention(nn.Module):
+    """Windows of 5 tokens folded into the samples, as Swin has them, with a table of position biases."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.out = nn.Linear(16, 48), nn.Linear(16, 16)
+        self.bias = nn.Parameter(torch.randn(9))
+
+    def forward(self, x):
+        windows = x.reshape(-1, 5, 16)
+        q, k, v = self.qkv(windows).chunk(3, dim=-1)
+        places = torch.arange(5)
+        weights = (q @ k.mT / 4 + self.bias[places[:, None] - places + 4]).softmax(-1)
+        return self.out(weights @ v).reshape(x.shape)
+
+
+class ChannelsLastNorm(nn.LayerNorm):
+    """ConvNeXt's LayerNorm2d: a subclass that norms another axis."""
+
+    def forward(self, x):
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Branching(nn.Module):
+    """Another path for some samples than for others."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(16, 5), nn.Linear(16, 5)
+
+    def forward(self, x):
+        outputs = [(self.a if row.mean() > 0 else self.b)(row[None]) for row in x.mean(1)]
+        return torch.cat(outputs)
+
+
+def frozen(model: nn.Module, *names: str) -> nn.Module:
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in names)
+    return model
+
+
+def initialised(model: nn.Module, data: Callable) -> nn.Module:
+    model(data()[0])
+    return model
+
+
+@dataclass(frozen=True)
+class Case:
+    model: Callable[[], nn.Module]
+    data: Callable[[], tuple[torch.Tensor, torch.Tensor]]
+    way: str = RULE  # of the layer that takes the most
+    plain: Callable[[], nn.Module] | None = None  # the same network, where the model hides it
+
+
+CASES: dict[str, Case] = {
+    "depthwise": Case(lambda: on_pictures(nn.Conv2d(8, 16, 3, groups=8), nn.Conv2d(16, 4, 1), channels=4), pictures),
+    "grouped, dilated, strided": Case(
+        lambda: on_pictures(nn.Conv2d(8, 16, 3, stride=2, padding=2, dilation=2, groups=4), channels=16), pictures
+    ),
+    "wide convolution at few positions": Case(
+        lambda: on_pictures(nn.Conv2d(8, 16, 3, stride=3), nn.Conv2d(16, 32, 2), channels=32), pictures
+    ),
+    "grouped convolution at few positions": Case(
+        lambda: on_pictures(nn.Conv2d(8, 64, 3, stride=3, groups=2), nn.Conv2d(64, 64, 2, groups=2), channels=64),
+            pictures
+    ),
+    "padding same": Case(lambda: on_pictures(nn.Conv2d(8, 9, (3, 4), padding="same"), channels=9), pictures),
+    "circular padding": Case(
+        lambda: on_pictures(nn.Conv2d(8, 9, 3, padding=1, padding_mode="circular"), channels=9), pictures
+    ),
+    "transposed convolution": Case(
+        lambda: on_pictures(nn.ConvTranspose2d(8, 6, 3, stride=2), channels=6), pictures, REPLAYED
+    ),
+    "1-d convolution": Case(lambda: on_sequences(nn.Conv1d(10, 12, 3, padding=1, stride=2), 8), sequences),
+    "1-d convolution, padding same": Case(lambda: on_sequences(nn.Conv1d(10, 12, 4, padding="same"), 16), sequences),
+    "3-d convolution": Case(
+        lambda: nn.Sequential(nn.Unflatten(1, (2, 4)), nn.Conv3d(2, 4, 3), nn.Flatten(), nn.LazyLinear(5)),
+        pictures, REPLAYED,
+    ),
+    "bilinear": Case(
+        lambda: Lambda(lambda m, x: m.o(m.b(x[:, 0], x[:, 1])), b=nn.Bilinear(16, 16, 7), o=nn.Linear(7, 5)),
+        sequences, REPLAYED,
+    ),
+    "LSTM": Case(lambda: of_the_last(nn.LSTM(16, 12, batch_first=True), 12), sequences),
+    "GRU, 2 layers, both directions": Case(
+        lambda: of_the_last(nn.GRU(16, 12, 2, batch_first=True, bidirectional=True), 24), sequences
+    ),
+    "RNN": Case(lambda: of_the_last(nn.RNN(16, 12, batch_first=True, nonlinearity="relu"), 12), sequences),
+    "LSTM, steps first, projected": Case(
+        lambda: Lambda(
+            lambda m, x: m.o(m.l(x.transpose(0, 1))[0][-1]), l=nn.LSTM(16, 12, proj_size=6), o=nn.Linear(6, 5)
+        ),
+        sequences,
+    ),
+    "GRU cell called ten times": Case(
+        lambda: Lambda(
+            lambda m, x: m.o(__import__("functools").reduce(lambda h, t: m.c(x[:, t], h), range(10), None)),
+            c=nn.GRUCell(16, 12), o=nn.Linear(12, 5),
+        ),
+        sequences,
+    ),
+    "steps first": Case(
+        lambda: Lambda(
+            lambda m, x: m.o(torch.tanh(m.n(m.a(x.transpose(0, 1)))).mean(0)),
+            a=nn.Linear(16, 12), n=nn.LayerNorm(12), o=nn.Linear(12, 5),
+        ),
+        sequences,
+    ),
+    "samples and steps folded": Case(
+        lambda: Lambda(
+            lambda m, x: m.o(torch.tanh(m.a(x.flatten(0, 1))).view(len(x), 10, -1).mean(1)),
+            a=nn.Linear(16, 12), o=nn.Linear(12, 5),
+        ),
+        sequences,
+    ),
+    "steps and samples folded": Case(
+        lambda: Lambda(
+            lambda m, x: m.o(torch.tanh(m.a(x.transpose(0, 1).flatten(0, 1))).view(10, len(x), -1).mean(0)),
+            a=nn.Linear(16, 12), o=nn.Linear(12, 5),
+        ),
+        sequences,
+    ),
+    "windowed attention": Case(lambda: on_sequences(WindowedAttention(), 16), sequences, REPLAYED),
+    "embedding": Case(lambda: on_sequences(nn.Embedding(50, 12, padding_idx=0), 12), tokens),
+    "embedding of limited norm": Case(lambda: on_sequences(nn.Embedding(50, 12, max_norm=1.0), 12), tokens),
+    "sparse embedding": Case(lambda: on_sequences(nn.Embedding(50, 12, sparse=True), 12), tokens),
+    "bag of embeddings": Case(
+        lambda: Lambda(lambda m, x: m.o(m.e(x)), e=nn.EmbeddingBag(50, 12), o=nn.Linear(12, 5)), tokens, REPLAYED
+    ),
+    "language model": Case(lambda: language_model(False, True), tokens),
+    "language model, tied": Case(lambda: language_model(True, False), tokens),
+    "language model, tied, with a bias": Case(lambda: language_model(True, True), tokens),
+    "attention": Case(
+        lambda: Lambda(
+            lambda m, x: m.o(m.a(x, x, x)[0].mean(1)), a=nn.MultiheadAttention(16, 2, batch_first=True), o=nn.Linear(16,
+                5)
+        ),
+        sequences,
+    ),
+    "attention without its weights": Case(
+        lambda: Lambda(
+            lambda m, x: m.o(m.a(x, x, x, need_weights=False)[0].mean(1)),
+            a=nn.MultiheadAttention(16, 2, batch_first=True), o=nn.Linear(16, 5),
+        ),
+        sequences,
+    ),
+    "attention of a query on other keys": Case(
+        lambda: Lambda(
+            lambda m, x: m.o(m.a(x[:, :2], x, x)[0].mean(1)),
+            a=nn.MultiheadAttention(16, 2, batch_first=True), o=nn.Linear(16, 5),
+        ),
+        sequences, REPLAYED,
+    ),
+    "transformer layer": Case(
+        lambda: on_sequences(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 16), sequences
+    ),
+    "transformer layer, steps first": Case(
+        lambda: Lambda(
+            lambda m, x: m.o(m.a(x.transpose(0, 1)).mean(0)), a=nn.TransformerEncoderLayer(16, 2, 32), o=nn.Linear(16,
+                5)
+        ),
+        sequences,
+    ),
+    "class token and positions": Case(
+        lambda: Lambda(
+            lambda m, x: m.o((torch.cat([m.token.expand(len(x), -1, -1), x], 1) + m.place).tanh().mean(1)),
+            token=nn.Parameter(torch.randn(1, 1, 16)), place=nn.Parameter(torch.randn(1, 11, 16)), o=nn.Linear(16, 5),
+        ),
+        sequences, EXPANDED,
+    ),
+    "scale of a layer": Case(
+        lambda: Lambda(lambda m, x: m.o((x * m.g).tanh().mean(1)), g=nn.Parameter(torch.rand(16)), o=nn.Linear(16, 5)),
+        sequences, EXPANDED,
+    ),
+    "weight norm": Case(
+        lambda: flat(nn.utils.parametrizations.weight_norm(nn.Linear(160, 12)), nn.Tanh(), nn.Linear(12, 5)),
+        sequences, REPLAYED,
+    ),
+    "weight norm, old": Case(
+        lambda: flat(torch.nn.utils.weight_norm(nn.Linear(160, 12)), nn.Tanh(), nn.Linear(12, 5)), sequences, REPLAYED
+    ),
+    "spectral norm": Case(
+        lambda: flat(nn.utils.parametrizations.spectral_norm(nn.Linear(160, 12)), nn.Tanh(), nn.Linear(12, 5)),
+        sequences, REPLAYED,
+    ),
+    "frozen bias": Case(lambda: frozen(flat(nn.Linear(160, 12), nn.Tanh(), nn.Linear(12, 5)), "1.bias"), sequences),
+    "frozen weight": Case(lambda: frozen(flat(nn.Linear(160, 12), nn.Tanh(), nn.Linear(12, 5)), "1.weight"), sequences),
+    "frozen first layer": Case(
+        lambda: frozen(flat(nn.Linear(160, 12), nn.Tanh(), nn.Linear(12, 5)), "1.weight", "1.bias"), sequences
+    ),
+    "called twice": Case(
+        lambda: Lambda(
+            lambda m, x: m.o(torch.tanh(m.a(torch.tanh(m.a(x)))).mean(1)), a=nn.Linear(16, 16), o=nn.Linear(16, 5)
+        ),
+        sequences,
+    ),
+    "called twice, under two names": Case(twice_under_two_names, pictures),
+    "used outside its module": Case(
+        lambda: Lambda(lambda m, x: m.o((m.a(x) + x @ m.a.weight).mean(1)), a=nn.Linear(16, 16), o=nn.Linear(16, 5)),
+        sequences, REPLAYED,
+    ),
+    "PReLU and residuals": Case(
+        lambda: Lambda(
+            lambda m, x: m.o((x + m.p(m.l(m.n(x)))).mean(1)),
+            n=nn.LayerNorm(16), l=nn.Linear(16, 16), p=nn.PReLU(), o=nn.Linear(16, 5),
+        ),
+        sequences,
+    ),
+    "PReLU by channel": Case(lambda: on_pictures(nn.Conv2d(8, 6, 3), nn.PReLU(6), channels=6), pictures),
+    "RMS norm": Case(lambda: on_sequences(nn.RMSNorm(16), 16), sequences),
+    "instance norm": Case(
+        lambda: on_pictures(nn.InstanceNorm2d(8, affine=True), nn.Conv2d(8, 6, 3), channels=6), pictures
+    ),
+    "batch norm": Case(lambda: on_pictures(nn.Conv2d(8, 6, 3), nn.BatchNorm2d(6), nn.ReLU(True), channels=6), pictures),
+    "batch norm of vectors": Case(
+        lambda: flat(nn.Linear(160, 12), nn.BatchNorm1d(12), nn.Tanh(), nn.Linear(12, 5)), sequences
+    ),
+    "group norm": Case(lambda: on_pictures(nn.Conv2d(8, 6, 3), nn.GroupNorm(2, 6), channels=6), pictures),
+    "norm of a subclass": Case(lambda: on_pictures(nn.Conv2d(8, 6, 3), ChannelsLastNorm(6), channels=6), pictures),
+    "local response norm": Case(lambda: on_pictures(nn.Conv2d(8, 6, 3), nn.LocalResponseNorm(3), channels=6), pictures),
+    "linear over a grid": Case(
+        lambda: Lambda(
+            lambda m, x: m.o(torch.tanh(m.a(x.permute(0, 2, 3, 1))).mean((1, 2))), a=nn.Linear(8, 12), o=nn.Linear(12,
+                5)
+        ),
+        pictures,
+    ),
+    "wide linear over tokens": Case(lambda: on_sequences(nn.Linear(16, 96), 96), sequences),
+    "unused layer": Case(lambda: Lambda(lambda m, x: m.o(x.mean(1)), u=nn.Linear(3, 3), o=nn.Linear(16, 5)), sequences),
+    "lazy layers": Case(lambda: initialised(nn.Sequential(nn.Flatten(), nn.LazyLinear(5)), sequences), sequences),
+    "in-place operations on outputs": Case(
+        lambda: Lambda(
+            lambda m, x: m.o(m.b(m.a(x).relu_()).add_(1).tanh_().mean(1)),
+            a=nn.Linear(16, 12), b=nn.Linear(12, 12), o=nn.Linear(12, 5),
+        ),
+        sequences,
+    ),
+    "checkpointed": Case(
+        lambda: Lambda(
+            lambda m, x: m.o(checkpoint(m.a, x, use_reentrant=False).tanh().mean(1)), a=nn.Linear(16, 12),
+                o=nn.Linear(12, 5)
+        ),
+        sequences,
+    ),
+    "another path for each sample": Case(Branching, sequences, LOOP),
+    "compiled": Case(lambda: torch.compile(flat(nn.Linear(160, 5)), backend="eager"), sequences),
+    "scripted": Case(
+        lambda: torch.jit.script(flat(nn.Linear(160, 5))), sequences, REPLAYED, plain=lambda: flat(nn.Linear(160, 5))
+    ),
+    "data parallel": Case(lambda: nn.DataParallel(flat(nn.Linear(160, 5))), sequences),
+    "weights in functions, without modules": Case(
+        lambda: Lambda(
+            lambda m, x: F.linear(F.linear(x, m.w).tanh().mean(1), m.v, m.b),
+            w=nn.Parameter(torch.randn(7, 16)), v=nn.Parameter(torch.randn(5, 7)), b=nn.Parameter(torch.randn(5)),
+        ),
+        sequences,
+    ),
+}  # fmt: skip
