@@ -71,9 +71,16 @@ def gram_spaces(
     return spaces
 
 
-def gram_is_cheaper(store: RowStore, problems: Mapping[str, Problem], samples: int, memory: float) -> bool:
-    """Whether the Gram matrix of so many samples costs less than the products with vectors that it saves."""
-    if 3 * 8 * samples**2 * len(problems) > memory or samples < 2:
+def gram_is_cheaper(
+    store: RowStore, problems: Mapping[str, Problem], samples: int, memory: float, gathered: float
+) -> bool:
+    """Whether the Gram matrix of so many samples costs less than the products with vectors that it saves.
+
+    Args:
+        memory, gathered: bytes for Gram matrices, and for the rows that they are of.
+    """
+    rows = samples * sum(store.matrix.row_bytes[layer] for layer in store.layers)
+    if 3 * 8 * samples**2 * len(problems) > memory or rows > gathered or samples < 2:
         return False
     by_gram = by_products = 0.0
     for layer in store.layers:

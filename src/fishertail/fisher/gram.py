@@ -1,6 +1,6 @@
 """Eigenvectors of F from the Gram matrix of a few gradients: G^T c, with c an eigenvector of G G^T."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
@@ -12,16 +12,38 @@ from fishertail.gradients.cache import RowStore
 DENSE = 500  # samples, beyond which Lanczos finds a few eigenpairs faster than a full reduction
 
 
-def grams(store: RowStore, scopes: Mapping[str, tuple[str, ...]], index: torch.Tensor) -> dict[str, torch.Tensor]:
-    """G G^T (n, n) float64 of the samples at `index` (ascending), for each scope."""
+def grams(
+    store: RowStore, scopes: Mapping[str, tuple[str, ...]], index: torch.Tensor, memory: float
+) -> dict[str, torch.Tensor]:
+    """G G^T (n, n) float64 of the samples at `index` (ascending), for each scope.
+
+    Args:
+        memory: bytes for rows that are gathered; where they do not fit, some layers are treated after the others.
+    """
     needed = {layer for layers in scopes.values() for layer in layers}
     result: dict[str, torch.Tensor] = {}
-    for layer, rows in store.together(index, needed).items():
-        gram = rows.gram().cpu()
-        for name, layers in scopes.items():
-            if layer in layers:
-                result[name] = result[name] + gram if name in result else gram
+    for some in _together(store, needed, len(index), memory):
+        for layer, rows in store.together(index, some).items():
+            gram = rows.gram().cpu()
+            for name, layers in scopes.items():
+                if layer in layers:
+                    result[name] = result[name] + gram if name in result else gram
     return result
+
+
+def _together(store: RowStore, layers: Collection[str], samples: int, memory: float) -> list[list[str]]:
+    """Layers whose rows are gathered together."""
+    groups: list[list[str]] = [[]]
+    held = 0
+    for layer in store.layers:
+        if layer in layers:
+            size = samples * store.matrix.row_bytes[layer]
+            if groups[-1] and held + size > memory:
+                groups.append([])
+                held = 0
+            groups[-1].append(layer)
+            held += size
+    return groups
 
 
 def leading_pairs(gram: torch.Tensor, count: int, rtol: float) -> tuple[torch.Tensor, torch.Tensor]:

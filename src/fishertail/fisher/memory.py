@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fishertail.fisher.krylov import RESTART
-from fishertail.fisher.start import GRAM_SAMPLES, START_EXTRA
+from fishertail.fisher.start import GRAM_SAMPLES, START_EXTRA, gram_size
 from fishertail.gradients.matrix import GradientMatrix
 from fishertail.gradients.memory import default_budget, readable
 
@@ -16,6 +16,7 @@ class MemoryPlan:
     """How a budget is spent."""
 
     rows: float  # bytes for rows that are kept
+    gathered: float  # bytes for rows that are gathered for a Gram matrix
     vectors: float  # bytes for vectors and Gram matrices
     groups: list[list[str]]  # names of scopes that are solved together
     blocks: int  # of vectors that a Krylov space keeps
@@ -31,14 +32,17 @@ def memory_plan(matrix: GradientMatrix, sizes: Mapping[str, int], k: int, budget
         ValueError: the largest scope does not fit.
     """
     total = default_budget(matrix.device) if budget is None else budget
-    available = total - matrix.batch_bytes
+    of_gram = gram_size(len(matrix))
+    largest_rows = of_gram * max(matrix.row_bytes.values())
+    available = total - matrix.batch_bytes - largest_rows
+    blocks, costs = 0, dict.fromkeys(sizes, 0.0)
     for blocks in (RESTART, RESTART // 2, _LEAST_BLOCKS):
         costs = {name: _cost(len(matrix), size, k, blocks, matrix.dtype.itemsize) for name, size in sizes.items()}
         if sum(costs.values()) <= available / 2:
-            return MemoryPlan(available - sum(costs.values()), available / 2, [list(sizes)], blocks)
+            break
     largest = max(costs, key=costs.__getitem__)
     if costs[largest] > available:
-        least = costs[largest] + matrix.batch_bytes
+        least = costs[largest] + matrix.batch_bytes + largest_rows
         raise ValueError(
             f"memory_budget: at least {readable(least)} expected, which {largest!r} takes "
             f"({sizes[largest]} parameters, k = {k}, a batch of {matrix.batch_size}); found {readable(total)}"
@@ -50,12 +54,14 @@ def memory_plan(matrix: GradientMatrix, sizes: Mapping[str, int], k: int, budget
             groups.append([])
         groups[-1].append(name)
     used = max(sum(costs[name] for name in group) for group in groups)
-    return MemoryPlan(available - used, used, groups, blocks)
+    gathered = min(of_gram * sum(matrix.row_bytes.values()), largest_rows + (available - used) / 2)
+    return MemoryPlan(available + largest_rows - used - gathered, gathered, max(used, available / 2), groups, blocks)
 
 
 def _cost(samples: int, size: int, k: int, blocks: int, itemsize: int) -> float:
     """Bytes that one scope takes beside its rows."""
     if samples <= GRAM_SAMPLES[0]:  # the Gram matrix has it all: no Krylov space
         return 3 * 8 * samples**2 + 2 * itemsize * size * min(k, size)
-    gram = min(GRAM_SAMPLES[1], max(GRAM_SAMPLES[0], samples // 40))
-    return 3 * 8 * gram**2 + itemsize * size * (min(k, size) + START_EXTRA) * (2 * blocks + 2)
+    # basis and images, those of the start, and three copies of the directions in a sweep
+    vectors = (min(k, size) + START_EXTRA) * (2 * blocks + 5)
+    return 3 * 8 * gram_size(samples) ** 2 + itemsize * size * vectors

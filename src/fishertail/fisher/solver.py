@@ -22,7 +22,7 @@ import torch
 from fishertail.fisher.direct import GramSpace, gram_is_cheaper, gram_spaces
 from fishertail.fisher.gram import grams, leading_pairs
 from fishertail.fisher.krylov import KrylovSpace
-from fishertail.fisher.memory import memory_plan
+from fishertail.fisher.memory import MemoryPlan, memory_plan
 from fishertail.fisher.pairs import Eigenpairs, degenerate
 from fishertail.fisher.problem import Problem, active_samples, layers_of_each, squares_of
 from fishertail.fisher.products import multiply, project
@@ -91,7 +91,7 @@ def solve(
         if norms is None and len(matrix) <= GRAM_SAMPLES[0]:  # the Gram matrix has the norms, too
             for batch in matrix.batches(layers=own):
                 store.keep(batch)
-            plain = grams(store, part, torch.arange(len(matrix)))
+            plain = grams(store, part, torch.arange(len(matrix)), plan.gathered)
             squares = {name: gram.diagonal() for name, gram in plain.items()}
         else:
             norms = matrix.norms(needed, keep=store.keep) if norms is None else norms
@@ -105,12 +105,12 @@ def solve(
         solvable = {name: problem for name, problem in problems.items() if 0 < problem.trace < np.inf}
         solutions |= {name: degenerate(problem) for name, problem in problems.items() if name not in solvable}
         if solvable:
-            solutions |= _solve(store, solvable, plan.blocks, plan.vectors, plain)
+            solutions |= _solve(store, solvable, plan, plain)
     return {name: solutions[name] for name in scopes}
 
 
 def _solve(
-    store: RowStore, problems: Problems, blocks: int, memory: float, plain: Mapping[str, torch.Tensor] | None
+    store: RowStore, problems: Problems, plan: MemoryPlan, plain: Mapping[str, torch.Tensor] | None
 ) -> dict[str, Eigenpairs]:
     """
     Args:
@@ -119,7 +119,7 @@ def _solve(
     samples = len(store.matrix)
     important, factor = gram_sample(problems, samples)
     if plain is None or len(important) < samples:
-        plain = grams(store, layers_of_each(problems), important)
+        plain = grams(store, layers_of_each(problems), important, plan.gathered)
     gram_matrices = {
         name: plain[name] * torch.outer(*2 * [problem.weights[important]]) for name, problem in problems.items()
     }
@@ -138,17 +138,17 @@ def _solve(
     starts = starts_from_grams(store, pending, gram_matrices, important, factor)
     between, factor = level(pending, samples)
     if len(between) > LEVEL_GROWTH * len(important):
-        starts = _improved(store, pending, starts, between, factor, blocks)
+        starts = _improved(store, pending, starts, between, factor, plan.blocks)
 
     for left_out in (by_residual, by_eigenvalue):
         active = active_samples(pending, {name: left_out(p, starts[name]) for name, p in pending.items()})
         spaces: Mapping[str, Space]
-        if gram_is_cheaper(store, pending, len(active), memory):
-            spaces = gram_spaces(store, pending, active, grams(store, layers_of_each(pending), active))
+        if gram_is_cheaper(store, pending, len(active), plan.vectors, plan.gathered):
+            spaces = gram_spaces(store, pending, active, grams(store, layers_of_each(pending), active, plan.gathered))
         else:
             weights = {name: problem.weights[active] for name, problem in pending.items()}
             trace_left_out = {name: float(1 - problem.shares[active].sum()) for name, problem in pending.items()}
-            spaces = _iterated(store, pending, starts, active, weights, trace_left_out, blocks)
+            spaces = _iterated(store, pending, starts, active, weights, trace_left_out, plan.blocks)
         outside = _projections_outside(store, pending, spaces, active)
         for name, problem in pending.items():
             solutions[name] = _put_together(

@@ -48,9 +48,14 @@ def reserved(samples: int) -> int:
     return GRAM_SAMPLES[1] + int(LEVEL_SHARE * samples)
 
 
+def gram_size(samples: int) -> int:
+    """The most samples whose Gram matrix makes the start."""
+    return min(samples, max(GRAM_SAMPLES[0], min(GRAM_SAMPLES[1], samples // 40)))
+
+
 def gram_sample(problems: Mapping[str, Problem], samples: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The samples that hold nearly all of the trace, and a third as many of the others; within GRAM_SAMPLES."""
-    least, most = GRAM_SAMPLES[0], max(GRAM_SAMPLES[0], min(GRAM_SAMPLES[1], samples // 40))
+    least, most = GRAM_SAMPLES[0], gram_size(samples)
     largest = len(without_the_smallest(problems, dict.fromkeys(problems, LEVEL_LEFT_OUT)))
     largest = max(3 * least // 4, min(largest, 3 * most // 4))
     return _sample(problems, largest, largest // 3)

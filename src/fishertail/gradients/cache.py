@@ -66,14 +66,11 @@ class RowStore:
             where = slice(int(slots[0]), int(slots[0]) + len(index))  # as they are kept, without a copy
             return {layer: rows.take(where) for layer, rows in self._kept.items() if layer in layers}
         result: dict[str, Rows] = {}
-        order, start = [], 0
         for samples, rows in self.batches(index, layers):
+            where = torch.searchsorted(index, samples)
             for layer, part in rows.items():
-                result.setdefault(layer, part.empty(len(index))).fill(start, part)
-            order.append(samples)
-            start += len(samples)
-        order = torch.argsort(torch.cat(order)).to(self.device)
-        return {layer: rows.take(order) for layer, rows in result.items()}
+                result.setdefault(layer, part.empty(len(index))).fill(_as_slice(where, self.device), part)
+        return result
 
     def costs(self, layer: str) -> tuple[int, int]:
         """Multiplications that a row takes: with another row, and with a vector; 0 where no rows were seen."""
@@ -94,7 +91,7 @@ class RowStore:
         if count <= 0:
             return
         for layer in self.layers:
-            self._kept[layer].fill(self._used, rows[layer].take(slice(count)))
+            self._kept[layer].fill(slice(self._used, self._used + count), rows[layer].take(slice(count)))
         self._slot[index[:count]] = torch.arange(self._used, self._used + count)
         self._used += count
 

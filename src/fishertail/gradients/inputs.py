@@ -57,13 +57,13 @@ class _TensorSamples:
             raise ValueError(f"as many labels as images expected, found {images} images and {labels} labels")
         if images == 0:
             raise ValueError("at least one sample expected, found none")
-        self._inputs, self._targets, self._length = inputs, targets, images
+        self._inputs, self.targets, self._length = inputs, targets, images
 
     def __len__(self) -> int:
         return self._length
 
     def read(self, index: torch.Tensor) -> tuple[Any, Any]:
-        return tuple(tree_map(lambda leaf: _taken(leaf, index), part) for part in (self._inputs, self._targets))
+        return tuple(tree_map(lambda leaf: _taken(leaf, index), part) for part in (self._inputs, self.targets))
 
 
 class _DatasetSamples:

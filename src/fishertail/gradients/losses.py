@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -21,7 +21,14 @@ class Derivatives:
     correct: torch.Tensor | None  # (n,) bool; None where the loss is no classification with one label for each sample
 
 
-Loss = Callable[[torch.Tensor, Any], Derivatives]
+class Loss(Protocol):
+    """The loss of samples, each by itself."""
+
+    def __call__(self, outputs: torch.Tensor, targets: Any) -> Derivatives:
+        """Of outputs (n, ...) and their targets."""
+
+    def check(self, outputs: torch.Tensor, targets: Any) -> None:
+        """Raise `ValueError` for targets (N, ...) that do not fit, by the outputs (n, ...) of some samples."""
 
 
 def loss_of(loss: Callable | None) -> Loss:
@@ -59,6 +66,11 @@ class CrossEntropy:
         losses, residuals, scale = losses_and_residuals(logits, labels, weights)
         correct = (outputs.argmax(1) == targets) if outputs.ndim == 2 else None
         return Derivatives(residuals.movedim(-1, axis), scale, losses, correct)
+
+    def check(self, outputs: torch.Tensor, targets: Any) -> None:
+        axis = self._class_axis(outputs[:1], targets[:1])
+        if not targets.is_floating_point():
+            self._checked_labels(targets, outputs.shape[axis])
 
     def _class_axis(self, outputs: torch.Tensor, targets: torch.Tensor) -> int:
         if outputs.ndim < 2:
@@ -131,6 +143,9 @@ class OtherLoss:
         classifies = classifies and not targets.is_floating_point()
         correct = outputs.argmax(1) == targets if classifies else None
         return Derivatives(*normalised(residuals, outputs.dtype), losses.double(), correct)
+
+    def check(self, outputs: torch.Tensor, targets: Any) -> None:
+        """Nothing is known of these targets before the loss is called."""
 
     def _of_one(self, output: torch.Tensor, target: Any) -> torch.Tensor:
         value = self._loss(output[None], torch.utils._pytree.tree_map_only(torch.Tensor, lambda t: t[None], target))

@@ -1,6 +1,7 @@
 """`GradientMatrix`: the rows of G by batch and layer, from one forward and one backward pass each."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import nn
 from fishertail.gradients.inputs import moved, samples_of
 from fishertail.gradients.losses import loss_of
 from fishertail.gradients.memory import batch_size_for
-from fishertail.gradients.network import Network, PlanMismatchError
+from fishertail.gradients.network import Network, PlanMismatchError, full_precision
 from fishertail.gradients.plan import Plan, Replay
 from fishertail.gradients.probe import Probe, probe_index
 from fishertail.gradients.rows import Rows
@@ -93,6 +94,7 @@ class GradientMatrix:
         sizes: number of parameters by layer.
         batch_size: of the batches, once it is open.
         batch_bytes: that a batch takes, about.
+        row_bytes: that a row of each layer takes.
     """
 
     def __init__(
@@ -121,15 +123,21 @@ class GradientMatrix:
         return len(self._samples)
 
     def __enter__(self) -> "GradientMatrix":
-        with torch.inference_mode(False):
+        with ExitStack() as stack:
+            stack.enter_context(full_precision(self.device))
             inputs, _ = self._read(probe_index(len(self)))
-            self._plan, footprint = Probe(self._network, inputs).run()
-        self.batch_size = self._wanted_batch_size or batch_size_for(footprint, self.device, self._budget)
-        self.batch_bytes = min(self.batch_size, len(self)) * footprint.batch
+            probe = Probe(self._network, inputs)
+            self._plan, footprint = probe.run()
+            if isinstance(targets := getattr(self._samples, "targets", None), torch.Tensor):  # before hours are spent
+                self._loss.check(probe.outputs, targets)
+            self.batch_size = self._wanted_batch_size or batch_size_for(footprint, self.device, self._budget)
+            self.batch_bytes = min(self.batch_size, len(self)) * footprint.batch
+            self.row_bytes = footprint.rows
+            self._contexts = stack.pop_all()  # for all that is computed while it is open
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._plan = None
+        self._contexts.close()
 
     @property
     def plan(self) -> Plan:
@@ -178,17 +186,16 @@ class GradientMatrix:
         return self._network.cast(inputs), targets
 
     def _batch(self, index: torch.Tensor, layers: tuple[str, ...]) -> Batch:
-        with torch.inference_mode(False), torch.no_grad():
-            inputs, targets = self._read(index)
+        inputs, targets = self._read(index)
 
-            def derivatives_of(outputs: torch.Tensor) -> tuple:
-                found = self._loss(outputs, targets)
-                return found.residuals, found.scale, found
+        def derivatives_of(outputs: torch.Tensor) -> tuple:
+            found = self._loss(outputs, targets)
+            return found.residuals, found.scale, found
 
-            try:
-                rows, found = self._network.rows(layers, inputs, len(index), self._plan, derivatives_of)
-            except PlanMismatchError:  # the network takes another path for these samples
-                whole = dict.fromkeys(layers, Replay("", loop=True))
-                alone = Plan(replayed=whole, call_layouts=self._plan.call_layouts)
-                rows, found = self._network.rows(layers, inputs, len(index), alone, derivatives_of)
-            return Batch(index, rows, found.loss, found.correct)
+        try:
+            rows, found = self._network.rows(layers, inputs, len(index), self._plan, derivatives_of)
+        except PlanMismatchError:  # the network takes another path for these samples
+            whole = dict.fromkeys(layers, Replay("", loop=True))
+            alone = Plan(replayed=whole, call_layouts=self._plan.call_layouts)
+            rows, found = self._network.rows(layers, inputs, len(index), alone, derivatives_of)
+        return Batch(index, rows, found.loss, found.correct)

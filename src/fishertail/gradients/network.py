@@ -2,17 +2,18 @@
 
 import copy
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.graph import get_gradient_edge
 from torch.utils._pytree import tree_map_only
 
 from fishertail.errors import UnsupportedModelError
 from fishertail.gradients import shared_rows
 from fishertail.gradients.layer_rules import MODULE_RULES, FunctionRule
-from fishertail.gradients.plan import Group, Plan
+from fishertail.gradients.plan import Group, Plan, Replay
 from fishertail.gradients.recording import ModuleCall, Recorder, Recording, Use, gradients_at, module_call, watch
 from fishertail.gradients.replay import CallLayouts, replay
 from fishertail.gradients.rows import BlockRows, DenseRows, Rows
@@ -134,7 +135,7 @@ class Network:
                 own = {a: self._names[id(p)] for a, p in module._parameters.items() if id(p) in self._names}
                 handles += recorder.module_hooks(module, rule, own)
         try:
-            with plain_gradients(self.device), substituted(replaced), recorder:
+            with torch.enable_grad(), substituted(replaced), recorder:
                 outputs = self._called(inputs)
         finally:
             for handle in handles:
@@ -174,34 +175,32 @@ class Network:
             raise PlanMismatchError
         derivatives, scale, more = derivatives_of(outputs.detach())
         numbers = sorted({n for layer in layers for g in plan.by_rule.get(layer, ()) for n, _ in g.uses})
-        calls = [(path, call) for path in watched for call in recording.calls.get(path, ())]
         own = [name for layer in layers for name in plan.expanded.get(layer, ())]
-        edges = [recording.uses[number].edge for number in numbers]
-        edges += [torch.autograd.graph.get_gradient_edge(leaves[name]) for name in own]
-        edges += [edge for _, call in calls for edge in call.edges]
-        found = gradients_at(outputs, edges, derivatives)
-        recording.outputs = outputs = None  # frees the graph
-        at_uses = dict(zip(numbers, found, strict=False))
-        at_leaves = dict(zip(own, found[len(numbers) :], strict=False))
-        found = iter(found[len(numbers) + len(own) :])
-        at_calls = [
-            (path, call, plan.call_layouts[path][number], [_shaped(next(found), shape) for shape in call.shapes])
+        calls = [
+            (path, call, layouts)
             for path in watched
-            for number, call in enumerate(recording.calls.get(path, ()))
+            for call, layouts in zip(recording.calls.get(path, ()), plan.call_layouts[path], strict=True)
         ]
-        with torch.no_grad():
-            replayed = self._replayed(layers, plan, at_calls, samples)
-            rows: dict[str, Rows] = {}
-            for layer in layers:
-                if layer in plan.by_rule:
-                    blocks = [
-                        self._block(g, recording.uses, plan, at_uses, scale, samples) for g in plan.by_rule[layer]
-                    ]
-                    sizes = [sum(self.shapes[name].numel() for name in g.parameters) for g in plan.by_rule[layer]]
-                    rows[layer] = blocks[0] if len(blocks) == 1 else BlockRows(tuple(blocks), tuple(sizes))
-                    continue
-                source = at_leaves if layer in plan.expanded else replayed
-                flat = [self._flat(source.get(name), name, samples) for name in self.parameters[layer]]
+        edges = [recording.uses[number].edge for number in numbers]
+        edges += [get_gradient_edge(leaves[name]) for name in own]
+        edges += [edge for _, call, _ in calls for edge in call.edges]
+        found = iter(gradients_at(outputs, edges, derivatives))
+        recording.outputs = outputs = None  # frees the graph
+        at_uses = {number: next(found) for number in numbers}
+        gradients = {name: next(found) for name in own}
+        for path, call, layouts in calls:
+            at_call = [_shaped(next(found), shape) for shape in call.shapes]
+            for name, part in self._replayed(layers, plan, path, call, layouts, at_call, samples).items():
+                gradients[name] = gradients[name] + part if name in gradients else part
+        rows: dict[str, Rows] = {}
+        for layer in layers:
+            if layer in plan.by_rule:
+                of_it = plan.by_rule[layer]
+                blocks = [self._block(group, recording.uses, plan, at_uses, scale, samples) for group in of_it]
+                sizes = [sum(self.shapes[name].numel() for name in group.parameters) for group in of_it]
+                rows[layer] = blocks[0] if len(blocks) == 1 else BlockRows(tuple(blocks), tuple(sizes))
+            else:
+                flat = [self._flat(gradients.get(name), name, samples) for name in self.parameters[layer]]
                 rows[layer] = DenseRows(torch.cat(flat, dim=1), scale)
         return rows, more
 
@@ -268,22 +267,19 @@ class Network:
         self,
         layers: Collection[str],
         plan: Plan,
-        calls: Sequence[tuple[str, ModuleCall, CallLayouts, list[torch.Tensor | None]]],
+        path: str,
+        call: ModuleCall,
+        layouts: CallLayouts,
+        derivatives: Sequence[torch.Tensor | None],
         samples: int,
     ) -> dict[str, torch.Tensor]:
-        modules = dict(self.model.named_modules()) if calls else {}
-        gradients: dict[str, torch.Tensor] = {}
-        for path, call, layouts, derivatives in calls:
-            for loop in (False, True):
-                of_it = [
-                    layer for layer in layers if (r := plan.replayed.get(layer)) and (r.module, r.loop) == (path, loop)
-                ]
-                places = {name: self.places[name] for layer in of_it for name in self.parameters[layer]}
-                if not places:
-                    continue
-                found = replay(modules[path], places, call, layouts, derivatives, samples, loop)
-                for name, part in found.items():
-                    gradients[name] = gradients[name] + part if name in gradients else part
+        """(n, *shape) of the parameters of all layers for which a module is run again."""
+        module, gradients = dict(self.model.named_modules())[path], {}
+        for loop in (False, True):
+            of_it = [layer for layer in layers if plan.replayed.get(layer) == Replay(path, loop)]
+            places = {name: self.places[name] for layer in of_it for name in self.parameters[layer]}
+            if places:
+                gradients |= replay(module, places, call, layouts, derivatives, samples, loop)
         return gradients
 
     def _flat(self, gradients: torch.Tensor | None, name: str, samples: int) -> torch.Tensor:
@@ -294,13 +290,14 @@ class Network:
 
 
 @contextmanager
-def plain_gradients(device: torch.device) -> Iterator[None]:
-    """Gradients in full precision, whatever is set around the call."""
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.autocast(device.type, enabled=False),
-    ):
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Without inference mode, gradients and autocast, whatever is set around the call."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.no_grad())
+        for kind in {"cpu", device.type}:
+            if torch.amp.is_autocast_available(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
         yield
 
 

@@ -50,19 +50,22 @@ class Footprint:
     """Bytes for each sample of a batch."""
 
     graph: int  # what the forward pass keeps for the backward pass
-    rows: int  # of all layers, as they are kept
+    rows: Mapping[str, int]  # of each layer, as they are kept
 
     @property
     def batch(self) -> int:
         """In all; derivatives take as much as what they are by."""
-        return max(2 * self.graph + self.rows, 1)
+        return max(2 * self.graph + sum(self.rows.values()), 1)
 
 
 class Probe:
     """
     Args:
         network: whose plan is wanted.
-        samples: inputs of SAMPLES samples on its device; see `probe_samples`.
+        samples: inputs of SAMPLES samples on its device; see `probe_index`.
+
+    Attributes:
+        outputs: of these samples, once it was run.
     """
 
     def __init__(self, network: Network, samples: Any):
@@ -85,7 +88,7 @@ class Probe:
         shapes, like = self._network.shapes, {"dtype": self._network.dtype, "device": self._network.device}
         self._random = {name: _RandomVectors(shape.numel(), generator, like) for name, shape in shapes.items()}
         truth = self._truth(outputs, aliases)
-        self._outputs = outputs.detach()
+        self.outputs = outputs.detach()
         outputs = together.outputs = None
         plan = self._first_plan(together.uses, alone.uses)
         if (of_all := call_layouts(together.calls[""][0], alone.calls[""][0], SAMPLES)) is not None:
@@ -98,8 +101,9 @@ class Probe:
             rows = self._rows(plan, self._network.layers)
             pending = [layer for layer in self._network.layers if not self._agrees(layer, rows.get(layer), truth)]
             if not pending:
-                size = sum(part.nbytes for part in rows.values())
-                return plan, Footprint(saved.bytes // SAMPLES, size // SAMPLES)
+                return plan, Footprint(
+                    saved.bytes // SAMPLES, {layer: part.nbytes // SAMPLES for layer, part in rows.items()}
+                )
 
     def _run(self, inputs: Any, samples: int = SAMPLES, plan: Plan | None = None, **options):
         try:
@@ -191,8 +195,8 @@ class Probe:
             outputs, _ = self._network.run(self._batch, SAMPLES, **options)
         except (*_FAULTS, UnsupportedModelError):
             return False
-        return outputs.shape == self._outputs.shape and _close(
-            outputs.detach(), self._outputs, _SAME_SHAPE_TOLERANCE[self._network.dtype]
+        return outputs.shape == self.outputs.shape and _close(
+            outputs.detach(), self.outputs, _SAME_SHAPE_TOLERANCE[self._network.dtype]
         )
 
     def _next(self, plan: Plan, layer: str, ways: Iterator[Callable[[Plan], Plan | None]]) -> Plan:

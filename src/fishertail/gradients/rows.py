@@ -51,8 +51,8 @@ class Rows(Protocol):
     def empty(self, samples: int) -> "Rows":
         """Room for rows of the same layer."""
 
-    def fill(self, start: int, rows: "Rows") -> None:
-        """Overwrite the rows from `start` on."""
+    def fill(self, positions: torch.Tensor | slice, rows: "Rows") -> None:
+        """Overwrite the rows at `positions`."""
 
     def tensors(self) -> Iterator[torch.Tensor]:
         """What holds them."""
@@ -71,9 +71,9 @@ class Stored:
     def empty(self, samples: int) -> Self:
         return self._with(lambda tensor: tensor.new_empty(samples, *tensor.shape[1:]))
 
-    def fill(self, start: int, rows: Self) -> None:
+    def fill(self, positions: torch.Tensor | slice, rows: Self) -> None:
         for own, others in zip(self.tensors(), rows.tensors(), strict=True):
-            own[start : start + len(others)] = others
+            own[positions] = others
 
     def tensors(self) -> Iterator[torch.Tensor]:
         found: list[torch.Tensor] = []

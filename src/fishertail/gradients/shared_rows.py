@@ -16,7 +16,7 @@ import torch
 from fishertail.gradients.rows import DenseRows, LinearRows, Rows, Stored
 from fishertail.gradients.sums import inner_products, lengths, long_product
 
-WORKSPACE = 32 << 20  # bytes of gradients that are formed together
+WORKSPACE = 16 << 20  # bytes of gradients that are formed together
 _IN_CACHE = 1 << 20  # bytes
 _SLOW_ENTRY, _FAST_ENTRY = 12, 2  # multiplications that take as long as touching an entry of a gradient
 _CANCELLED = 1e-2  # of the sum of the positions' own squares, below which the ghost norm loses digits
