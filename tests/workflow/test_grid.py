@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from fishertail import config
-from tests.workflow.conftest import ROOT
+from tests.workflow.project import ROOT
 
 pytestmark = pytest.mark.workflow
 
