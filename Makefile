@@ -33,10 +33,10 @@ browser: ## install the browser that tests/page drives (Debian, as root); withou
 	bash tests/page/install.sh
 
 test: $(VENV)/.test ## the tests, in minutes
-	python -m pytest -n 2 --dist loadgroup
+	python -m pytest -n 2
 
 test-all: test ## the long tests, too, on real schedulers, and on MNIST and CIFAR-10 where they are at hand
-	python -m pytest -n 2 --dist loadgroup -m slow
+	python -m pytest -n 2 -m slow
 
 bench: $(VENV)/.bench ## fishertail beside its peers (an hour and a half on 2 cores); DEVICE=cuda, DATA=directory
 	python -m benchmarks.run --device $(DEVICE) --data-dir $(DATA)

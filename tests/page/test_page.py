@@ -12,7 +12,6 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARTEFACTS = ROOT / "tests" / "artefacts"
 pytestmark = [
     pytest.mark.workflow,
-    pytest.mark.xdist_group("page"),  # one browser
     pytest.mark.skipif(CHROMIUM is None, reason="chromium not installed: make browser"),
 ]
 

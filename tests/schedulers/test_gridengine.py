@@ -8,8 +8,8 @@ import pytest
 from tests.schedulers.behaviour import Behaviour, most_at_once, one_gpu_jobs, spans
 from tests.schedulers.loopback import wait_for
 
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 SCHEDULER = "gridengine"
-pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group(SCHEDULER)]
 
 
 class TestGridEngine(Behaviour):

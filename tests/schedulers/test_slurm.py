@@ -5,8 +5,8 @@ import pytest
 from tests.schedulers.behaviour import Behaviour, spans
 from tests.schedulers.loopback import wait_for
 
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 SCHEDULER = "slurm"
-pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group(SCHEDULER)]
 
 
 class TestSlurm(Behaviour):
