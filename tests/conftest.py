@@ -30,6 +30,11 @@ class Scheduling(LoadScopeScheduling):
         file = nodeid.partition("::")[0]
         return file if file in TOGETHER else nodeid
 
+    def _reschedule(self, node) -> None:
+        """A test in hand and one to come are enough: what waits for a long test could be run by the other worker."""
+        if not self.workqueue or self._pending_of(self.assigned_work[node]) < 2:
+            super()._reschedule(node)
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
