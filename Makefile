@@ -7,7 +7,7 @@ PROFILE ?= profiles/local
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help figures paper cost report test test-full test-schedulers schedulers browser bench lint format schema envs image unlock clean
+.PHONY: help figures paper cost report test test-all schedulers browser bench lint format schema envs image unlock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,20 +26,17 @@ paper: $(VENV)/.run ## the paper's grid on MNIST and CIFAR-10, on this machine (
 cost: $(VENV)/.run ## what the pending jobs will cost in GPU-hours and node-hours; PROFILE=profiles/tsubame
 	@python -m fishertail.clusters.cost $(PROFILE)
 
-test-schedulers: $(VENV)/.test schedulers ## all tests on a real Slurm and a real Grid Engine, the long ones too
-	python -m pytest -n 2 --dist loadfile --full tests/schedulers
-
 schedulers: ## install the schedulers that tests/schedulers starts (Debian, as root); without them these tests are skipped
 	bash tests/schedulers/install.sh
 
 browser: ## install the browser that tests/page drives (Debian, as root); without it these tests are skipped
 	bash tests/page/install.sh
 
-test: $(VENV)/.test ## the tests
-	python -m pytest -n 2 --dist loadfile
+test: $(VENV)/.test ## the tests, in minutes
+	python -m pytest -n 2
 
-test-full: $(VENV)/.test ## the tests, the long ones too, on MNIST and CIFAR-10 where they are at hand; not on schedulers
-	python -m pytest -n 2 --dist loadfile --full --ignore tests/schedulers
+test-all: test ## the long tests, too, on real schedulers, and on MNIST and CIFAR-10 where they are at hand
+	python -m pytest -n 2 -m slow
 
 bench: $(VENV)/.bench ## fishertail beside its peers (an hour and a half on 2 cores); DEVICE=cuda, DATA=directory
 	python -m benchmarks.run --device $(DEVICE) --data-dir $(DATA)

@@ -1,35 +1,61 @@
-"""What all tests share: one torch thread, long tests only on demand, and the data sets."""
+"""What all tests share: one thread, the data sets, and a project whose workflow has run to its end."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from threadpoolctl import threadpool_limits
+from xdist.scheduler import LoadScopeScheduling
 
+from tests import once
+from tests.workflow.project import Project
+
+TOGETHER = ("tests/page/test_page.py", "tests/schedulers/test_gridengine.py", "tests/schedulers/test_slurm.py")
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 settings.register_profile("fishertail", deadline=None)  # a busy machine is no failure
 settings.load_profile("fishertail")
 
 
-def pytest_addoption(parser):
-    parser.addoption("--full", action="store_true", help="run the tests marked slow, too")
+class Scheduling(LoadScopeScheduling):
+    """The files that start a browser or a scheduler first, each on one worker; then the other tests, one by one.
+
+    Not `--dist loadgroup`, which finds no groups: pytest-xdist 3.8 sets an attribute that pytest 9.2 no longer reads.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if file in TOGETHER else nodeid
+
+    def _reschedule(self, node) -> None:
+        """A test in hand and one to come are enough: what waits for a long test could be run by the other worker."""
+        if not self.workqueue or self._pending_of(self.assigned_work[node]) < 2:
+            super()._reschedule(node)
 
 
-def pytest_collection_modifyitems(config, items):
-    if not config.getoption("--full"):
-        for item in items:
-            if item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason="long: run by make test-full"))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return Scheduling(config, log) if config.getoption("dist") == "load" else None  # which is what -n alone means
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_torch_thread():
-    """More threads than free cores make torch 10 to 30 times slower."""
+def one_thread():
+    """More threads than free cores make torch, and numpy's linear algebra, 10 to 30 times slower."""
     import torch
 
     torch.set_num_threads(1)
+    threadpool_limits(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_folder_for_all_workers(tmp_path_factory):
+    """Where tests.once keeps what it has made."""
+    base = tmp_path_factory.getbasetemp()
+    once.shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once"
+    once.shared.mkdir(exist_ok=True)
 
 
 @pytest.fixture(scope="session")
@@ -41,10 +67,15 @@ def digits():
 
 
 @pytest.fixture(scope="session")
-def real_data(tmp_path_factory):
-    """A data_dir with the real MNIST and CIFAR-10."""
+def real_data() -> Path:
+    """A data_dir with the real MNIST and CIFAR-10; not to be changed."""
     if not SHARED_DATA.is_dir():
         pytest.skip("the real MNIST and CIFAR-10 are not beside this checkout")
-    directory = tmp_path_factory.mktemp("data")
-    subprocess.run([sys.executable, SHARED_DATA / "unpack.py", directory], check=True)
-    return directory
+    unpack = [sys.executable, SHARED_DATA / "unpack.py"]
+    return once.made("data", lambda folder: subprocess.run([*unpack, folder], check=True))
+
+
+@pytest.fixture(scope="session")
+def finished_once() -> Project:
+    """A project whose workflow has run to its end; nothing is to be changed or run in it, since all workers read it."""
+    return Project(once.made("finished", lambda folder: Project.new(folder).run()))

@@ -79,7 +79,7 @@ def test_eigenvalues_agree_with_curvlinops_on_a_trained_network(layer):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "architecture", "samples"), [("mnist", "fc", 10_000), ("cifar10", "conv", 400)])
+@pytest.mark.parametrize(("name", "architecture", "samples"), [("mnist", "fc", 10_000), ("cifar10", "conv", 200)])
 def test_eigenvalues_on_the_papers_data(name, architecture, samples, real_data):
     """After one epoch, where the norms are even, and after five."""
     data, options = datasets.load(name, real_data), config.load({}).architectures[architecture].model_dump()

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from fishertail import storage
-from tests.workflow.conftest import Project
+from tests.workflow.project import Project
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -88,7 +88,7 @@ def test_the_example_runs_as_it_stands_and_prints_numbers():
 def test_own_data_and_models_as_the_readme_has_them(tmp_path):
     data, model = blocks("py")
     (overlay,) = blocks("yaml")
-    project = Project(tmp_path)
+    project = Project.new(tmp_path)
     (project.path / "src" / "my_networks.py").write_text(model)
     run_python(data, cwd=project.path)
     short = {"batch_sizes": [256], "seeds": [0], "epochs": 2}
@@ -120,7 +120,7 @@ def test_the_gallery_names_the_rule_of_every_figure_and_table():
 
 @pytest.mark.workflow
 def test_the_graph_is_that_of_the_rules(tmp_path):
-    output = Project(tmp_path).run("-n", "--rulegraph")
+    output = Project.new(tmp_path).run("-n", "--rulegraph")
     names = dict(re.findall(r'^\s*(\d+)\[label = "(\w+)"', output, re.MULTILINE))
     arrows = {(names[a], names[b]) for a, b in re.findall(r"^\s*(\d+) -> (\d+)$", output, re.MULTILINE)}
     between = {(a, b) for a, b in arrows if a != b and b != "all"}  # train follows itself, block by block

@@ -1,8 +1,12 @@
 """Networks trained on real digits for the tests of the numerics."""
 
 from functools import cache
+from pathlib import Path
+
+import torch
 
 from fishertail import config, models, training
+from tests import once
 
 
 @cache
@@ -11,10 +15,16 @@ def digits_network(name: str, epochs: int):
     from fishertail import datasets
 
     dataset = datasets.load("digits")
+    folder = once.made(f"digits-{name}-{epochs}", lambda folder: _train(name, epochs, dataset, folder))
+    model = torch.load(folder / "model.pt", weights_only=False)  # whole, with the memory format it was trained in
+    return model.eval(), *dataset.training_data()
+
+
+def _train(name: str, epochs: int, dataset, folder: Path) -> None:
     architecture = config.Config().architectures[name].model_dump()
     run = {"dataset": "digits", "model": name, "batch_size": 16, "seed": 0}
     run["architecture"] = architecture | {"learning_rate": 0.1, "hidden_widths": [64] * (4 if name == "fc" else 2)}
     model = models.of_run(run, dataset.shape, dataset.classes)
     for _ in training.train_run(model, dataset, range(1, epochs + 1), run):
         pass
-    return model.eval(), *dataset.training_data()
+    torch.save(model, folder / "model.pt")

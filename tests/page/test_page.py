@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.conftest import ROOT, finished_once  # noqa: F401, a fixture
+from tests.workflow.project import ROOT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARTEFACTS = ROOT / "tests" / "artefacts"
@@ -27,7 +27,7 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def path(finished_once) -> Path:  # noqa: F811
+def path(finished_once) -> Path:
     return finished_once.path / "results/report/index.html"
 
 
@@ -80,7 +80,7 @@ def test_the_slider_moves_the_histogram_by_keyboard(opened):
     assert opened.bars() == bars
 
 
-def test_what_is_shown_is_what_the_tables_say(opened, finished_once):  # noqa: F811
+def test_what_is_shown_is_what_the_tables_say(opened, finished_once):
     from fishertail import storage
 
     run = finished_once.path / "results/runs/digits-fc/bs256/seed0"
@@ -96,7 +96,7 @@ def test_what_is_shown_is_what_the_tables_say(opened, finished_once):  # noqa: F
     assert f"{100 * metrics['validation_accuracy']:.2f} %" in facts
 
 
-def test_the_outliers_are_shown_with_label_loss_and_norm(opened, finished_once):  # noqa: F811
+def test_the_outliers_are_shown_with_label_loss_and_norm(opened, finished_once):
     from fishertail import storage
 
     samples = storage.read_table(finished_once.path / "results/runs/digits-fc/bs256/seed0/outlier_samples.csv")

@@ -6,8 +6,6 @@ import signal
 import time
 from itertools import combinations, pairwise
 
-import pytest
-
 from tests.schedulers.loopback import wait_for
 
 
@@ -57,18 +55,15 @@ class Behaviour:
         assert sorted(seen["gpus"]) == ["0", "1", "2", "3"]
         assert seen["workers"] == [[[0, 4], "0"], [[1, 5], "1"], [[2], "2"], [[3], "3"]]
 
-    @pytest.mark.slow
     def test_a_job_beyond_its_walltime_is_tried_again_with_more(self, login):
         login.jobs("out/too_slow.txt")
         assert (login.path / "out/attempts").read_text().split() == ["1", "2"]
 
-    @pytest.mark.slow
     def test_a_job_that_fails_by_itself_is_not_run_again(self, login):
         output = login.jobs("out/faulty.txt", check=False)
         assert (login.path / "out/faults").read_text().split() == ["run"]
         assert "error: digits.npz: 10 classes expected, found 9" in output
 
-    @pytest.mark.slow
     def test_a_cancelled_job_is_tried_again(self, login, scheduler):
         process = login.start(*login.arguments("out/one_gpu0.txt", seconds=8))
         wait_for((login.path / "out/one_gpu0.txt.part").exists, 60, "the job")
@@ -127,7 +122,6 @@ class Behaviour:
         assert set(before).isdisjoint(scheduler.job_ids())
         assert login.executions() == ["0"]
 
-    @pytest.mark.slow
     def test_many_short_jobs(self, login, capsys):
         """No job lost or run twice, few queries, and what a job costs beyond its own work."""
         count, started = 200, time.monotonic()

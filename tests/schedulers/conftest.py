@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.schedulers import loopback
-from tests.workflow.conftest import Project, finished_once  # noqa: F401, a fixture
+from tests.workflow.project import Project
 
 pytest.register_assert_rewrite("tests.schedulers.behaviour")
 
@@ -40,6 +40,7 @@ class LoginNode(Project):
     """A project whose Snakemake runs inside the machine of a scheduler, through its profile."""
 
     def __init__(self, path: Path, machine: loopback.Namespace):
+        Project.new(path)
         super().__init__(path)
         self.machine = machine
         for file in ("jobs.smk", "whole_node.py", "faulty.py"):

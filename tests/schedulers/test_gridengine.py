@@ -8,7 +8,7 @@ import pytest
 from tests.schedulers.behaviour import Behaviour, most_at_once, one_gpu_jobs, spans
 from tests.schedulers.loopback import wait_for
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 SCHEDULER = "gridengine"
 
 
@@ -29,14 +29,12 @@ class TestGridEngine(Behaviour):
         packs = {line.split("'")[1].split(":")[1] for line in output.splitlines() if "external jobid 'pack:" in line}
         assert len(packs) == 1, output
 
-    @pytest.mark.slow
     def test_a_member_that_fails_does_not_fail_the_others(self, login):
         login.set(cluster={"whole_nodes": True, "resource_types": {4: "node_f=1"}})
         login.jobs("out/one_gpu0.txt", "out/faulty.txt", check=False, seconds=10)
         assert (login.path / "out/one_gpu0.txt").exists()
         assert (login.path / "out/faults").read_text().split() == ["run"]
 
-    @pytest.mark.slow
     def test_ctrl_c_ends_a_pack(self, login, scheduler):
         login.set(cluster={"whole_nodes": True, "resource_types": {4: "node_f=1"}})
         process = login.start(*login.arguments(*one_gpu_jobs(6), seconds=60))
@@ -46,7 +44,6 @@ class TestGridEngine(Behaviour):
         process.wait(timeout=60)
         wait_for(lambda: not scheduler.job_ids(), 30, "the end of all packs")
 
-    @pytest.mark.slow
     def test_a_scheduler_that_does_not_answer_is_waited_for(self, login, scheduler):
         process = login.start(*login.arguments("out/one_gpu0.txt", seconds=20))
         wait_for((login.path / "out/one_gpu0.txt.part").exists, 60, "the job")
@@ -56,7 +53,6 @@ class TestGridEngine(Behaviour):
         assert process.wait(timeout=180) == 0, (login.path / "output.log").read_text()[-4000:]
         assert login.executions() == ["0"]
 
-    @pytest.mark.slow
     def test_a_node_whose_daemon_died_is_waited_for(self, login, scheduler):
         """Grid Engine cannot tell a dead daemon from a dead node, and keeps the job until an administrator decides."""
         process = login.start(*login.arguments("out/one_gpu0.txt", seconds=15))

@@ -115,6 +115,7 @@ def test_a_job_that_fails_by_itself_is_not_run_again(login):
     assert "error: digits.npz: 10 classes expected, found 9" in output
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_adoption(login):
     process = login.start(*login.arguments("out/one_gpu0.txt", "out/one_gpu1.txt", seconds=20))
     wait_for(lambda: len(list(login.path.glob("out/*.part"))) == 2, 60, "the jobs")

@@ -5,7 +5,7 @@ import pytest
 from tests.schedulers.behaviour import Behaviour, spans
 from tests.schedulers.loopback import wait_for
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 SCHEDULER = "slurm"
 
 
@@ -13,7 +13,6 @@ class TestSlurm(Behaviour):
     def test_one_gpu_jobs_have_each_their_own_and_the_fifth_goes_to_the_second_node(self, login):
         assert {node for _, node, _, _ in self.five_jobs(login)} == {"tn0", "tn1"}
 
-    @pytest.mark.slow
     def test_the_jobs_of_a_node_that_is_gone_are_run_on_another(self, login, scheduler):
         process = login.start(*login.arguments("out/one_gpu0.txt", seconds=10))
         part = login.path / "out/one_gpu0.txt.part"

@@ -1,100 +1,18 @@
-"""A copy of the project to run Snakemake in, with a grid so small that it takes seconds."""
+"""A fresh project, and a finished one to be spoilt."""
 
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-import yaml
 
-ROOT = Path(__file__).parents[2]
-PARTS = ["Snakefile", "config.yaml", "workflow", "profiles", "envs", "src", "pyproject.toml"]
-TINY = {
-    "datasets": ["digits"],
-    "models": ["fc"],
-    "batch_sizes": [256],
-    "seeds": [0],
-    "epochs": 4,
-    "epochs_per_job": 2,
-    "architectures": {"fc": {"learning_rate": 0.2, "hidden_widths": [16, 16, 16, 16]}},
-}
-
-
-class Project:
-    """A project folder and Snakemake in it."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        for part in PARTS:
-            copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
-            copy(ROOT / part, path / part)
-        self.write_grid()
-
-    def write_grid(self, **changes) -> None:
-        (self.path / "grid.yaml").write_text(yaml.safe_dump(TINY | changes))
-
-    def command(self, *arguments: str) -> list[str]:
-        snakemake = [sys.executable, "-m", "snakemake", "--configfile", "grid.yaml", "--cores", "2"]
-        return [*snakemake, "--rerun-incomplete", "--show-failed-logs", *arguments]
-
-    @property
-    def additions(self) -> dict[str, str]:
-        return {"PYTHONPATH": str(self.path / "src"), "OMP_NUM_THREADS": "1"}
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return os.environ | self.additions
-
-    def run(self, *arguments: str, check: bool = True) -> str:
-        """Run Snakemake and give what it printed; a failure is the test's failure unless it is wanted."""
-        done = subprocess.run(
-            self.command(*arguments), cwd=self.path, env=self.environment, capture_output=True, text=True, timeout=600
-        )
-        output = done.stdout + done.stderr
-        assert (done.returncode == 0) == check, output[-6000:]
-        return output
-
-    def start(self, *arguments: str) -> subprocess.Popen:
-        """Start Snakemake in a session of its own."""
-        with (self.path / "output.log").open("w") as log:
-            return subprocess.Popen(
-                self.command(*arguments),
-                cwd=self.path,
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    def rules_to_run(self, *arguments: str) -> dict[str, int]:
-        """The rules that a dry run would run, and how often each."""
-        output = self.run("-n", "--quiet", "rules", *arguments)
-        stats = output.partition("Job stats:")[2].splitlines()
-        counts = (line.split() for line in stats if len(line.split()) == 2 and line.split()[1].isdigit())
-        return {rule: int(count) for rule, count in counts if rule not in ("total", "all")}
-
-    def results(self) -> dict[str, bytes]:
-        """The content of every result file."""
-        root = self.path / "results"
-        return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+from tests.workflow.project import Project
 
 
 @pytest.fixture
 def project(tmp_path) -> Project:
     """A fresh project, with no results."""
-    (tmp_path / "project").mkdir()
-    return Project(tmp_path / "project")
-
-
-@pytest.fixture(scope="session")
-def finished_once(tmp_path_factory) -> Project:
-    """A project whose workflow has run to its end; not to be changed."""
-    path = tmp_path_factory.mktemp("finished")
-    project = Project(path)
-    project.run()
-    return project
+    path = tmp_path / "project"
+    path.mkdir()
+    return Project.new(path)
 
 
 @pytest.fixture
@@ -102,6 +20,4 @@ def finished(finished_once, tmp_path) -> Project:
     """A copy of a project that has finished, to be spoilt."""
     path = tmp_path / "project"
     shutil.copytree(finished_once.path, path, symlinks=True)
-    project = Project.__new__(Project)
-    project.path = path
-    return project
+    return Project(path)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from fishertail import config
-from tests.workflow.conftest import ROOT
+from tests.workflow.project import ROOT
 
 pytestmark = pytest.mark.workflow
 
@@ -70,6 +70,7 @@ def test_all_faults_of_the_configuration_in_one_error_at_a_dry_run(project):
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_a_model_from_a_factory_and_data_from_a_file(project):
     import numpy as np
 
@@ -90,6 +91,7 @@ def test_a_model_from_a_factory_and_data_from_a_file(project):
     assert (project.path / "results" / "figures" / "fig2_ax_over_epochs_blobs.svg").exists()
 
 
+@pytest.mark.slow
 def test_spectra_of_some_epochs_hold_that_of_lowest_loss_too(project):
     from fishertail import storage
 
@@ -103,6 +105,7 @@ def test_spectra_of_some_epochs_hold_that_of_lowest_loss_too(project):
     assert set(at_minimum["epoch"]) == {metrics["validation_loss"].idxmin()}
 
 
+@pytest.mark.slow
 def test_workers_share_a_block_and_change_no_byte(project):
     run = "results/runs/digits-fc/bs256/seed0/epochs0001-0002"
     files = [f"{run}/{name}" for name in ("gradients.parquet", "projections.parquet", "eigenvectors.safetensors")]

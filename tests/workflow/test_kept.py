@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.workflow.conftest import Project
+from tests.workflow.project import Project
 
 pytestmark = pytest.mark.workflow
 OVER_ALL_RUNS = ("figures/", "tables/", "report/")

@@ -18,8 +18,8 @@ SPECTRA = {
 }  # fmt: skip
 
 
-def test_nothing_is_left_to_do_when_all_is_done(finished_once):
-    assert finished_once.rules_to_run() == {}
+def test_nothing_is_left_to_do_when_all_is_done(finished):
+    assert finished.rules_to_run() == {}
 
 
 @pytest.mark.parametrize(

@@ -88,10 +88,9 @@ def test_gradients_hold_every_sample_at_every_epoch(finished_once):
         np.testing.assert_allclose(np.linalg.norm(layers, axis=1), table["network"], rtol=1e-6)
 
 
-def test_the_report_holds_every_figure_with_its_caption(finished_once, tmp_path):
-    report = tmp_path / "report.html"
-    finished_once.run("--report", str(report))
-    page = report.read_text()
+def test_the_report_holds_every_figure_with_its_caption(finished):
+    finished.run("--report", "report.html")
+    page = (finished.path / "report.html").read_text()
     for stem in FIGURES:
         assert f"{stem}.svg" in page
     assert "Bears on claim" in page
