@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
 
+from fishertail import devices
 from fishertail.errors import UnsupportedModelError
 from fishertail.gradients import shared_rows
 from fishertail.gradients.layer_rules import MODULE_RULES, FunctionRule
@@ -32,7 +33,7 @@ class Network:
     Args:
         model: the user's, which is not changed.
         layers: names of the layers that are wanted; all by default.
-        device: where to compute; where the model is by default.
+        device: where to compute, `auto` for an accelerator if there is one; where the model is by default.
         output: which of several outputs counts: the key or attribute of a mapping or an object, or the place in a
             tuple.
 
@@ -52,7 +53,7 @@ class Network:
         model = unwrapped(model)
         _refuse(model)
         own = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-        self.device = torch.device(device) if device is not None else own
+        self.device = devices.resolved(own if device is None else device)
         kinds = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
         scripted = any(map(_is_script, model.modules()))  # it cannot be doubled
         if self.device != own or not kinds.isdisjoint(_LOW_PRECISION) or _made_for_inference(model) or scripted:
@@ -296,11 +297,7 @@ class Network:
 @contextmanager
 def plain_gradients(device: torch.device) -> Iterator[None]:
     """Gradients in full precision, whatever is set around the call."""
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.autocast(device.type, enabled=False),
-    ):
+    with torch.inference_mode(False), torch.enable_grad(), devices.without_autocast(device):
         yield
 
 
