@@ -95,6 +95,7 @@ _WITHOUT_FLOAT64 = "has no float64, in which losses and norms are computed"
 
 
 def _has_float64(device: torch.device) -> bool:
+    torch.ones(1, device=device)  # whatever else keeps it from computing speaks for itself
     try:
         torch.ones(1, dtype=torch.float64, device=device)
     except (RuntimeError, TypeError):

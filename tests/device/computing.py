@@ -1,4 +1,4 @@
-"""What runs in the process that has the simulated accelerator: the same thing on two devices, for the tests to compare."""
+"""What runs in the process that has the simulated accelerator: the same on two devices, for the tests to compare."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -66,11 +66,26 @@ def norms_of_case(case: str) -> tuple[fishertail.GradientNorms, fishertail.Gradi
     return expected, fishertail.gradient_norms(model, images, labels, device=NAME)
 
 
+def norms_in_and_without_autocast() -> list[fishertail.GradientNorms]:
+    """On the CPU; on the device with autocast around the call; and with a plugin for torch that has none."""
+    found = [fishertail.gradient_norms(*network("fc"))]
+    with torch.autocast(NAME, dtype=torch.bfloat16):
+        found.append(fishertail.gradient_norms(*network("fc"), device=NAME))
+    kept = torch.simulated.get_amp_supported_dtype
+    del torch.simulated.get_amp_supported_dtype
+    found.append(fishertail.gradient_norms(*network("fc"), device=NAME))
+    torch.simulated.get_amp_supported_dtype = kept
+    return found
+
+
 def eigenpairs(name: str, place: str, **options: Any) -> list[dict[str, np.ndarray]]:
-    """On the CPU, and on the device: eigenvalues and absolute projections by layer."""
+    """On the CPU, and on the device: eigenvalues, and squares of the projections, by layer."""
     found = [fishertail.fisher_eigenpairs(*network(name), k=2, **options)]
     found.append(_at(place, lambda *a, **o: fishertail.fisher_eigenpairs(*a, k=2, **o, **options), *network(name)))
-    return [{layer: np.vstack([pairs[layer].eigenvalues]) for layer in pairs} for pairs in found]
+    return [
+        {layer: np.vstack([pairs[layer].eigenvalues, np.square(pairs[layer].projections)]) for layer in pairs}
+        for pairs in found
+    ]
 
 
 def trained(name: str, device: str, dropout: bool = False) -> tuple[list, dict[str, np.ndarray], bool]:

@@ -1,7 +1,7 @@
-"""Builds the simulated accelerator of simulated.cpp, and shows it to torch as a vendor's plugin would: by an entry point.
+"""Builds the simulated accelerator of simulated.cpp, and shows it to torch as vendors' plugins do: by an entry point.
 
-It says nothing about a GPU's kernels, streams or speed. It finds tensors that meet on two devices, device tensors given to
-numpy, and code that takes CUDA for the only accelerator.
+It says nothing about a GPU's kernels, streams or speed. It finds tensors that meet on two devices, device tensors that
+are given to numpy, and code that takes CUDA for the only accelerator.
 """
 
 import fcntl
@@ -64,7 +64,7 @@ def load() -> None:
 
 
 def _module() -> ModuleType:
-    """torch.simulated: what torch asks of any device; no autocast, as with some vendors."""
+    """torch.simulated: what torch asks of any device."""
     import torch
 
     module, state = ModuleType(f"torch.{NAME}"), {"random": torch.zeros(1, dtype=torch.int64)}
@@ -78,6 +78,7 @@ def _module() -> ModuleType:
     module.current_device = lambda: 0
     module.get_device_name = lambda device=None: "Simulated accelerator"
     module.mem_get_info = lambda device=None: (FREE_MEMORY, 2 * FREE_MEMORY)
+    module.get_amp_supported_dtype = lambda: [torch.bfloat16]
     module._is_in_bad_fork = lambda: False
     module.manual_seed_all = lambda seed: set_rng_state(torch.tensor([seed % (1 << 62)]))
     module.get_rng_state = lambda device=None: state["random"].clone()

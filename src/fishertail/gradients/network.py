@@ -17,7 +17,7 @@ from fishertail.gradients.plan import Group, Plan
 from fishertail.gradients.recording import ModuleCall, Recorder, Recording, Use, gradients_at, module_call, watch
 from fishertail.gradients.replay import CallLayouts, replay
 from fishertail.gradients.rows import BlockRows, DenseRows, Rows
-from fishertail.gradients.twin import substituted, twin_of, unwrapped
+from fishertail.gradients.twin import moved, substituted, twin_of, unwrapped
 
 NETWORK = "network"
 _LOW_PRECISION = (torch.bfloat16, torch.float16)
@@ -57,7 +57,7 @@ class Network:
         kinds = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
         scripted = any(map(_is_script, model.modules()))  # it cannot be doubled
         if self.device != own or not kinds.isdisjoint(_LOW_PRECISION) or _made_for_inference(model) or scripted:
-            model = _copied(model).to(self.device)
+            model = _copied(model, self.device)
             if not kinds.isdisjoint(_LOW_PRECISION):
                 model = model.float()
         self.model = twin_of(model)
@@ -364,11 +364,11 @@ def _made_for_inference(model: nn.Module) -> bool:
     return any(parameter.is_inference() for parameter in model.parameters())
 
 
-def _copied(model: nn.Module) -> nn.Module:
+def _copied(model: nn.Module, device: torch.device) -> nn.Module:
     try:
         with torch.inference_mode(False):
-            return copy.deepcopy(model)
-    except (RuntimeError, TypeError) as error:
+            return moved(copy.deepcopy(model), device)
+    except (RuntimeError, TypeError, AssertionError) as error:
         raise UnsupportedModelError(
             f"the model cannot be copied to another device or precision ({error}); move it there before the call"
         ) from error
