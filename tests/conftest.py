@@ -22,6 +22,16 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(pytest.mark.skip(reason="long: run by make test-full"))
+    of_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if of_gpu and not _gpu():
+        for item in of_gpu:
+            item.add_marker(pytest.mark.skip(reason="no GPU here"))
+
+
+def _gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 @pytest.fixture(scope="session", autouse=True)
