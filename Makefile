@@ -3,11 +3,12 @@ PYTHON ?= python3.11
 VENV ?= .venv
 DEVICE ?= cpu
 DATA ?= data
+GPU_SECONDS ?= 540
 PROFILE ?= profiles/local
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help figures paper cost report test test-all schedulers browser bench lint format schema envs image unlock clean
+.PHONY: help figures paper cost report test test-all schedulers browser bench gpu lint format schema envs image unlock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +41,9 @@ test-all: test ## the long tests, too, on real schedulers, and on MNIST and CIFA
 
 bench: $(VENV)/.bench ## fishertail beside its peers (an hour and a half on 2 cores); DEVICE=cuda, DATA=directory
 	python -m benchmarks.run --device $(DEVICE) --data-dir $(DATA)
+
+gpu: $(VENV)/.test $(VENV)/.bench ## what only a GPU can show, in calls that go on; GPU_SECONDS=540, DATA=directory
+	python -m benchmarks.gpu --seconds $(GPU_SECONDS) --data-dir $(DATA)
 
 lint: $(VENV)/.test ## ruff, snakefmt and snakemake --lint
 	ruff check .

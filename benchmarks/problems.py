@@ -30,15 +30,14 @@ class Problem:
             nn.functional.cross_entropy(self.model(x), y).backward()
 
 
-def train(name: str, epochs: list[int], data_dir: str) -> None:
+def train(name: str, epochs: list[int], data_dir: str, device: str = "cpu") -> None:
     """Keep the weights after each of `epochs` at batch size 16, unless they are at hand."""
     if all(_path(name, epoch).exists() for epoch in epochs):
         return
     options, data = _architecture(name), _dataset(name, data_dir)
     model = models.build(base(name), options, data.shape, data.classes, 0)
-    block = training.train_block(
-        model, data, range(max(epochs) + 1), batch_size=16, learning_rate=options["learning_rate"], seed=0, name=name
-    )
+    how = {"batch_size": 16, "learning_rate": options["learning_rate"], "seed": 0, "device": device, "name": name}
+    block = training.train_block(model, data, range(max(epochs) + 1), **how)
     for epoch, _, weights in block:
         if epoch in epochs:
             _path(name, epoch).parent.mkdir(parents=True, exist_ok=True)

@@ -41,6 +41,19 @@ def pytest_xdist_make_scheduler(config, log):
     return Scheduling(config, log) if config.getoption("dist") == "load" else None  # which is what -n alone means
 
 
+def pytest_collection_modifyitems(config, items):
+    of_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if of_gpu and not _gpu():
+        for item in of_gpu:
+            item.add_marker(pytest.mark.skip(reason="no GPU here"))
+
+
+def _gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """More threads than free cores make torch, and numpy's linear algebra, 10 to 30 times slower."""

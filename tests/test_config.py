@@ -115,7 +115,7 @@ FAULTS = [
     (analysis(layers=["fc2"]), "analysis.layers: must contain the figure layer 'fc4' of fc"),
     (analysis(tolerance=1), "analysis.tolerance: input should be less than 1, found 1"),
     (analysis(histogram={"smallest": 2e4}), "analysis.histogram.smallest: less than largest (10000.0) expected"),
-    ({"machine": {"device": "tpu"}}, "machine.device: string should match pattern"),
+    ({"machine": {"device": "CUDA 1"}}, "machine.device: auto, or a device as torch names it"),
     ({"machine": {"memory_budget": "much"}}, "machine.memory_budget: input should be 'auto' or a valid number"),
 ]
 

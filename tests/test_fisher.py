@@ -313,7 +313,7 @@ def test_k_beyond_samples_or_parameters_is_refused(k):
         eigenpairs_of(np.ones((30, 4)), k=k)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", ["fc", "conv"])
 def test_a_gpu_gives_the_same_eigenvalues(name):
     model, images, labels = digits_network(name, 5)

@@ -319,7 +319,7 @@ def test_a_gradient_that_is_not_finite_has_an_infinite_norm():
     assert np.isinf(norms.network).tolist() == [i == 2 for i in range(7)]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", ["fc", "conv"])
 def test_a_gpu_gives_the_same_norms(name):
     model, images, labels = digits_network(name, 25)

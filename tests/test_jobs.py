@@ -55,7 +55,7 @@ def test_the_log_says_where_and_how_long(snakemake, monkeypatch):
         (ValueError("a bug"), False),
         (OSError("stale file handle"), True),
         (MemoryError(), True),
-        (NodeError("machine.device: cuda asked for, but torch finds no GPU on this machine"), True),
+        (NodeError("machine.device: a device that torch finds here (cpu) expected, found 'cuda'"), True),
         (WorkerError("worker 1 of 4 died"), True),
         (RuntimeError("CUDA error: uncorrectable ECC error encountered"), True),
     ],
@@ -107,3 +107,32 @@ def test_a_job_of_a_scheduler_takes_no_more_memory_than_it_asked_for(snakemake, 
     monkeypatch.delenv("JOB_ID")
     with jobs.job(snakemake(mem_mb=4000)) as this:
         assert this.memory_budget is None
+
+
+@pytest.mark.parametrize(
+    ("device", "fault"),
+    [
+        (
+            "tpu",
+            "machine.device: auto, or a device that this torch knows (cpu, cuda, cuda:1, xpu, ...), expected; found",
+        ),
+        ("hpu", "machine.device: a device that torch finds here (cpu"),
+        ("cuda:99", "machine.device: a device that torch finds here (cpu"),
+        ("meta", "machine.device: a device that torch finds here (cpu"),
+    ],
+)
+def test_a_device_is_checked_before_the_work(snakemake, device, fault):
+    ran = []
+    this = snakemake(device=device)
+    with pytest.raises(SystemExit), jobs.job(this, torch=True):
+        ran.append(True)
+    assert ran == []
+    said = [line for line in text(this).splitlines() if line.startswith("error: ")]
+    assert len(said) == 1
+    assert said[0].startswith(f"error: {fault}")
+    assert said[0].endswith(f"found '{device}'")
+
+
+def test_the_cpu_is_there(snakemake):
+    with jobs.job(snakemake(device="cpu"), torch=True) as this:
+        assert this.device == "cpu"

@@ -167,7 +167,7 @@ def test_the_machine_has_a_processor_cores_and_memory():
     assert "gpu" not in machine
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.gpu
 def test_the_machine_names_the_gpu_that_computed():
     assert provenance.machine("cuda", 1)["gpu"] == torch.cuda.get_device_name()
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from fishertail import kept_runs, sources
 from fishertail.errors import ConfigError
@@ -36,6 +36,15 @@ def _no_boolean(value: Any) -> Any:
     return value
 
 
+def _device(value: str) -> str:
+    """As far as can be told without torch, which a job asks at its start."""
+    if not re.fullmatch(_DEVICE, value):
+        raise ValueError("auto, or a device as torch names it (cpu, cuda, cuda:1, xpu, ...), expected")
+    return value
+
+
+_DEVICE = r"[a-z][a-z0-9_]*(:\d+)?"
+Device = Annotated[str, Field(json_schema_extra={"pattern": f"^{_DEVICE}$"}), AfterValidator(_device)]
 Real = Annotated[float, BeforeValidator(_no_boolean)]
 PositiveInt = Annotated[int, Field(strict=True, ge=1), BeforeValidator(_whole)]
 NonNegativeInt = Annotated[int, Field(strict=True, ge=0), BeforeValidator(_whole)]
@@ -94,7 +103,9 @@ class Analysis(_Section):
 
 
 class Machine(_Section):
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU where there is one")
+    device: Device = Field(
+        "auto", description="as torch names it, such as cpu, cuda:1, xpu; auto: an accelerator where there is one"
+    )
     cpu_workers: PositiveInt = Field(1, description="processes that share the epochs of a block where no GPU is used")
     memory_budget: Literal["auto"] | Annotated[float, Field(gt=0), BeforeValidator(_no_boolean)] = Field(
         "auto", description="GiB of a job for per-sample gradients beyond data and model; auto: half of what is free"

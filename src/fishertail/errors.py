@@ -25,6 +25,10 @@ class UnsupportedModelError(FishertailError, ValueError):
     """A per-sample gradient would be inexact or meaningless; the message names the layer and the reason."""
 
 
+class DeviceError(FishertailError, ValueError):
+    """torch does not know a device, or cannot compute there what is needed; the message names the setting."""
+
+
 class WorkerError(FishertailError):
     """A worker process of a job died; the message ends with the last lines of its log."""
 

@@ -81,8 +81,8 @@ def job(snakemake, *, torch: bool = False) -> Iterator[Job]:
             with _described(resources.get("attempt", 1)) as facts:
                 _use_scratch(resources.get("scratch", ""))
                 device = _prepare_torch(snakemake) if torch else "cpu"
-                if device.startswith("cuda"):
-                    facts.append(f"GPUs: {_gpu_names()}")
+                if device != "cpu":
+                    facts.append(f"GPUs: {_gpu_names(device)}")
                 yield Job(
                     rule=snakemake.rule,
                     parameters=dict(snakemake.params.items()),
@@ -140,10 +140,10 @@ def _described(attempt: int) -> Iterator[list[str]]:
         print("\n".join(facts))
 
 
-def _gpu_names() -> str:
-    import torch
+def _gpu_names(device: str) -> str:
+    from fishertail import devices
 
-    return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    return ", ".join(devices.names(device)) or device
 
 
 def _use_scratch(folder: str) -> None:
@@ -167,14 +167,11 @@ def _memory_budget(resources, device: str) -> float | None:
 
 
 def _prepare_torch(snakemake) -> str:
-    import torch
-
-    from fishertail import parallel
+    from fishertail import devices, parallel
 
     parallel.prepare_process(snakemake.threads)
     wanted = snakemake.resources.get("device", "auto")
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise NodeError(f"machine.device: {wanted} asked for, but torch finds no GPU on this machine")
+    if wanted == devices.AUTO:
+        return devices.automatic()
+    devices.check(wanted, "machine.device")
     return wanted

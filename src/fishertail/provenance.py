@@ -53,9 +53,10 @@ def machine(device: str, threads: int) -> dict:
         "device": device,
         "threads": threads,
     }
-    if device.startswith("cuda"):
-        record |= {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
-    return record
+    kind = torch.device(device).type
+    if kind != "cpu" and hasattr(module := getattr(torch, kind), "get_device_name"):
+        record["gpu"] = module.get_device_name(device)
+    return record | ({"cuda": torch.version.cuda} if kind == "cuda" else {})
 
 
 @cache

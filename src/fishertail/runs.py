@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from fishertail import analysis, gradient_table, mad, parallel
+from fishertail import analysis, devices, gradient_table, mad, parallel
 from fishertail.checkpoints import Weights
 
 
@@ -52,7 +52,7 @@ def analyse_run(
         images, labels: the training samples, as the model and cross entropy take them.
         layers, k, rtol, memory_budget: as of `fisher_eigenpairs`.
         threshold: of outliers, in units of MAD.
-        device: auto takes a GPU where there is one.
+        device: a device that torch knows; auto takes CUDA or another accelerator with float64 where there is one.
         threads: of torch in each job; what the scheduler gave, or what torch chooses, by default.
         cluster: None computes in this process; "local" in processes of this machine, "slurm" in jobs, by submitit.
         jobs: how many share the checkpoints.
@@ -62,10 +62,14 @@ def analyse_run(
 
     Raises:
         WorkerError: a job died; the message ends with the last lines of its log. The others are cancelled.
+        DeviceError: torch does not know the device, or it has no float64.
+        NodeError: the machine, or that of a job, does not have the device.
         FishertailError, ValueError: as of `fisher_eigenpairs`.
     """
     if not checkpoints:
         raise ValueError("checkpoints: at least one epoch expected, found none")
+    if device != devices.AUTO:
+        devices.known(device)  # before any job starts: a job's machine may have devices that this one lacks
     options = {"layers": layers, "k": k, "rtol": rtol, "memory_budget": memory_budget}
     work = partial(_analyse, model, _Samples(images, labels), options=options, device=device, threads=threads)
     shares = [dict(list(checkpoints.items())[first::jobs]) for first in range(min(jobs, len(checkpoints)))]
@@ -98,8 +102,9 @@ class _Samples:
 
 
 def _analyse(model, samples, share, *, options, device: str, threads: int | None):
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == devices.AUTO:
+        device = devices.automatic()
+    devices.check(device)
     if threads is not None:
         parallel.prepare_process(threads)
     weights = {

@@ -46,7 +46,8 @@ def train_epoch(
     optimizer = torch.optim.SGD(parameters, lr=learning_rate, foreach=True)
     generator = torch.Generator().manual_seed(stream(seed, epoch))
     order = torch.randperm(len(images), generator=generator).to(images.device)
-    with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
+    own = [] if images.device.type == "cpu" else [images.device]
+    with torch.random.fork_rng(devices=own, device_type=images.device.type):
         torch.manual_seed(stream(seed, epoch))
         for batch in order.split(batch_size):
             optimizer.zero_grad()

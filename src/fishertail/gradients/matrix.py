@@ -67,7 +67,8 @@ def gradient_norms(
             computed exactly for any degree of fit.
         layers: names of the layers; all with trained parameters by default. A layer is a module that owns parameters
             itself; where several share one, it belongs to the first.
-        device: where to compute; where the model is by default.
+        device: where to compute: a device that torch knows, or `auto` for an accelerator with float64 if there is one;
+            where the model is by default.
         batch_size: samples that are computed together; by default chosen by the memory that they take. The result
             depends on it by rounding only.
         memory_budget: bytes beyond model and data; half of the free memory by default.
@@ -76,6 +77,8 @@ def gradient_norms(
 
     Raises:
         UnsupportedModelError: a per-sample gradient is not defined or would be inexact; names the layer.
+        DeviceError: torch does not know the device, or it has no float64.
+        NodeError: this machine does not have the device.
         ValueError, TypeError: images and labels that do not fit one another, the model or the loss.
     """
     options = {"loss": loss, "layers": layers, "device": device, "batch_size": batch_size, "output": output}

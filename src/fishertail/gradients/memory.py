@@ -1,8 +1,8 @@
 """How much memory there is, and what is made of it: budgets in bytes, beyond model and data."""
 
-import psutil
 import torch
 
+from fishertail import devices
 from fishertail.gradients.probe import Footprint
 
 _BATCH = 256 << 20  # bytes on a CPU: more brings little, and less leaves matrix products small
@@ -15,9 +15,7 @@ UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 def default_budget(device: torch.device | str) -> float:
     """Half of the memory that is free, in bytes. What a process has freed and holds on to does not count as free."""
-    device = torch.device(device)
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-    return free / 2
+    return devices.free_memory(device) / 2
 
 
 def batch_size_for(footprint: Footprint, device: torch.device, budget: float | None) -> int:

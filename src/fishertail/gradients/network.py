@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import nn
 from torch.autograd.graph import get_gradient_edge
 from torch.utils._pytree import tree_map_only
 
+from fishertail import devices
 from fishertail.errors import UnsupportedModelError
 from fishertail.gradients import shared_rows
 from fishertail.gradients.layer_rules import MODULE_RULES, FunctionRule
@@ -17,7 +18,7 @@ from fishertail.gradients.plan import Group, Plan, Replay
 from fishertail.gradients.recording import ModuleCall, Recorder, Recording, Use, gradients_at, module_call, watch
 from fishertail.gradients.replay import CallLayouts, replay
 from fishertail.gradients.rows import BlockRows, DenseRows, Rows
-from fishertail.gradients.twin import substituted, twin_of, unwrapped
+from fishertail.gradients.twin import moved, substituted, twin_of, unwrapped
 
 NETWORK = "network"
 _LOW_PRECISION = (torch.bfloat16, torch.float16)
@@ -33,7 +34,7 @@ class Network:
     Args:
         model: the user's, which is not changed.
         layers: names of the layers that are wanted; all by default.
-        device: where to compute; where the model is by default.
+        device: where to compute, `auto` for an accelerator if there is one; where the model is by default.
         output: which of several outputs counts: the key or attribute of a mapping or an object, or the place in a
             tuple.
 
@@ -53,11 +54,11 @@ class Network:
         model = unwrapped(model)
         _refuse(model)
         own = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-        self.device = torch.device(device) if device is not None else own
+        self.device = devices.resolved(own if device is None else device)
         kinds = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
         scripted = any(map(_is_script, model.modules()))  # it cannot be doubled
         if self.device != own or not kinds.isdisjoint(_LOW_PRECISION) or _made_for_inference(model) or scripted:
-            model = _copied(model).to(self.device)
+            model = _copied(model, self.device)
             if not kinds.isdisjoint(_LOW_PRECISION):
                 model = model.float()
         self.model = twin_of(model)
@@ -292,12 +293,7 @@ class Network:
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
     """Without inference mode, gradients and autocast, whatever is set around the call."""
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.no_grad())
-        for kind in {"cpu", device.type}:
-            if torch.amp.is_autocast_available(kind):
-                stack.enter_context(torch.autocast(kind, enabled=False))
+    with torch.inference_mode(False), torch.no_grad(), devices.without_autocast(device):
         yield
 
 
@@ -364,11 +360,11 @@ def _made_for_inference(model: nn.Module) -> bool:
     return any(parameter.is_inference() for parameter in model.parameters())
 
 
-def _copied(model: nn.Module) -> nn.Module:
+def _copied(model: nn.Module, device: torch.device) -> nn.Module:
     try:
         with torch.inference_mode(False):
-            return copy.deepcopy(model)
-    except (RuntimeError, TypeError) as error:
+            return moved(copy.deepcopy(model), device)
+    except (RuntimeError, TypeError, AssertionError) as error:
         raise UnsupportedModelError(
             f"the model cannot be copied to another device or precision ({error}); move it there before the call"
         ) from error

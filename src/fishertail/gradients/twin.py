@@ -41,6 +41,21 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model._orig_mod if isinstance(model, torch._dynamo.eval_frame.OptimizedModule) else model
 
 
+def moved(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model, moved to a device in place, shared Parameters still shared: on some devices torch makes new ones."""
+    shared: dict[int, list[tuple[nn.Module, str]]] = {}
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                shared.setdefault(id(parameter), []).append((module, name))
+    model.to(device)
+    for (first, its_name), *others in shared.values():
+        for module, name in others:
+            if module._parameters[name] is not first._parameters[its_name]:
+                module._parameters[name] = first._parameters[its_name]
+    return model
+
+
 @contextmanager
 def substituted(tensors: Mapping[tuple[nn.Module, str], torch.Tensor]) -> Iterator[None]:
     """Put tensors in the place of Parameters of the double while it is open."""

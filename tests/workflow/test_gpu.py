@@ -1,0 +1,38 @@
+"""The grid as `make gpu` runs it: interrupted when the time of a call is up, and gone on with in the next."""
+
+import time
+from pathlib import Path
+
+import pytest
+from benchmarks import gpu
+
+pytestmark = pytest.mark.workflow
+RUN = "results/runs/digits-fc/bs256/seed0"
+
+
+def test_it_is_the_grid_of_the_paper(project):
+    gpu.write_grid(project.path / "grid.yaml", Path("kept"), Path("data"))
+    output = project.run("-n", "--resources", f"gpus={gpu.JOBS}")
+    assert "kept/grid/results/runs/cifar10-conv/bs256/seed2/epochs0761-0800/checkpoints" in output
+    assert "device=cuda" in output
+
+
+def test_snakemake_stops_and_goes_on(project, tmp_path, monkeypatch):
+    project.write_grid(epochs=10)
+    monkeypatch.chdir(project.path)
+    for name, value in project.additions.items():
+        monkeypatch.setenv(name, value)
+    step = gpu.Step("grid", project.command(f"{RUN}/metrics.csv"))
+    kept = gpu.Kept(tmp_path / "kept", "a GPU")
+    blocks = project.path / RUN
+
+    gpu.drive([step], kept, time.monotonic() + 24, grace=10)
+    assert kept.state(step)["state"] == "stopped"
+    before = {path: path.stat().st_mtime_ns for path in blocks.glob("*/metrics.csv")}
+    assert len(before) < 5
+
+    gpu.drive([step], kept, time.monotonic() + 300, grace=10)
+    assert kept.state(step)["state"] == "done"
+    assert len(list(blocks.glob("*/metrics.csv"))) == 5
+    finished = sorted(before)[:-1]  # the job of the last one may not have ended
+    assert all(path.stat().st_mtime_ns == before[path] for path in finished)
