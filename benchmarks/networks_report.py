@@ -16,7 +16,8 @@ PACKAGES = ["torch", "torchvision", "opacus", "backpack-for-pytorch", "curvlinop
 WRONG = 0.01  # relative error of a norm, beyond which a figure is no result
 SHORT = 60  # characters of a fault
 COLUMNS = ["kind", "model", "samples", "method", "passes", "seconds", "pass_seconds", "repeats", "peak_gib", "error"]
-COLUMNS += ["value", "fault", "layer_error", "worst_layer", "eigenvalue_error", "exact_samples", "unit", "parameters"]
+COLUMNS += ["value", "fault", "layer_error", "worst_layer", "autograd_error", "autograd_layer_error"]
+COLUMNS += ["eigenvalue_error", "exact_samples", "unit", "parameters"]
 
 
 def write(rows: pd.DataFrame, folder: Path, device: str, threads: int) -> pd.DataFrame:
@@ -89,17 +90,19 @@ def _errors(table: pd.DataFrame) -> str:
     def cell(row: pd.Series) -> str:
         return "" if np.isnan(row["error"]) else f"{row['error']:.0e}"
 
-    lines = ["| network | largest in a layer | layer | lambda_1 | of samples |", "|" + " --- |" * 5]
+    lines = ["| network | norm, network | norm, worst layer | lambda_1 | of samples |", "|" + " --- |" * 5]
     for row in table[table["kind"] == "exactness"].itertuples():
         if isinstance(row.fault, str):
             lines.append(f"| {_title(row.model)} | {row.fault[:SHORT]} | | | |")
             continue
-        figures = f"{row.layer_error:.0e} | {row.worst_layer or '(its own)'} | {row.eigenvalue_error:.0e}"
-        lines.append(f"| {_title(row.model)} | {figures} | {row.exact_samples:.0f} |")
+        network = f"{row.error:.0e} ({row.autograd_error:.0e})"
+        layer = f"{row.layer_error:.0e} ({row.autograd_layer_error:.0e}), {row.worst_layer or 'its own Parameters'}"
+        line = [_title(row.model), network, layer, f"{row.eigenvalue_error:.0e}", f"{row.exact_samples:.0f}"]
+        lines.append(f"| {' | '.join(line)} |")
     return (
         "Largest relative error of the network's norms, of 20 samples against a float64 loop.\n\n"
-        f"{_cells(table, ['norms'], cell)}\n\nfishertail by layer, and its lambda_1 against a dense Gram matrix in "
-        "float64.\n\n" + "\n".join(lines)
+        f"{_cells(table, ['norms'], cell)}\n\nThe same of fishertail, and in brackets of plain autograd in float32, "
+        "one sample at a time; lambda_1 against a dense Gram matrix in float64.\n\n" + "\n".join(lines)
     )
 
 
