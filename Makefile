@@ -7,7 +7,7 @@ PROFILE ?= profiles/local
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help figures paper cost report test test-full test-schedulers schedulers browser bench lint format schema envs image unlock clean
+.PHONY: help figures paper cost report test test-full test-schedulers schedulers browser bench bench-networks lint format schema envs image unlock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,8 +41,11 @@ test: $(VENV)/.test ## the tests
 test-full: $(VENV)/.test ## the tests, the long ones too, on MNIST and CIFAR-10 where they are at hand; not on schedulers
 	python -m pytest -n 2 --dist loadfile --full --ignore tests/schedulers
 
-bench: $(VENV)/.bench ## fishertail beside its peers (an hour and a half on 2 cores); DEVICE=cuda, DATA=directory
+bench: $(VENV)/.bench bench-networks ## fishertail beside its peers (some three hours on 2 cores); DEVICE=cuda, DATA=directory
 	python -m benchmarks.run --device $(DEVICE) --data-dir $(DATA)
+
+bench-networks: $(VENV)/.bench ## the part of it on ResNet-18, GoogLeNet, AlexNet, ViT and GPT, and the chart (an hour or so on 1 core)
+	python -m benchmarks.run_networks --device $(DEVICE)
 
 lint: $(VENV)/.test ## ruff, snakefmt and snakemake --lint
 	ruff check .

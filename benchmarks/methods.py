@@ -56,14 +56,16 @@ def opacus_gradients(problem: Problem) -> np.ndarray:
 
 
 def _for_opacus(problem: Problem, kind: type, **options) -> nn.Module:
-    """A model that Opacus watches, which it does in training mode only; dropout is switched off by hand."""
+    """A model that Opacus watches, in training mode alone and not in place; dropout is switched off by hand."""
     warnings.filterwarnings("ignore", module="opacus")
     warnings.filterwarnings("ignore", message="Full backward hook")
-    model = kind(problem.copied_model().train(), loss_reduction="sum", **options)
+    model = problem.copied_model().train()
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    return model
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    return kind(model, loss_reduction="sum", **options)
 
 
 def vmap_norms(problem: Problem) -> np.ndarray:
