@@ -36,7 +36,7 @@ def draw(path: Path) -> None:
     methods = [method for method in COLOURS if method in set(table["method"])]
     longest = min(LONGEST, 1.12 * table["passes"].where(table["note"] == "").max())
     with plt.style.context(STYLE):
-        figure, axes = plt.subplots(figsize=(7.4, 0.4 + len(networks) * (0.155 * len(methods) + 0.12)))
+        figure, axes = plt.subplots(figsize=(7.4, 0.5 + len(networks) * (0.16 * len(methods) + 0.12)))
         for position, method in enumerate(methods):
             offset = (position - (len(methods) - 1) / 2) * BAR
             for row in table[table["method"] == method].itertuples():
@@ -47,7 +47,7 @@ def draw(path: Path) -> None:
         axes.set(xlim=(0, longest), yticks=range(len(networks)), yticklabels=networks)
         axes.set_ylim(len(networks) - 0.5, -0.5)
         axes.set_xlabel("passes (1 = a plain forward and backward over the same samples); shorter is better")
-        axes.set_title("Cost of the norms of all per-sample gradients")
+        axes.set_title("Norms of all per-sample gradients: what they cost")
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
         figure.legend(loc="outside lower center", ncols=len(methods), columnspacing=1.2, handlelength=1.2)
@@ -57,9 +57,10 @@ def draw(path: Path) -> None:
 
 def _bar(axes, y: float, passes: float, note: str, longest: float, method: str) -> None:
     own = method == "fishertail"
-    style = {"va": "center", "fontsize": 7, "fontweight": "bold" if own else "normal"}
+    style = {"va": "center", "fontsize": 7.5, "fontweight": "bold" if own else "normal"}
     if note:
-        axes.text(0.06, y, note, color="#777777", fontstyle="italic", **style)
+        clear = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}  # of the line at one pass
+        axes.text(0.06, y, f"{method}: {note}", color="#666666", fontstyle="italic", bbox=clear, **style)
         return
     axes.barh(y, min(passes, longest), BAR * 0.92, color=COLOURS[method])
     if passes > 0.93 * longest:
