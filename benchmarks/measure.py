@@ -60,13 +60,13 @@ def _compared(task: dict, problem: problems.Problem, clock: Clock) -> dict:
     method = (methods.NORMS if task["kind"] == "norms" else methods.EIGENPAIRS)[task["method"]]
     how = Pass(**task["pass"])
     plain = passes.in_format(problem, how.channels_last)
-    with _limited(task["limit"]):
+    with _limited(task["limit"], clock):
         problem = _in_best_format(task, problem, how, clock)
         passes.one_pass(_first(plain), how.batch_size)
         pass_seconds, seconds = [clock.seconds(lambda: passes.one_pass(plain, how.batch_size))], []
     with _Peak(problem.images.device) as peak:
         try:
-            with _limited(task["limit"]):
+            with _limited(task["limit"], clock):
                 for _ in range(task.get("repeats", 1)):
                     taken, value = clock.timed(lambda: method(problem))
                     seconds.append(taken)
@@ -121,19 +121,20 @@ def _error(norms: np.ndarray, truth_file: str | None) -> dict:
 
 
 @contextmanager
-def _limited(seconds: float) -> Iterator[None]:
-    """Raise TimeUp in what takes longer."""
+def _limited(seconds: float, clock: Clock) -> Iterator[None]:
+    """Raise TimeUp in what takes longer by this clock."""
 
     def end(*_):
         raise TimeUp(f"> {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, end)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    timer, told = (signal.ITIMER_PROF, signal.SIGPROF) if clock.of_cpu else (signal.ITIMER_REAL, signal.SIGALRM)
+    before = signal.signal(told, end)
+    signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(timer, 0)
+        signal.signal(told, before)
 
 
 def _training(task: dict, problem: problems.Problem, clock: Clock) -> dict:

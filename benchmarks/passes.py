@@ -75,10 +75,14 @@ class Clock:
     device: str
     threads: int
 
+    @property
+    def of_cpu(self) -> bool:
+        return self.device == "cpu" and self.threads == 1
+
     def now(self) -> float:
         if self.device.startswith("cuda"):
             torch.cuda.synchronize()
-        return time.process_time() if self.device == "cpu" and self.threads == 1 else time.perf_counter()
+        return time.process_time() if self.of_cpu else time.perf_counter()
 
     def timed(self, function) -> tuple[float, object]:
         """How long a call takes, and what it returns."""
