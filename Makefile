@@ -8,7 +8,7 @@ PROFILE ?= profiles/local
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help figures paper cost report test test-all schedulers browser bench gpu lint format schema envs image unlock clean
+.PHONY: help figures paper cost report test test-all schedulers browser bench bench-networks gpu lint format schema envs image unlock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,8 +39,11 @@ test: $(VENV)/.test ## the tests, in minutes
 test-all: test ## the long tests, too, on real schedulers, and on MNIST and CIFAR-10 where they are at hand
 	python -m pytest -n 2 -m slow
 
-bench: $(VENV)/.bench ## fishertail beside its peers (an hour and a half on 2 cores); DEVICE=cuda, DATA=directory
+bench: $(VENV)/.bench bench-networks ## fishertail beside its peers (some three hours on 2 cores); DEVICE=cuda, DATA=directory
 	python -m benchmarks.run --device $(DEVICE) --data-dir $(DATA)
+
+bench-networks: $(VENV)/.bench ## the part of it on ResNet-18, GoogLeNet, AlexNet, ViT and GPT, and the chart (an hour or so on 1 core)
+	python -m benchmarks.run_networks --device $(DEVICE)
 
 gpu: $(VENV)/.test $(VENV)/.bench ## what only a GPU can show, in calls that go on; GPU_SECONDS=540, DATA=directory
 	python -m benchmarks.gpu --seconds $(GPU_SECONDS) --data-dir $(DATA)

@@ -60,7 +60,7 @@ def steps(folder: Path, data_dir: Path) -> list[Step]:
     write_grid(overlay, folder, data_dir)
     snakemake = [sys.executable, "-m", "snakemake", "--profile", "profiles/local", "--configfile", str(overlay)]
     return [
-        Step("tests", [sys.executable, "-m", "pytest", "-m", "gpu", "--full", "-rs"]),
+        Step("tests", [sys.executable, "-m", "pytest", "-m", "gpu", "-rs"]),
         part("checkpoints"),
         part("training"),
         part("bench"),

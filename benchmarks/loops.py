@@ -56,11 +56,3 @@ def fishertail(problem: Problem, batch_size: int, rate: float) -> None:
 
 
 LOOPS = {"fishertail": fishertail, "bare loop": bare, "DataLoader loop": data_loader}
-
-
-def in_fastest_format(problem: Problem) -> Problem:
-    """As `training.train_block` has it."""
-    if problem.images.ndim < 4:
-        return problem
-    last = torch.channels_last
-    return Problem(problem.model.to(memory_format=last), problem.images.contiguous(memory_format=last), problem.labels)

@@ -3,7 +3,6 @@
 Each method takes a Problem. Norms are (N,), of the network; eigenvalues a number, the largest of the network.
 """
 
-import copy
 import warnings
 
 import numpy as np
@@ -11,12 +10,10 @@ import torch
 from scipy.linalg import eigh
 from scipy.sparse.linalg import eigsh
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import fishertail
-from benchmarks.problems import Problem
-
-BATCH = 500
-VMAP_BATCH = 50  # a gradient of fc is 4.6 MB
+from benchmarks.problems import Problem, mean_loss
 
 
 def fishertail_norms(problem: Problem) -> np.ndarray:
@@ -33,21 +30,46 @@ def backpack_norms(problem: Problem) -> np.ndarray:
 def opacus_norms(problem: Problem) -> np.ndarray:
     from opacus.grad_sample import GradSampleModuleFastGradientClipping
 
-    warnings.filterwarnings("ignore", module="opacus")
-    warnings.filterwarnings("ignore", message="Full backward hook")
-    model = GradSampleModuleFastGradientClipping(
-        copy.deepcopy(problem.model).train(), loss_reduction="sum", use_ghost_clipping=True
-    )
+    model = _for_opacus(problem, GradSampleModuleFastGradientClipping, use_ghost_clipping=True)
     norms = []
-    for x, y in _batches(problem, BATCH):
+    for x, y in problem.batches():
         model.zero_grad()
-        nn.functional.cross_entropy(model(x), y, reduction="sum").backward()
-        norms.append(model.get_norm_sample())
+        (len(y) * mean_loss(model(x), y)).backward()
+        norms.append(model.get_norm_sample().detach())
+    return torch.cat(norms).cpu().numpy()
+
+
+def opacus_gradients(problem: Problem) -> np.ndarray:
+    """Norms of the gradients that Opacus holds of a batch."""
+    from opacus.grad_sample import GradSampleModule
+
+    model = _for_opacus(problem, GradSampleModule)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    norms = []
+    for x, y in problem.batches(problem.gradients_batch_size):
+        model.zero_grad()
+        (len(y) * mean_loss(model(x), y)).backward()
+        norms.append(sum(parameter.grad_sample.flatten(1).square().sum(1) for parameter in trained).sqrt())
+        for parameter in trained:
+            parameter.grad_sample = None
     return torch.cat(norms).detach().cpu().numpy()
 
 
+def _for_opacus(problem: Problem, kind: type, **options) -> nn.Module:
+    """A model that Opacus watches, in training mode alone and not in place; dropout is switched off by hand."""
+    warnings.filterwarnings("ignore", module="opacus")
+    warnings.filterwarnings("ignore", message="Full backward hook")
+    model = problem.copied_model().train()
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    return kind(model, loss_reduction="sum", **options)
+
+
 def vmap_norms(problem: Problem) -> np.ndarray:
-    norms = [torch.linalg.vector_norm(part, dim=1) for part in _vmap_gradients(problem)]
+    norms = [sum(part.flatten(1).square().sum(1) for part in parts).sqrt() for parts in _vmap_gradients(problem)]
     return torch.cat(norms).cpu().numpy()
 
 
@@ -84,13 +106,21 @@ def _fishertail_pairs(problem: Problem, **options) -> dict[str, fishertail.Eigen
 def curvlinops_eigsh(problem: Problem, dtype: torch.dtype = torch.float32, tol: float = 1e-4) -> float:
     from curvlinops import EFLinearOperator
 
-    model = copy.deepcopy(problem.model).to(dtype)
-    data = [(x.to(dtype), y) for x, y in _batches(problem, BATCH)]
+    model = problem.copied_model().to(dtype)
+    data = [(x.to(dtype) if x.is_floating_point() else x, y) for x, y in problem.batches()]
     parameters = list(model.parameters())
+    if data[0][1].ndim > 1:  # nn.CrossEntropyLoss has the classes second
+        model = nn.Sequential(model, _ClassesSecond())
     options = {"progressbar": False, "check_deterministic": False}
     operator = EFLinearOperator(model, nn.CrossEntropyLoss(), parameters, data, **options).to_scipy()
     start = np.random.default_rng(0).standard_normal(operator.shape[0]).astype(operator.dtype)
-    return float(eigsh(operator, k=1, tol=tol, v0=start, return_eigenvectors=False)[0])
+    with sdpa_kernel(SDPBackend.MATH):  # the other kernels of attention know no forward-mode derivative
+        return float(eigsh(operator, k=1, tol=tol, v0=start, return_eigenvectors=False)[0])
+
+
+class _ClassesSecond(nn.Module):
+    def forward(self, outputs: torch.Tensor) -> torch.Tensor:
+        return outputs.movedim(-1, 1)
 
 
 def truth(problem: Problem) -> float:
@@ -108,7 +138,7 @@ def power_iteration(problem: Problem) -> float:
         length = torch.sqrt(sum((part.double() ** 2).sum() for part in vector.values()))
         vector = {name: part / length.to(part) for name, part in vector.items()}
         images = {name: torch.zeros_like(part) for name, part in vector.items()}
-        for x, y in _batches(problem, BATCH):
+        for x, y in problem.batches():
 
             def losses(weights, x=x, y=y):
                 outputs = torch.func.functional_call(problem.model, weights, (x,))
@@ -138,13 +168,15 @@ def backpack_gram(problem: Problem) -> float:
 
 def vmap_gram(problem: Problem) -> float:
     """The Gram matrix of gradients that torch.func.vmap(grad) gives."""
-    return _gram_eigenvalue(torch.cat(list(_vmap_gradients(problem))))
+    rows = [torch.cat([part.flatten(1) for part in parts], dim=1) for parts in _vmap_gradients(problem)]
+    return _gram_eigenvalue(torch.cat(rows))
 
 
 NORMS = {
     "fishertail": fishertail_norms,
     "BackPACK BatchL2Grad": backpack_norms,
     "Opacus ghost norms": opacus_norms,
+    "Opacus GradSampleModule": opacus_gradients,
     "torch.func vmap(grad)": vmap_norms,
 }
 EIGENPAIRS = {
@@ -160,35 +192,43 @@ EIGENPAIRS = {
 MOST_SAMPLES = {  # all gradients at once: 5 GB for 1,000 samples of fc
     "BackPACK BatchGrad + Gram": 1000,
     "torch.func vmap(grad) + Gram": 1000,
+    "Opacus GradSampleModule": 10_000,
     "torch.func vmap(grad)": 10_000,
 }
-
-
-def _batches(problem: Problem, size: int):
-    return list(zip(problem.images.split(size), problem.labels.split(size), strict=True))
 
 
 def _backpack_batches(problem: Problem, extension: type):
     """The parameters after each batch's backward pass, with what the extension has put there."""
     from backpack import backpack, extend
 
-    model, loss = extend(copy.deepcopy(problem.model)), extend(nn.CrossEntropyLoss(reduction="sum"))
-    for x, y in _batches(problem, BATCH):
+    loss = extend(nn.CrossEntropyLoss(reduction="sum"))
+    try:
+        model = extend(problem.copied_model(), use_converter=_branches(problem.model))
+    except Exception:  # not every network can be traced; some do without
+        model = extend(problem.copied_model())
+    for x, y in problem.batches():
         model.zero_grad()
         with backpack(extension()):
-            loss(model(x), y).backward()
+            outputs = model(x)
+            positions = outputs.shape[1:-1].numel()
+            (loss(outputs.flatten(0, -2), y.flatten()) / positions).backward()
         yield list(model.parameters())
+
+
+def _branches(model: nn.Module) -> bool:
+    """Whether tensors go other ways than through a chain of modules, which BackPACK must trace first."""
+    return any(not isinstance(module, nn.Sequential) and [*module.children()] for module in model.modules())
 
 
 def _vmap_gradients(problem: Problem):
     parameters = {name: parameter.detach() for name, parameter in problem.model.named_parameters()}
 
     def loss_of_one(weights, x, y):
-        return nn.functional.cross_entropy(torch.func.functional_call(problem.model, weights, (x[None],)), y[None])
+        return mean_loss(torch.func.functional_call(problem.model, weights, (x[None],)), y[None])
 
     of_each = torch.func.vmap(torch.func.grad(loss_of_one), in_dims=(None, 0, 0))
-    for x, y in _batches(problem, VMAP_BATCH):
-        yield torch.cat([part.flatten(1) for part in of_each(parameters, x, y).values()], dim=1)
+    for x, y in problem.batches(problem.gradients_batch_size):
+        yield list(of_each(parameters, x, y).values())
 
 
 def _gram_eigenvalue(gradients: torch.Tensor) -> float:

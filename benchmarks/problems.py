@@ -1,5 +1,6 @@
 """The checkpoints that are measured on: the networks of config.yaml, trained on the real data and kept."""
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,22 +13,29 @@ KEPT = Path("benchmarks/results/checkpoints")
 DATASETS = {"fc": "mnist", "conv": "cifar10"}
 WIDTHS = [125, 250, 500, 1000, 2000]  # of the networks fc125, fc250, ..., for the cost against P
 WIDTHS_SAMPLES, WIDTHS_EPOCH = 5000, 1  # that these are measured on
-PASS_BATCH = 512  # of the unit of cost
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A network at a checkpoint, and training samples."""
+    """A network at a checkpoint, and training samples; the loss of one is its mean cross entropy over positions."""
 
     model: nn.Module
-    images: torch.Tensor
-    labels: torch.Tensor
+    images: torch.Tensor  # (N, C, H, W), or tokens (N, T)
+    labels: torch.Tensor  # (N,), or (N, T)
+    batch_size: int = 500  # of the peers
+    gradients_batch_size: int = 50  # of peers that hold the gradients of a batch; one of fc is 4.6 MB
 
-    def one_pass(self) -> None:
-        """The unit of cost: a plain forward and backward of the mean loss, batch by batch."""
-        for x, y in zip(self.images.split(PASS_BATCH), self.labels.split(PASS_BATCH), strict=True):
-            self.model.zero_grad()
-            nn.functional.cross_entropy(self.model(x), y).backward()
+    def copied_model(self) -> nn.Module:
+        return copy.deepcopy(self.model)
+
+    def batches(self, size: int | None = None) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        size = size or self.batch_size
+        return list(zip(self.images.split(size), self.labels.split(size), strict=True))
+
+
+def mean_loss(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross entropy, the mean over samples (and positions); classes last."""
+    return nn.functional.cross_entropy(outputs.flatten(0, -2), labels.flatten())
 
 
 def train(name: str, epochs: list[int], data_dir: str, device: str = "cpu") -> None:

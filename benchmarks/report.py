@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from benchmarks.passes import Pass
 from benchmarks.problems import WIDTHS, WIDTHS_SAMPLES
 from fishertail.provenance import machine
 
@@ -24,7 +25,8 @@ def write(rows: pd.DataFrame, folder: Path, device: str, threads: int) -> None:
     about = machine(device, threads)
     versions = ", ".join(f"{name} {version(name)}" for name in PEERS)
     where = f"{about.get('gpu') or about.get('cpu') or platform.processor()}, {threads} threads"
-    text = f"{where}, {date.today()}; {versions}\n\n" + "\n\n".join(_section(table, kind) for kind in _SECTIONS)
+    head = f"{where}, {date.today()}; {versions}\n\n{_passes(rows)}\n\n"
+    text = head + "\n\n".join(_section(table, kind) for kind in _SECTIONS)
     (folder / "peers.md").write_text(text + "\n")
     print(text)
     _plot(table, folder / "peers.svg")
@@ -32,6 +34,7 @@ def write(rows: pd.DataFrame, folder: Path, device: str, threads: int) -> None:
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """The median of each measurement's rounds, in passes, with the relative error of eigenvalue or median norm."""
+    rows = rows[rows["kind"] != "pass"]
     rows = rows.reindex(columns=[*KEYS, "parameters", "seconds", "pass_seconds", "peak_gib", "value", "fault"])
     rows["samples"] = rows["samples"].fillna(rows["model"].map(FULL)).astype(int)
     rows["passes"] = rows["seconds"] / rows["pass_seconds"]
@@ -44,6 +47,16 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     is_eigenvalue = table["kind"].eq("eigenpairs")
     table["error"] = np.where(is_eigenvalue, (table["value"] / known - 1).abs(), np.nan)
     return table
+
+
+def _passes(rows: pd.DataFrame) -> str:
+    """How the best plain pass goes through the samples of each problem."""
+    chosen = rows[rows["kind"] == "pass"].drop_duplicates(["model", "samples"])
+    told = [
+        f"{row.model} (N = {FULL[row.model] if np.isnan(row.samples) else int(row.samples):,}) {Pass(**row.unit)}"
+        for row in chosen.rename(columns={"pass": "unit"}).itertuples()
+    ]
+    return f"The best plain passes: {'; '.join(told)}."
 
 
 _SECTIONS = {

@@ -7,7 +7,7 @@ import pytest
 
 from fishertail import storage
 from tests.device.simulated import NAME
-from tests.workflow.conftest import Project
+from tests.workflow.project import Project
 
 RUN = "results/runs/digits-fc/bs256/seed0"
 TARGETS = [f"{RUN}/epochs0001-0002/gradients.parquet", f"{RUN}/epochs0001-0002/spectrum.csv"]
@@ -20,7 +20,7 @@ def project(plugin, tmp_path, monkeypatch) -> Project:
         if name != "PYTHONPATH":
             monkeypatch.setenv(name, value)
     (tmp_path / "project").mkdir()
-    project = Project(tmp_path / "project")
+    project = Project.new(tmp_path / "project")
     paths = os.pathsep.join([str(project.path / "src"), plugin["PYTHONPATH"]])
     monkeypatch.setattr(Project, "additions", {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"})
     return project
