@@ -60,10 +60,10 @@ def norms(name: str, place: str) -> tuple[fishertail.GradientNorms, fishertail.G
     return expected, _at(place, fishertail.gradient_norms, *network(name))
 
 
-def norms_of_case(case: str) -> tuple[fishertail.GradientNorms, fishertail.GradientNorms]:
+def norms_of_case(case: str, device: str = NAME) -> tuple[fishertail.GradientNorms, fishertail.GradientNorms]:
     model, images, labels = made(case)
     expected = fishertail.gradient_norms(model, images, labels)
-    return expected, fishertail.gradient_norms(model, images, labels, device=NAME)
+    return expected, fishertail.gradient_norms(model, images, labels, device=device)
 
 
 def norms_in_and_without_autocast() -> list[fishertail.GradientNorms]:
@@ -94,11 +94,11 @@ def trained(name: str, device: str, dropout: bool = False) -> tuple[list, dict[s
     model = models.build(name, _architecture(name), data.shape, data.classes, 0)
     if dropout:
         model = nn.Sequential(nn.Dropout(0.2), model)
-    before = torch.simulated.get_rng_state()
+    before = _random_state(device)
     options = {"batch_size": 64, "learning_rate": 0.1, "seed": 0, "device": device}
     results = list(training.train_block(model, data, [0, 1, 2], **options))
     weights = {name: tensor.numpy() for name, tensor in results[-1][2].items()}
-    return [metrics for _, metrics, _ in results], weights, torch.equal(before, torch.simulated.get_rng_state())
+    return [metrics for _, metrics, _ in results], weights, torch.equal(before, _random_state(device))
 
 
 def analysed(device: str, **options: Any) -> dict[str, pd.DataFrame]:
@@ -152,6 +152,10 @@ def _environment(**variables: str) -> Iterator[None]:
     finally:
         for name in variables:
             del os.environ[name]
+
+
+def _random_state(device: str) -> torch.Tensor:
+    return torch.get_rng_state() if device == "cpu" else torch.get_device_module(device).get_rng_state()
 
 
 def _at(place: str, function: Callable, model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Any:
