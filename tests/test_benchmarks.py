@@ -59,4 +59,4 @@ def test_the_chart_is_drawn_again_from_its_table_alone(tmp_path):
     ],
 )
 def test_why_there_is_no_bar(row, note):
-    assert networks_report._note(pd.Series({"pass_seconds": math.nan} | row)) == note
+    assert networks_report._note(pd.Series({"kind": "norms", "pass_seconds": math.nan} | row)) == note
