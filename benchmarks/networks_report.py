@@ -114,8 +114,8 @@ def _errors(table: pd.DataFrame) -> str:
     return (
         "Largest relative error of the network's norms, of 20 samples against a float64 loop; of a peer's lambda_1 the "
         f"difference from fishertail's.\n\n{_cells(table, ['norms', 'eigenpairs'], cell)}\n\n"
-        "The same of fishertail, and in brackets of plain autograd in float32, one sample at a time; lambda_1 against a "
-        "dense Gram matrix in float64.\n\n" + "\n".join(lines)
+        "The same of fishertail, and in brackets of plain autograd in float32, one sample at a time; lambda_1 against "
+        "a dense Gram matrix in float64.\n\n" + "\n".join(lines)
     )
 
 
