@@ -43,7 +43,8 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """
     if "pass" in rows:
         rows = rows.assign(unit=[str(Pass(**how)) if isinstance(how, dict) else None for how in rows["pass"]])
-    rows = rows.reindex(columns=[*COLUMNS])
+    order = {name: position for position, name in enumerate(NETWORKS)}
+    rows = rows.reindex(columns=COLUMNS).sort_values("model", key=lambda names: names.map(order), kind="stable")
     rows["passes"] = rows["seconds"] / rows["pass_seconds"]
     of_pairs = rows["kind"].eq("eigenpairs")
     own = rows[of_pairs & rows["method"].str.startswith("fishertail")].set_index("model")["value"]

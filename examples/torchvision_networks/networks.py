@@ -11,10 +11,11 @@ from torch import nn
 from fishertail.data.torchvision import declare_torchvision_operators
 
 SIZE = 64  # pixels: the least at which AlexNet's and GoogLeNet's poolings leave something, and cheap
+MEAN, DEVIATION = 0.45, 0.225  # of ImageNet's pixels, about, as these networks expect them
 
 
 class Resized(nn.Module):
-    """A network that sees every image with SIZE x SIZE pixels and three channels."""
+    """A network that sees every image with SIZE x SIZE pixels and three channels, normalised."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -23,7 +24,7 @@ class Resized(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         images = images.expand(-1, 3, -1, -1)  # a grey image three times; others have three channels
         images = nn.functional.interpolate(images, size=(SIZE, SIZE), mode="bilinear", align_corners=False)
-        return self.network(images)
+        return self.network((images - MEAN) / DEVIATION)
 
 
 def alexnet(shape: tuple[int, int, int], classes: int) -> nn.Module:
