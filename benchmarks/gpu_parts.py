@@ -56,7 +56,7 @@ def bench(options: argparse.Namespace) -> None:
     """`make bench` on the device."""
     run.RESULTS = options.folder / "bench"
     arguments = ["--device", options.device, "--data-dir", str(options.data_dir), "--limit", str(LIMIT)]
-    sys.argv = ["benchmarks.run", *arguments]
+    sys.argv = ["benchmarks.run", *arguments, "--models", *MODELS]
     run.main()
 
 

@@ -114,6 +114,12 @@ def test_the_training_loops_are_among_the_benchmarks():
     assert {"fishertail", "bare loop"} <= methods
 
 
+def test_the_steps_are_there(tmp_path):
+    steps = gpu.steps(tmp_path, tmp_path / "data")
+    assert [step.name for step in steps] == ["tests", *gpu_parts.PARTS, "grid"]
+    assert all(str(tmp_path) in step.command for step in steps if step.name in gpu_parts.PARTS)
+
+
 def test_without_a_gpu_it_says_so():
     command = [sys.executable, "-m", "benchmarks.gpu"]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
