@@ -11,7 +11,7 @@ from tests.workflow.project import Project
 
 RUN = "results/runs/digits-fc/bs256/seed0"
 TARGETS = [f"{RUN}/epochs0001-0002/gradients.parquet", f"{RUN}/epochs0001-0002/spectrum.csv"]
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 
 @pytest.fixture

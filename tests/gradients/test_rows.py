@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fishertail.gradients.convolution_rows import ConvolutionRows
+from fishertail.gradients.convolution_rows import ConvolutionRows, KernelRows
 from fishertail.gradients.recording import Recorder
 from fishertail.gradients.rows import BlockRows, DenseRows, LinearRows, Rows
 from fishertail.gradients.shared_rows import OuterProductRows, added
@@ -129,7 +129,7 @@ def test_the_smaller_of_factors_and_gradients_is_kept():
     assert kind_of(nn.Linear(7, 5), 7) is LinearRows
     assert kind_of(nn.Linear(7, 5), 4, 7) is DenseRows
     assert kind_of(nn.Linear(70, 50), 4, 70) is OuterProductRows
-    assert kind_of(nn.Conv2d(3, 4, 3), 3, 9, 9) is DenseRows
+    assert kind_of(nn.Conv2d(3, 4, 3), 3, 9, 9) is KernelRows
     assert kind_of(nn.Conv2d(30, 40, 3), 30, 4, 4) is ConvolutionRows
 
 

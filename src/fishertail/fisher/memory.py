@@ -34,19 +34,20 @@ def memory_plan(matrix: GradientMatrix, sizes: Mapping[str, int], k: int, budget
     total = default_budget(matrix.device) if budget is None else budget
     of_gram = gram_size(len(matrix))
     largest_rows = of_gram * max(matrix.row_bytes.values())
-    available = total - matrix.batch_bytes - largest_rows
-    blocks, costs = 0, dict.fromkeys(sizes, 0.0)
-    for blocks in (RESTART, RESTART // 2, _LEAST_BLOCKS):
-        costs = {name: _cost(len(matrix), size, k, blocks, matrix.dtype.itemsize) for name, size in sizes.items()}
-        if sum(costs.values()) <= available / 2:
-            break
+    costs = _costs(matrix, sizes, k, _LEAST_BLOCKS)
     largest = max(costs, key=costs.__getitem__)
+    matrix.fit_batches(total - largest_rows - costs[largest])
+    available = total - matrix.batch_bytes - largest_rows
     if costs[largest] > available:
         least = costs[largest] + matrix.batch_bytes + largest_rows
         raise ValueError(
             f"memory_budget: at least {readable(least)} expected, which {largest!r} takes "
             f"({sizes[largest]} parameters, k = {k}, a batch of {matrix.batch_size}); found {readable(total)}"
         )
+    blocks = _LEAST_BLOCKS
+    for more in (RESTART // 2, RESTART):
+        if sum((of_it := _costs(matrix, sizes, k, more)).values()) <= available / 2:
+            blocks, costs = more, of_it
     limit = max(available / 2, costs[largest])
     groups: list[list[str]] = [[]]
     for name, cost in costs.items():
@@ -56,6 +57,10 @@ def memory_plan(matrix: GradientMatrix, sizes: Mapping[str, int], k: int, budget
     used = max(sum(costs[name] for name in group) for group in groups)
     gathered = min(of_gram * sum(matrix.row_bytes.values()), largest_rows + (available - used) / 2)
     return MemoryPlan(available + largest_rows - used - gathered, gathered, max(used, available / 2), groups, blocks)
+
+
+def _costs(matrix: GradientMatrix, sizes: Mapping[str, int], k: int, blocks: int) -> dict[str, float]:
+    return {name: _cost(len(matrix), size, k, blocks, matrix.dtype.itemsize) for name, size in sizes.items()}
 
 
 def _cost(samples: int, size: int, k: int, blocks: int, itemsize: int) -> float:

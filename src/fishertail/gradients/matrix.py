@@ -96,7 +96,7 @@ class GradientMatrix:
         layers: names of the layers, in the order of the model's parameters.
         sizes: number of parameters by layer.
         batch_size: of the batches, once it is open.
-        batch_bytes: that a batch takes, about.
+        sample_bytes: that a sample of a batch takes, about.
         row_bytes: that a row of each layer takes.
     """
 
@@ -134,13 +134,23 @@ class GradientMatrix:
             if isinstance(targets := getattr(self._samples, "targets", None), torch.Tensor):  # before hours are spent
                 self._loss.check(probe.outputs, targets)
             self.batch_size = self._wanted_batch_size or batch_size_for(footprint, self.device, self._budget)
-            self.batch_bytes = min(self.batch_size, len(self)) * footprint.batch
+            self.sample_bytes = footprint.batch
             self.row_bytes = footprint.rows
             self._contexts = stack.pop_all()  # for all that is computed while it is open
         return self
 
     def __exit__(self, *_: object) -> None:
         self._contexts.close()
+
+    @property
+    def batch_bytes(self) -> int:
+        """That a batch takes, about."""
+        return min(self.batch_size, len(self)) * self.sample_bytes
+
+    def fit_batches(self, memory: float) -> None:
+        """Take smaller batches where those take more than so many bytes; not where their size was given."""
+        if self._wanted_batch_size is None and self.batch_bytes > memory:
+            self.batch_size = max(1, int(memory // self.sample_bytes))
 
     @property
     def plan(self) -> Plan:
