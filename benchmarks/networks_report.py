@@ -68,7 +68,7 @@ def _note(row: pd.Series) -> str:
         refused = any(word in fault for word in ("NotImplemented", "Unsupported"))
         return "out of memory" if "memory" in fault else "refuses" if refused else "fails"
     if row["error"] > WRONG:
-        return "wrong" if row["kind"] == "norms" else "another matrix"
+        return f"off by {row['error']:.0%}" if row["kind"] == "norms" else "another matrix"
     return ""
 
 

@@ -52,7 +52,7 @@ def test_the_chart_is_drawn_again_from_its_table_alone(tmp_path):
     ("row", "note"),
     [
         ({"fault": None, "error": 1e-7}, ""),
-        ({"fault": None, "error": 0.4}, "wrong"),
+        ({"fault": None, "error": 0.4}, "off by 40%"),
         ({"fault": "NotImplementedError: BatchNorm", "error": math.nan}, "refuses"),
         ({"fault": "RuntimeError: shapes", "error": math.nan}, "fails"),
         ({"fault": "> 200 s", "error": math.nan, "pass_seconds": 4.0}, "> 50"),
