@@ -25,6 +25,7 @@ def block(digits):
     return model, weights, digits
 
 
+@pytest.mark.slow
 def test_results_are_identical_for_any_number_of_workers(block):
     model, weights, data = block
     norms = partial(gradient_table, model, dataset=data)

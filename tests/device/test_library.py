@@ -29,6 +29,7 @@ def test_norms(there, name, place):
 IMPOSSIBLE = ("scripted", "data parallel")
 
 
+@pytest.mark.slow  # together
 @pytest.mark.parametrize("case", [case for case in CASES if case not in IMPOSSIBLE])
 def test_norms_of_every_kind_of_layer(there, case):
     same(*there(computing.norms_of_case, case))

@@ -56,6 +56,7 @@ print(json.dumps({"peak": peak, "returned": returned, "converged": converged}))
 """
 
 
+@pytest.mark.slow  # together
 @pytest.mark.parametrize(
     ("network", "samples", "budget"),
     [

@@ -15,6 +15,7 @@ from tests.workflow.project import ROOT, Project
 
 EXAMPLES = ROOT / "examples"
 NAMES = ["alexnet", "googlenet", "resnet18"]
+pytestmark = pytest.mark.slow
 
 
 def overlay(name: str) -> dict:

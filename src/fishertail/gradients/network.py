@@ -174,6 +174,8 @@ class Network:
         outputs, recording = self.run(inputs, samples, plan, watched, leaves)
         if plan.by_rule and tuple(use.signature for use in recording.uses) != plan.signatures:
             raise PlanMismatchError
+        if any(len(recording.calls.get(path, ())) != len(plan.call_layouts[path]) for path in watched):
+            raise PlanMismatchError
         derivatives, scale, more = derivatives_of(outputs.detach())
         numbers = sorted({n for layer in layers for g in plan.by_rule.get(layer, ()) for n, _ in g.uses})
         own = [name for layer in layers for name in plan.expanded.get(layer, ())]
