@@ -12,7 +12,7 @@ import fishertail
 from fishertail.gradients.matrix import GradientMatrix
 
 MIB = 1 << 20
-SLACK = 64 * MIB  # what torch, oneDNN and malloc take for themselves
+SLACK = 96 * MIB  # what torch, oneDNN and malloc take for themselves: 66 MiB at most were seen
 PROGRAM = """
 import ctypes, json, sys, threading
 import psutil, torch

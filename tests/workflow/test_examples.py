@@ -49,7 +49,6 @@ def test_a_network_takes_grey_and_coloured_images_of_any_size(name, digits, monk
     np.testing.assert_allclose(norms.network, np.linalg.norm(truth, axis=1), rtol=1e-3)
 
 
-@pytest.mark.slow
 @pytest.mark.workflow
 def test_a_network_goes_through_the_workflow_as_the_example_has_it(tmp_path):
     project = ProjectWithExamples.new(tmp_path)
