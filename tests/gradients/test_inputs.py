@@ -379,7 +379,7 @@ class Interrupted(nn.Module):
 
     def __init__(self, calls: int):
         super().__init__()
-        self.layer, self.left = nn.Linear(160, 5), calls
+        self.layer = nn.Linear(160, 5)
         self.counter = [calls]
 
     def forward(self, x):

@@ -1,6 +1,6 @@
 """The largest eigenpairs of the empirical Fisher matrix F = 1/N sum_x g_x g_x^T (eq. 4, 5), and a_x = V_1^T g_x (6)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from fishertail.fisher.solver import solve
 from fishertail.gradients.matrix import GradientMatrix, GradientNorms
 from fishertail.gradients.network import NETWORK
 
-__all__ = ["Eigenpairs", "fisher_eigenpairs", "layers_of", "scopes_of", "solve"]
+__all__ = ["Eigenpairs", "fisher_eigenpairs", "scopes_of", "solve"]
 
 
 def fisher_eigenpairs(
@@ -65,8 +65,3 @@ def scopes_of(matrix: GradientMatrix, names: Sequence[str] | None = None) -> dic
     if unknown:
         raise ValueError(f"layers: among {', '.join(known)} expected, found {', '.join(map(repr, unknown))}")
     return {name: layers for name, layers in known.items() if names is None or name in names}
-
-
-def layers_of(scopes: Mapping[str, tuple[str, ...]]) -> set[str]:
-    """All layers that some scope stands for."""
-    return {layer for layers in scopes.values() for layer in layers}

@@ -1,4 +1,4 @@
-"""Rows of the gradient matrix kept in memory as far as a budget reaches; those of other samples are computed anew."""
+"""Rows of the gradient matrix kept in memory as far as a budget reaches; those of other samples are recomputed."""
 
 import ctypes
 import mmap

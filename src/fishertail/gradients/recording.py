@@ -92,8 +92,8 @@ class Recorder(TorchFunctionMode):
         output = rule.run(func, call)
         return output if not parameters or self.quiet else self._recorded(rule, parameters, call, call.input, output)
 
-    def module_hooks(self, module: nn.Module, rule: ModuleRule, parameters: Mapping[str, str]) -> None:
-        """Record the calls of a module by a rule of its own; the module is the double's, which is thrown away."""
+    def module_hooks(self, module: nn.Module, rule: ModuleRule, parameters: Mapping[str, str]) -> list:
+        """Record the calls of a module by a rule of its own; gives the hooks' handles."""
 
         def before(module, args, kwargs):
             self.quiet += 1
@@ -143,7 +143,7 @@ def module_call(args: tuple, kwargs: Mapping[str, Any], output: Any) -> ModuleCa
 def _edge(tensor: torch.Tensor) -> GradientEdge | None:
     """Where the derivative by a tensor will come by; None where none does.
 
-    An in-place operation on a view, as F.linear returns it, writes the history of the view's base anew, past the view.
+    An in-place operation on a view, as F.linear returns it, rewrites the history of the view's base, past the view.
     """
     if not tensor.requires_grad:
         return None

@@ -197,9 +197,9 @@ def outer_product_rows(
 
 def added(parts: list[Rows]) -> Rows:
     """The rows of parameters that are used several times: the sum over their uses, factored where that is smaller."""
-    factored = [_factors(part) for part in parts]
     if len(parts) == 1:
         return parts[0]
+    factored = [_factors(part) for part in parts]
     if all(part is not None for part in factored):
         uses = [use for part in factored for use in part._uses()]
         kinds = ([use for use in uses if use[0].is_floating_point() == floating] for floating in (True, False))
