@@ -67,3 +67,15 @@ class TestGridEngine(Behaviour):
         login.set(cluster={"account": None})
         output = login.jobs("out/one_gpu0.txt", seconds=1)
         assert "no cluster.account, so this is a trial run of 2 minutes" in output
+
+    def test_a_job_that_ended_unseen_is_recorded_and_rerun_for_other_parameters(self, login, scheduler):
+        process = login.start(*login.arguments("out/one_gpu0.txt", seconds=5))
+        wait_for((login.path / "out/one_gpu0.txt.part").exists, 90, "the job")
+        login.signal(signal.SIGKILL)
+        process.wait(timeout=30)
+        wait_for(lambda: not scheduler.job_ids(), 60, "its end")
+        login.run("-s", "jobs.smk", "--unlock")
+        login.jobs("out/one_gpu0.txt", seconds=5)
+        assert login.executions() == ["0"]
+        assert "one_gpu" not in login.run("-n", *login.arguments("out/one_gpu0.txt", seconds=5))
+        assert "one_gpu" in login.run("-n", *login.arguments("out/one_gpu0.txt", seconds=6))

@@ -26,6 +26,7 @@ def status(job: str, scheduler: ModuleType) -> str:
     member = packs.member_of(job)
     token, scheduler_job = _names(job, member)
     if (ended := _by_exit_code(token)) is not None:
+        spool.write(spool.path("recorded", token), "")
         return ended
     queue = _queue(scheduler, scheduler_job)
     state = "running" if queue is None else queue.get(scheduler_job, "gone")

@@ -34,17 +34,20 @@ def submit(script: str, scheduler: ModuleType, cluster: dict) -> str:
         packed = cluster["whole_nodes"] and 0 < request.gpus < cluster["node_gpus"]
         job = (_packed if packed else _sent)(request, scheduler, cluster)
     else:
-        print(f"{request.name}: adopted job {job}, which is still in the queue", file=sys.stderr)
+        print(f"{request.name}: adopted job {job}, which is in the queue or has ended", file=sys.stderr)
     of_this_run(job, scheduler)
     return job
 
 
 def _left_over(request: Request, scheduler: ModuleType) -> str | None:
-    """The job for the same outputs and parameters that is in the queue already; one of other parameters is ended."""
+    """The job for the same outputs and parameters that is in the queue, or ended unseen; one of others is ended."""
     known = Submission.noted(request.key)
     if known is None:
         return None
     job = known.job or spool.give_up(known.token)
+    ended_well = spool.exit_code(known.token) == 0 and not spool.path("recorded", known.token).exists()
+    if job and ended_well and known.stamp == request.stamp:
+        return job  # while no Snakemake ran, which now learns of it, and records its outputs
     if job is None or not status.is_queued(job, scheduler):
         return None
     if known.stamp == request.stamp and not spool.path("cancelled", job).exists():
