@@ -8,7 +8,7 @@ PROFILE ?= profiles/local
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help figures paper cost report test test-all schedulers browser bench bench-networks gpu lint format schema envs image unlock clean
+.PHONY: help figures paper cost report test test-all test-long schedulers browser bench bench-networks gpu lint format schema envs image unlock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,10 +25,10 @@ paper: $(VENV)/.run ## the paper's grid on MNIST and CIFAR-10, on this machine (
 	@echo "Page: results/report/index.html   Figures: results/figures   Tables: results/tables   Report: results/report.html"
 
 cost: $(VENV)/.run ## what the pending jobs will cost in GPU-hours and node-hours; PROFILE=profiles/tsubame
-	@python -m fishertail.clusters.cost $(PROFILE)
+	@python -m fishertail.cost $(PROFILE)
 
-schedulers: ## install the schedulers that tests/schedulers starts (Debian, as root); without them these tests are skipped
-	bash tests/schedulers/install.sh
+schedulers: ## install the schedulers that executor/tests starts (Debian, as root); without them these tests are skipped
+	bash executor/tests/install.sh
 
 browser: ## install the browser that tests/page drives (Debian, as root); without it these tests are skipped
 	bash tests/page/install.sh
@@ -37,7 +37,10 @@ test: $(VENV)/.test ## the tests, in minutes
 	python -m pytest -n 2
 
 test-all: test ## the long tests, too, on real schedulers, and on MNIST and CIFAR-10 where they are at hand
-	python -m pytest -n 2 -m slow
+	python -m pytest -n 2 -m "slow and not long"
+
+test-long: $(VENV)/.test ## what takes minutes on real schedulers: outages, kill -9 at any moment, 1,000 jobs (half an hour)
+	python -m pytest -n 2 -m long
 
 bench: $(VENV)/.bench bench-networks ## fishertail beside its peers (some three hours on 2 cores); DEVICE=cuda, DATA=directory
 	python -m benchmarks.run --device $(DEVICE) --data-dir $(DATA)
@@ -51,13 +54,13 @@ gpu: $(VENV)/.test $(VENV)/.bench ## what only a GPU can show, in calls that go 
 lint: $(VENV)/.test ## ruff, snakefmt and snakemake --lint
 	ruff check .
 	ruff format --check .
-	snakefmt --check Snakefile workflow tests/schedulers
+	snakefmt --check Snakefile workflow tests/schedulers executor/tests
 	snakemake --lint
 
 format: $(VENV)/.test ## put the code into the project's format
 	ruff check --fix .
 	ruff format .
-	snakefmt Snakefile workflow tests/schedulers
+	snakefmt Snakefile workflow tests/schedulers executor/tests
 
 schema: $(VENV)/.run ## write workflow/schemas/config.schema.json anew from the pydantic model
 	python -m fishertail.config > workflow/schemas/config.schema.json
@@ -77,9 +80,9 @@ clean: ## delete the environment and the demo's results (never those of the pape
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: envs/lock.txt pyproject.toml | $(VENV)/bin/python
+$(VENV)/.run: envs/lock.txt pyproject.toml executor/pyproject.toml | $(VENV)/bin/python
 	python -m pip install --quiet -r envs/lock.txt
-	python -m pip install --quiet --no-deps --editable .
+	python -m pip install --quiet --no-deps --editable . --editable executor
 	@touch $@
 
 $(VENV)/.test: envs/lock-test.txt $(VENV)/.run

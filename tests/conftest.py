@@ -13,7 +13,14 @@ from xdist.scheduler import LoadScopeScheduling
 from tests import once
 from tests.workflow.project import Project
 
-TOGETHER = ("tests/page/test_page.py", "tests/schedulers/test_gridengine.py", "tests/schedulers/test_slurm.py")
+TOGETHER = (
+    "tests/page/test_page.py",
+    *(
+        f"{folder}/test_{name}.py"
+        for folder in ("executor/tests", "tests/schedulers")
+        for name in ("gridengine", "slurm")
+    ),
+)
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 settings.register_profile("fishertail", deadline=None)  # a busy machine is no failure

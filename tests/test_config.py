@@ -262,11 +262,3 @@ def test_spectrum_epochs_are_dealt_out_to_the_blocks():
 def test_spectrum_epochs_that_a_run_does_not_have_are_passed_over():
     grid = config.load(overlay(epochs=15, analysis={"spectrum_epochs": [0, 12, 400]}))
     assert [grid.spectrum_epochs_of(block) for block in grid.blocks(grid.runs[0])] == [[0], [12]]
-
-
-def test_a_setting_that_slurm_would_not_hear_is_refused():
-    cluster = {"scheduler": "slurm", "account": "lab", "trial_minutes": 10}
-    grid = config.Config(cluster=cluster, machine={"gpus": 4})
-    with pytest.raises(ConfigError, match=r"cluster\.trial_minutes: nothing expected, on Slurm it has no effect"):
-        config.check_submission(grid)
-    config.check_submission(config.Config(cluster=cluster | {"trial_minutes": None}, machine={"gpus": 4}))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fishertail.clusters import cost
+from fishertail import cost
 
 RUNS = "results/runs"
 SUMMARY = "\n".join(
@@ -46,6 +46,6 @@ def test_what_was_not_measured_is_what_the_rule_allows(tmp_path):
     (found,) = cost.costs(cost.pending(SUMMARY), ASKED, tmp_path)
     # 10 epochs at 36 s, 5 epochs of the other batch size at the same, and 2 hours for conv
     assert found == cost.RuleCost("train", 3, 1, pytest.approx(0.1 + 0.05 + 2.0), 2)
-    text = cost.table([found], node_gpus=4, whole_nodes=False)
+    text = cost.table([found], node_gpus=4)
     assert "2 measured, others at most" in text
     assert text.splitlines()[-1].split() == ["all", "3", "2.1", "0.5"] or "2.2" in text

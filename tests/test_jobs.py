@@ -1,6 +1,5 @@
-"""What every job of the workflow does around its work: the log, second attempts, scratch folders, memory."""
+"""What every job of the workflow does around its work: the log, what is tried again, the device, memory."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -60,42 +59,35 @@ def test_the_log_says_where_and_how_long(snakemake, monkeypatch):
         (RuntimeError("CUDA error: uncorrectable ECC error encountered"), True),
     ],
 )
-def test_only_what_may_pass_is_tried_again(snakemake, monkeypatch, error, again):
-    monkeypatch.setenv(jobs.RUN_VARIABLE, "run1")
-    fail(snakemake(attempt=1), error)
-    ran = []
-    second = snakemake(attempt=2)
-    Path(second.log[0]).unlink()  # as Snakemake does before a second attempt
-    if again:
-        with jobs.job(second):
-            ran.append(True)
-        assert ran == [True]
-    else:
-        with pytest.raises(SystemExit, match="not tried again"), jobs.job(second):
-            ran.append(True)
-        assert ran == []
-        assert "digits.npz" in text(second) or "a bug" in text(second)  # what the first attempt said
+def test_only_what_may_pass_is_tried_again(snakemake, tmp_path, monkeypatch, error, again):
+    mark = tmp_path / "final"
+    monkeypatch.setenv("SNAKEMAKE_QUEUE_FINAL", str(mark))
+    fail(snakemake(), error)
+    assert mark.exists() != again
 
 
-def test_a_fault_of_an_earlier_run_does_not_count(snakemake, monkeypatch):
-    monkeypatch.setenv(jobs.RUN_VARIABLE, "run1")
-    fail(snakemake(attempt=1), ValueError("mended since"))
-    monkeypatch.setenv(jobs.RUN_VARIABLE, "run2")
-    with jobs.job(snakemake(attempt=2)):
+def test_a_clusters_job_that_asked_for_a_gpu_never_takes_the_cpu(snakemake, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("fishertail.parallel.prepare_process", lambda threads: None)
+    this = snakemake(gpus=1, device="auto")
+    with jobs.job(this, torch=True) as job:
+        assert job.device == "cpu"
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    with pytest.raises(SystemExit), jobs.job(this, torch=True):
         pass
+    assert "asked the cluster for a GPU: a device that torch finds here (cpu) expected, found 'cuda'" in text(this)
+    with jobs.job(snakemake(gpus=1, device="cpu"), torch=True) as job:  # as the user wants it
+        assert job.device == "cpu"
 
 
-def test_scratch(snakemake, tmp_path, monkeypatch):
-    import tempfile
-
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    monkeypatch.setenv("LOCAL_DISK", str(tmp_path))
-    monkeypatch.setenv("TMPDIR", "/tmp")
-    with jobs.job(snakemake(scratch="$LOCAL_DISK")):
-        assert tempfile.gettempdir() == str(tmp_path)
-    this = snakemake(scratch="$NOT_SET/here")
-    fail(this, ValueError("not reached"))
-    assert "machine.scratch: a folder on " in text(this)
+def test_a_job_that_sees_all_gpus_of_its_node_says_so(monkeypatch, capsys):
+    monkeypatch.setenv("PBS_JOBID", "12.server")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
+    jobs._tell_of_shared_gpus()
+    assert capsys.readouterr().out == ""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    jobs._tell_of_shared_gpus()
+    assert "CUDA_VISIBLE_DEVICES is not set, so that this job sees every GPU of its node" in capsys.readouterr().out
 
 
 def test_a_job_of_a_scheduler_takes_no_more_memory_than_it_asked_for(snakemake, monkeypatch):

@@ -112,33 +112,9 @@ class Machine(_Section):
     )
     data_dir: str = Field("data", description="where data sets lie, or are downloaded to")
     gpus: PositiveInt = Field(1, description="GPUs of a job that spreads the epochs of a block over them")
-    scratch: str | None = Field(None, description="node-local folder for temporary files, may hold $VARIABLES")
-
-
-class Cluster(_Section):
-    """How jobs are submitted; a profile for a cluster has it in its settings.yaml."""
-
-    scheduler: Literal["gridengine", "pbs", "slurm"] | None = Field(None, description="none: jobs run on this machine")
-    account: str | None = Field(None, description="the group, project or account that is charged")
-    account_option: Annotated[str, Field(pattern=r"\{account\}")] | None = Field(
-        None, description="how the submit command takes it, such as '-W group_list={account}'"
+    cpu_rules: Literal["local", "cluster"] = Field(
+        "local", description="where rules that need no GPU run: on the login node, or as jobs of the cluster"
     )
-    account_required: bool = Field(True, description="refuse to submit without an account")
-    trial_minutes: PositiveInt | None = Field(None, description="without an account, jobs are trial runs this long")
-    queue: str | dict[NonNegativeInt, str] | None = Field(None, description="queue or partition, or one by GPUs")
-    resource_types: dict[NonNegativeInt, str] = Field({}, description="what a job asks for, by GPUs")
-    node_gpus: PositiveInt = Field(4, description="GPUs of a node")
-    whole_nodes: bool = Field(False, description="several jobs share a node, each on GPUs of its own")
-    cpus_per_gpu: PositiveInt = Field(1, description="CPU cores that come with a GPU")
-    walltime_limit: PositiveInt | None = Field(None, description="minutes that a job may ask for")
-    cpu_rules: Literal["local", "cluster"] = Field("local", description="where rules that need no GPU run")
-    modules: list[str] = Field([], description="loaded at the start of each job")
-    options: list[str] = Field([], description="more options of the submit command")
-
-    @property
-    def queues(self) -> dict[int, str]:
-        """The queue by GPUs."""
-        return {0: self.queue, self.node_gpus: self.queue} if isinstance(self.queue, str) else self.queue or {}
 
 
 ByRun = PositiveInt | dict[str, PositiveInt]
@@ -172,7 +148,6 @@ class Config(_Section):
     }
     analysis: Analysis = Analysis()
     machine: Machine = Machine()
-    cluster: Cluster = Cluster()
     pathvars: dict[str, str] = Field(
         {"benchmarks": "benchmarks/results"}, description="where results and logs go (Snakemake's path variables)"
     )
@@ -236,7 +211,7 @@ def _of_run(numbers: int | Mapping[str, int], run: Run) -> int:
     return next(numbers[key] for key in (f"{name}/bs{run.batch_size}", name, "default") if key in numbers)
 
 
-ONLY_HERE = {"machine", "cluster", "pathvars", "kept"}  # keys on which no result depends
+ONLY_HERE = {"machine", "pathvars", "kept"}  # keys on which no result depends
 
 
 def load(raw: Mapping[str, Any], *, check_sources: bool = True) -> Config:
@@ -255,33 +230,6 @@ def load(raw: Mapping[str, Any], *, check_sources: bool = True) -> Config:
         lines = "\n".join(f"  {fault}" for fault in dict.fromkeys(faults))
         raise ConfigError(f"the configuration has {len(dict.fromkeys(faults))} fault(s):\n{lines}")
     return config
-
-
-def check_submission(config: Config) -> None:
-    """Refuse to submit what the scheduler would refuse, hours later.
-
-    Raises:
-        ConfigError: names the key of `cluster`, what was expected and what was found.
-    """
-    cluster, faults = config.cluster, []
-    if cluster.scheduler is None:
-        return
-    if cluster.account is None and cluster.account_required and cluster.trial_minutes is None:
-        faults.append("account: the group, project or account to charge expected, found none")
-    if cluster.scheduler == "slurm":
-        for key in ("account_option", "trial_minutes", "whole_nodes"):
-            if getattr(cluster, key):
-                faults.append(f"{key}: nothing expected, on Slurm it has no effect; found {getattr(cluster, key)!r}")
-    asked = {0, 1, config.machine.gpus} if cluster.cpu_rules == "cluster" else {1, config.machine.gpus}
-    for key, table in {"resource_types": cluster.resource_types, "queue": cluster.queues}.items():
-        for gpus in sorted(asked) if table else ():
-            if not any(entry >= gpus and (entry > 0) == (gpus > 0) for entry in table):
-                faults.append(f"{key}: an entry for {gpus} GPUs expected, found {sorted(table)}")
-    if config.machine.gpus > cluster.node_gpus:
-        faults.append(f"node_gpus: machine.gpus ({config.machine.gpus}) or more expected, found {cluster.node_gpus}")
-    if faults:
-        lines = "\n".join(f"  cluster.{fault}" for fault in faults)
-        raise ConfigError(f"nothing is submitted; the settings of the cluster have {len(faults)} fault(s):\n{lines}")
 
 
 def as_yaml(config: Config) -> str:

@@ -5,7 +5,6 @@ import platform
 import re
 import resource
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,8 +14,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from fishertail import provenance
-from fishertail.clusters import spool
-from fishertail.clusters.request import RUN_VARIABLE
 from fishertail.errors import FishertailError, NodeError, WorkerError
 
 
@@ -65,24 +62,20 @@ class Job:
 def job(snakemake, *, torch: bool = False) -> Iterator[Job]:
     """Run a rule's script: send what it prints to its log, and end it with one line where the user can mend the fault.
 
-    A fault of the job itself would come again: a second attempt, which is meant for jobs that were killed, ends at once
-    with what the first one said.
+    A fault of the job itself would come again, which the cluster's executor is told: it does not try it again.
 
     Args:
         snakemake: the object that Snakemake gives to a script.
         torch: set torch's threads and choose a device, which imports torch.
     """
     path, resources = snakemake.log[0], snakemake.resources
-    if resources.get("attempt", 1) > 1 and (before := spool.own_fault(path)):
-        Path(path).write_text(before)  # Snakemake has removed that of the first attempt
-        sys.exit(f"{before}\nnot tried again: this fault is the job's own")
     with open(path, "w", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
         try:
             with _described(resources.get("attempt", 1)) as facts:
-                _use_scratch(resources.get("scratch", ""))
                 device = _prepare_torch(snakemake) if torch else "cpu"
                 if device != "cpu":
                     facts.append(f"GPUs: {_gpu_names(device)}")
+                    _tell_of_shared_gpus()
                 yield Job(
                     rule=snakemake.rule,
                     parameters=dict(snakemake.params.items()),
@@ -94,12 +87,13 @@ def job(snakemake, *, torch: bool = False) -> Iterator[Job]:
                 )
         except FishertailError as error:
             print(f"error: {error}")
-            _end(error, path)
+            _end(error)
         except Exception as error:
             traceback.print_exc()
-            _end(error, path)
+            _end(error)
 
 
+_FINAL_VARIABLE = "SNAKEMAKE_QUEUE_FINAL"  # the file by which a job tells the executor that it would fail again
 _JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID")  # in the environment of a scheduler's job
 
 
@@ -108,10 +102,9 @@ def scheduler_job() -> str | None:
     return next((os.environ[name] for name in _JOB_IDS if name in os.environ), None)
 
 
-def _end(error: Exception, log: str) -> NoReturn:
-    if RUN_VARIABLE in os.environ and not _may_be_cured(error):
-        sys.stdout.flush()
-        spool.note_own_fault(log, Path(log).read_text(errors="replace"))
+def _end(error: Exception) -> NoReturn:
+    if (mark := os.environ.get(_FINAL_VARIABLE)) and not _may_be_cured(error):
+        Path(mark).touch()
     sys.exit(1)
 
 
@@ -140,20 +133,29 @@ def _described(attempt: int) -> Iterator[list[str]]:
         print("\n".join(facts))
 
 
+def export(source: Path) -> None:
+    """Give jobs what they are told by the environment.
+
+    Args:
+        source: the folder of this package, for jobs in an environment of conda or a container, which do not have it.
+    """
+    os.environ.setdefault("TQDM_MININTERVAL", "20")  # seconds between the progress notes of a log
+    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(source), *others])
+
+
+def _tell_of_shared_gpus() -> None:
+    """Of PBS without its cgroup hook, which hands out GPUs by number only."""
+    if scheduler_job() and "CUDA_VISIBLE_DEVICES" not in os.environ:
+        print(
+            "warning: CUDA_VISIBLE_DEVICES is not set, so that this job sees every GPU of its node (docs/clusters.md)"
+        )
+
+
 def _gpu_names(device: str) -> str:
     from fishertail import devices
 
     return ", ".join(devices.names(device)) or device
-
-
-def _use_scratch(folder: str) -> None:
-    """Have temporary files in a folder of the node's own."""
-    if not folder:
-        return
-    expanded = os.path.expandvars(folder)
-    if not os.path.isdir(expanded):
-        raise NodeError(f"machine.scratch: a folder on {platform.node()} expected, found {expanded!r}")
-    os.environ["TMPDIR"], tempfile.tempdir = expanded, expanded
 
 
 def _memory_budget(resources, device: str) -> float | None:
@@ -170,8 +172,10 @@ def _prepare_torch(snakemake) -> str:
     from fishertail import devices, parallel
 
     parallel.prepare_process(snakemake.threads)
-    wanted = snakemake.resources.get("device", "auto")
+    wanted, key = snakemake.resources.get("device", devices.AUTO), "machine.device"
+    if wanted == devices.AUTO and scheduler_job() and snakemake.resources.get("gpus", 0):
+        wanted, key = "cuda", f"{key} is auto, and the job asked the cluster for a GPU"  # which is paid for
     if wanted == devices.AUTO:
         return devices.automatic()
-    devices.check(wanted, "machine.device")
+    devices.check(wanted, key)
     return wanted

@@ -1,31 +1,14 @@
-"""What is promised, on a real Slurm."""
+"""The workflow, and the library's own jobs, on a real Slurm."""
 
 import pytest
 
-from tests.schedulers.behaviour import Behaviour, spans
-from tests.schedulers.loopback import wait_for
+from tests.schedulers.workflow import Workflow
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 SCHEDULER = "slurm"
 
 
-class TestSlurm(Behaviour):
-    def test_one_gpu_jobs_have_each_their_own_and_the_fifth_goes_to_the_second_node(self, login):
-        assert {node for _, node, _, _ in self.five_jobs(login)} == {"tn0", "tn1"}
-
-    def test_the_jobs_of_a_node_that_is_gone_are_run_on_another(self, login, scheduler):
-        process = login.start(*login.arguments("out/one_gpu0.txt", seconds=10))
-        part = login.path / "out/one_gpu0.txt.part"
-        wait_for(lambda: part.exists() and part.read_text(), 60, "the job")
-        node = part.read_text().split()[1]
-        scheduler.stop_node(node)
-        try:
-            assert process.wait(timeout=240) == 0, (login.path / "output.log").read_text()[-4000:]
-            assert spans(login, 1)[0][1] != node
-        finally:
-            scheduler.start_node(node)
-            wait_for(lambda: set(scheduler.run("sinfo", "-h", "-o", "%T").split()) == {"idle"}, 60, "the node")
-
+class TestSlurm(Workflow):
     def test_a_run_is_analysed_by_a_call_of_the_library(self, login, scheduler):
         (login.path / "call.py").write_text(CALL)
         output = login.script("call.py")

@@ -37,7 +37,7 @@ def test_profiles_need_no_scheduler_for_a_dry_run(profile, project):
 def test_nothing_is_submitted_without_an_account(profile, project):
     code, output = snakemake("--profile", f"profiles/{profile}", cwd=project.path)
     assert code != 0
-    assert "cluster.account: the group, project or account to charge expected, found none" in output
+    assert "account: the group, project or account to charge expected, found none" in output
     assert "Traceback" not in output
 
 

@@ -1,5 +1,4 @@
 # The validated configuration, and what rules derive from it: paths, parameters, inputs. No rules.
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -7,10 +6,9 @@ from snakemake.exceptions import WorkflowError
 
 from fishertail import config as settings
 from fishertail import kept_runs, sources
-from fishertail.clusters.ending import end_with_snakemake
-from fishertail.clusters.request import RUN_VARIABLE, digest, export
 from fishertail.errors import FishertailError
 from fishertail.grid import Run
+from fishertail.jobs import export
 from fishertail.provenance import code_hash, folder_hash
 from fishertail.storage import ensure_writable
 
@@ -22,12 +20,7 @@ except FishertailError as error:
     raise WorkflowError(str(error)) from None
 
 if workflow.is_main_process:
-    site = CONFIG.cluster.model_dump() | {"queue": CONFIG.cluster.queues}
-    results = CONFIG.model_dump(mode="json", exclude=settings.ONLY_HERE)
-    stamp = digest([results, code_hash("analysis", "training", "gradient_table", "data.dataset")])
-    export(site, stamp, Path(workflow.basedir) / "src")
-    if CONFIG.cluster.scheduler and not workflow.dryrun:
-        end_with_snakemake(os.environ[RUN_VARIABLE])
+    export(Path(workflow.basedir) / "src")
 
 DATASET = "<results>/datasets/{dataset}.safetensors"
 DATASETS = list(dict.fromkeys(run.dataset for run in CONFIG.runs))
@@ -61,9 +54,8 @@ OTHER_MEMORY = 3000  # MB of a job beyond the memory budget: torch, the data and
 
 
 def minutes(estimate):
-    """A resource: the estimate, twice as much at the second attempt, within the cluster's limit."""
-    limit = CONFIG.cluster.walltime_limit
-    return lambda wildcards, attempt: min(estimate * attempt, limit or estimate * attempt)
+    """A resource: the estimate, twice as much at the second attempt. A site may have a limit."""
+    return lambda wildcards, attempt: estimate * attempt
 
 
 def memory(estimate):
@@ -78,7 +70,6 @@ MACHINE = {  # resources of every job that computes with torch: none of them rer
     "device": CONFIG.machine.device,
     "cpu_workers": CONFIG.machine.cpu_workers,
     "memory_budget": CONFIG.machine.memory_budget,
-    "scratch": CONFIG.machine.scratch or "",
 }
 
 

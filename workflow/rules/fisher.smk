@@ -17,8 +17,6 @@ rule fim_eigen:
         f"<benchmarks>/fim_eigen/{RUN_NAME}-{{block}}.tsv"
     conda:
         "../../envs/conda.yaml"
-    envmodules:
-        *CONFIG.cluster.modules,
     threads: 1
     resources:
         **MACHINE,
@@ -56,8 +54,6 @@ rule fim_eigen_at_minimum:
         f"<benchmarks>/fim_eigen_at_minimum/{RUN_NAME}.tsv"
     conda:
         "../../envs/conda.yaml"
-    envmodules:
-        *CONFIG.cluster.modules,
     threads: 1
     resources:
         **MACHINE,

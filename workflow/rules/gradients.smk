@@ -14,8 +14,6 @@ rule per_sample_gradients:
         f"<benchmarks>/per_sample_gradients/{RUN_NAME}-{{block}}.tsv"
     conda:
         "../../envs/conda.yaml"
-    envmodules:
-        *CONFIG.cluster.modules,
     threads: 1
     resources:
         **MACHINE,

@@ -101,8 +101,6 @@ rule trimmed_eigenvalues:
         f"<benchmarks>/trimmed_eigenvalues/{RUN_NAME}.tsv"
     conda:
         "../../envs/conda.yaml"
-    envmodules:
-        *CONFIG.cluster.modules,
     threads: 1
     resources:
         **MACHINE,

@@ -15,8 +15,6 @@ rule train:
         f"<benchmarks>/train/{RUN_NAME}-{{block}}.tsv"
     conda:
         "../../envs/conda.yaml"
-    envmodules:
-        *CONFIG.cluster.modules,
     threads: 1
     resources:
         **MACHINE,

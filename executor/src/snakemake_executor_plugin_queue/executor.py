@@ -1,0 +1,289 @@
+"""The executor: Snakemake's side in its main thread, the scheduler's side in one thread of its own."""
+
+import asyncio
+import os
+import shlex
+import signal
+import stat
+import threading
+import time
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from pathlib import Path
+
+from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+from snakemake_interface_executor_plugins.settings import SharedFSUsage
+
+from snakemake_executor_plugin_queue.errors import Refused, Unanswered
+
+_LOOK = 2.0  # seconds after which the exit codes that jobs have left are looked at, which asks no scheduler
+_PATIENCE = 60.0  # seconds in which a scheduler that does not answer is asked again to cancel what is left
+_TAIL = 20  # lines of a job's scheduler log
+
+
+class Executor(RemoteExecutor):
+    """Jobs in a cluster's queue.
+
+    `run_job` only takes a job on. All talk with the scheduler is in the thread that Snakemake has for status checks, so
+    that no signal comes between the scheduler's answer and the note of it, and a scheduler that is slow or away delays
+    nobody else. When Snakemake ends, this thread ends first, and then the main thread cancels what is left.
+    """
+
+    def __init__(self, workflow, logger):
+        self._woken = threading.Event()
+        self._watch = None  # until the thread, which starts within, has something to watch
+        self._signals_set = False
+        self._made_logs: set[Path] = set()  # in place of a rule's own
+        self._said: dict[str | None, str] = {}
+        super().__init__(workflow, logger)
+
+    def __post_init__(self):
+        from snakemake_executor_plugin_queue import schedulers, site, watch
+        from snakemake_executor_plugin_queue.ledger import Ledger
+
+        own = self.workflow.executor_settings
+        try:
+            self._site = site.load(own.site)
+            self._scheduler = schedulers.make(self._site.scheduler)
+            self._ledger = Ledger()
+            self._logs = Path(own.logs).absolute()
+            self._logs.mkdir(parents=True, exist_ok=True)
+            self._check_requests()
+        except (Refused, OSError) as error:
+            self._stop()
+            raise WorkflowError(str(error)) from None
+        self._detaches = own.detach
+        self._tasks: dict[str, watch.Task] = {}  # by key; also of those whose end Snakemake has yet to record
+        self._watch = watch.Watch(
+            self._scheduler,
+            self._site,
+            self._ledger,
+            interval=self.next_seconds_between_status_checks,
+            latency=getattr(self.workflow.execution_settings, "latency_wait", 5) or 0,
+            inform=self._inform,
+        )
+
+    # ---- Snakemake's main thread -----------------------------------------------------------------------------------
+
+    def run_job(self, job):
+        from snakemake_executor_plugin_queue.request import Request
+        from snakemake_executor_plugin_queue.watch import Task
+
+        self._set_signals()
+        request = Request.of(job)
+        info = SubmittedJobInfo(job)
+        work = self.jobscript.format(properties=job.properties(), exec_job=self.format_job_exec(job))
+        outputs = [str(output) for output in job.output]
+        task = Task(request, work, outputs, self._logs)
+        info.aux = {"task": task}
+        self._tasks[request.key] = task
+        for log in self._made_logs & set(_logs_of(job)):  # of the attempt before
+            log.unlink(missing_ok=True)
+        self.report_job_submission(info)
+        self._woken.set()
+
+    def handle_job_success(self, job):
+        """Snakemake has recorded the outputs of a job."""
+        self._forget(job)
+
+    def handle_job_error(self, job):
+        task = self._forget(job)
+        if task is not None and task.final:
+            # its failure would come again: as if this had been the last attempt, with what this one was given
+            resources = job._resources
+            job.attempt = job.restart_times + 1
+            job._resources = resources
+
+    def _forget(self, job):
+        from snakemake_executor_plugin_queue.request import job_key
+
+        task = self._tasks.pop(job_key(job), None)
+        if task is not None and task.entry is not None:
+            with suppress(OSError):
+                self._ledger.forget(task.entry)
+        return task
+
+    def additional_general_args(self):
+        """What a job's Snakemake is told.
+
+        Without persistence among what is shared, it leaves its outputs marked as incomplete until the main Snakemake
+        has recorded them. Else those of a job that ends while none runs would stand as done, without metadata, whatever
+        the parameters. What lies below .snakemake for jobs must then be named.
+        """
+        shared = self.workflow.storage_settings.shared_fs_usage - {SharedFSUsage.PERSISTENCE}
+        names = sorted(usage.item_to_choice() for usage in shared) or ["none"]
+        persistence = self.workflow.persistence
+        arguments = ["--shared-fs-usage", *names]
+        arguments += ["--shadow-prefix", shlex.quote(os.path.dirname(str(persistence.shadow_path)))]
+        arguments += ["--conda-prefix", shlex.quote(str(persistence.conda_env_path))]
+        if "apptainer" in {method.item_to_choice() for method in self.workflow.deployment_settings.deployment_method}:
+            arguments += ["--apptainer-prefix", shlex.quote(str(persistence.container_img_path))]
+        return " ".join(arguments)
+
+    def _check_requests(self) -> None:
+        """Refuse what the site has no entry for, before anything is submitted: a job of each rule that is to run."""
+        from snakemake_executor_plugin_queue.request import Request
+
+        seen, faults = set(), []
+        for job in self.dag.needrun_jobs():
+            if job.is_local or job.rule.name in seen:
+                continue
+            seen.add(job.rule.name)
+            try:
+                self._scheduler.submit_command(Request.of(job), self._site, "name", "script", "log")
+            except Refused as fault:
+                faults.append(f"  rule {job.rule.name}: {fault}")
+        if faults:
+            path = self.workflow.executor_settings.site
+            raise Refused(
+                "\n".join([f"nothing is submitted, for the site has no place for some jobs ({path}):", *faults])
+            )
+        if self._site.is_trial and seen:
+            self._inform("warning", f"no account, so jobs are trial runs of {self._site.trial_minutes} minutes")
+
+    # ---- the thread for status checks ------------------------------------------------------------------------------
+
+    async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
+        """Take every job a step further, by one query of the scheduler at most once an interval."""
+        if not active_jobs:
+            return
+        try:
+            if self._watch.look([info.aux["task"] for info in active_jobs], stopping=lambda: not self.wait):
+                self._woken.set()
+        except Exception as error:  # out of here it would end Snakemake, and leave the jobs
+            self._inform(
+                "error", f"jobs are still watched after a fault: {type(error).__name__}: {error}", once="fault"
+            )
+        for info in active_jobs:
+            task = info.aux["task"]
+            info.external_jobid = task.entry.job if task.entry else None
+            if task.outcome is None:
+                yield info
+            elif task.outcome.succeeded:
+                self.report_job_success(info)
+            else:
+                self._report_failure(info)
+
+    def _report_failure(self, info: SubmittedJobInfo) -> None:
+        """Say why. Where the rule's log is missing, put there what the scheduler's has, since Snakemake shows it."""
+        task = info.aux["task"]
+        why, log = task.outcome.why, Path(task.entry.log) if task.entry else None
+        tail = ""
+        if log is not None:
+            with suppress(OSError):
+                tail = "\n".join(log.read_text(errors="replace").splitlines()[-_TAIL:])
+        own_logs = _logs_of(info.job)
+        self._inform("error", f"{task.request.name}: {why}")
+        for own in own_logs:
+            if not own.exists():
+                with suppress(OSError):
+                    own.parent.mkdir(parents=True, exist_ok=True)
+                    own.write_text(f"{task.request.name}: {why}\n{tail}\n")
+                    self._made_logs.add(own)
+        if not own_logs and tail:
+            self._inform("error", f"{log} ends:\n{tail}")
+        self.report_job_error(info, msg=f"{why.rstrip('.')}. ", aux_logs=[str(log)] if tail and not own_logs else [])
+
+    async def sleep(self):
+        """Until there is something new, in small steps: the end of Snakemake waits for this thread."""
+        end = time.monotonic() + min(_LOOK, self.next_seconds_between_status_checks)
+        while self.wait and time.monotonic() < end and not self._woken.is_set():
+            await asyncio.sleep(0.1)
+        self._woken.clear()
+
+    # ---- the end ---------------------------------------------------------------------------------------------------
+
+    def cancel(self):
+        """End what is in the queue, or leave it there. Snakemake's own list lacks the jobs that it just asks about."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            with suppress(ValueError):  # not in the main thread
+                signal.signal(number, lambda *_: None)
+        self.shutdown()
+        left = [task.left for task in list(self._tasks.values()) if task.left is not None]
+        if self._detaches:
+            # an exception, for after a normal return Snakemake removes the empty output folders of running jobs
+            raise WorkflowError(f"{len(left)} jobs are left in the queue; the next start adopts them")
+        self._cancel(left)
+
+    def cancel_jobs(self, active_jobs):
+        """Snakemake asks for it through `cancel` alone."""
+
+    def _cancel(self, left) -> None:
+        if not left:
+            return
+        self._inform("info", f"cancelling {len(left)} jobs in the queue")
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self._watch.cancel(left)
+                return
+            except (Unanswered, Refused, OSError) as error:
+                if time.monotonic() > deadline:
+                    jobs = ", ".join(entry.job for entry in left if entry.job)
+                    self._inform("error", f"jobs may be left in the queue, which the next start ends: {jobs} ({error})")
+                    return
+                time.sleep(2)
+
+    def shutdown(self):
+        """End the thread. The folder of scripts stays, since jobs wait for it (--wait-for-files)."""
+        self._stop()
+        if self._watch.polls:
+            self._inform(
+                "debug",
+                f"{self._watch.polls} queries, {1000 * self._watch.seconds / self._watch.polls:.0f} ms CPU each",
+            )
+
+    def _stop(self) -> None:
+        with self.lock:
+            self.wait = False
+        self.wait_thread.join()
+
+    @property
+    def tmpdir(self):
+        return str(self._ledger.scripts)
+
+    def get_jobscript(self, job):
+        """The stem of a file that waiting jobs read: not Snakemake's number of a job, which another has next time."""
+        from snakemake_executor_plugin_queue.request import job_key
+
+        return str(self._ledger.scripts / job_key(job))
+
+    def _set_signals(self) -> None:
+        """SIGTERM and a hang-up end Snakemake as Ctrl-C does. At the first job, for it sets its own SIGTERM late."""
+        if self._signals_set:
+            return
+        self._signals_set = True
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            with suppress(ValueError):  # not in the main thread
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                    signal.signal(number, _interrupt)
+
+    def _inform(self, level: str, text: str, once: str | None = None) -> None:
+        """Say something, unless it was the last thing said under the name `once`; the terminal may be gone."""
+        if once is not None and self._said.get(once) == text:
+            return
+        self._said[once] = text
+        with suppress(Exception):
+            getattr(self.logger, level)(text)
+
+
+def _logs_of(job) -> list[Path]:
+    """The logs of a job, or of those of a group."""
+    return [Path(str(name)) for member in (job.jobs if job.is_group() else [job]) for name in member.log]
+
+
+def _interrupt(number, frame):
+    if number == signal.SIGHUP:
+        _leave_terminal()
+    raise KeyboardInterrupt
+
+
+def _leave_terminal() -> None:
+    """Write nothing more to a terminal that is closed: the error would keep Snakemake from ending its jobs."""
+    with open(os.devnull, "r+") as nowhere:
+        for stream in range(3):
+            with suppress(OSError):
+                if stat.S_ISCHR(os.fstat(stream).st_mode):
+                    os.dup2(nowhere.fileno(), stream)

@@ -1,0 +1,115 @@
+"""What was submitted for which outputs, and how it ended: files below .snakemake, which outlive Snakemake.
+
+Login and compute nodes share them. A token, drawn at submission, names the files of a job, since a scheduler's numbers
+come again.
+"""
+
+import json
+import os
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+FOLDER = Path(".snakemake") / "queue"
+_FILES_LATE = 60.0  # seconds that a shared file system may be late
+
+
+@dataclass
+class Entry:
+    """One submission."""
+
+    key: str  # the same for the same outputs
+    stamp: str  # the same for the same parameters, inputs and code
+    name: str  # of the job, which ends with a part of the token
+    log: str  # where the scheduler writes what the job prints
+    token: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+    job: str = ""  # the scheduler's id, once it has answered
+    cancelled: bool = False
+
+
+class Ledger:
+    """The entries and the files that jobs leave, in a folder that is made."""
+
+    def __init__(self, folder: Path = FOLDER):
+        self._folder = folder.absolute()
+        self._codes: dict[str, int] = {}
+        for name in ("entries", "scripts", "started", "exit", "final"):
+            (self._folder / name).mkdir(parents=True, exist_ok=True)
+
+    @property
+    def scripts(self) -> Path:
+        """The folder of the scripts that are submitted."""
+        return self._folder / "scripts"
+
+    def script(self, entry: Entry) -> Path:
+        return self.scripts / f"{entry.name}.sh"
+
+    def started(self, entry: Entry) -> Path:
+        """The folder that a job makes as it starts, for only one can make it; with the scheduler's id in a file."""
+        return self._folder / "started" / entry.token
+
+    def exit(self, entry: Entry) -> Path:
+        """The file with the job's exit code."""
+        return self._folder / "exit" / entry.token
+
+    def final(self, entry: Entry) -> Path:
+        """The file that a job makes whose failure would come again at another attempt."""
+        return self._folder / "final" / entry.token
+
+    def note(self, entry: Entry) -> None:
+        write(self._folder / "entries" / entry.key, json.dumps(asdict(entry)))
+
+    def entry(self, key: str) -> Entry | None:
+        """What was last submitted for these outputs, and is not forgotten."""
+        with suppress(OSError, ValueError, TypeError):
+            return Entry(**json.loads((self._folder / "entries" / key).read_text()))
+        return None
+
+    def forget(self, entry: Entry) -> None:
+        """Remove the files of a job of which Snakemake has recorded what became; not its mark, if it never started."""
+        current = self.entry(entry.key)
+        if current is not None and current.token == entry.token:
+            (self._folder / "entries" / entry.key).unlink(missing_ok=True)
+        for path in (self.exit(entry), self.final(entry), self.script(entry)):
+            path.unlink(missing_ok=True)
+        if (self.started(entry) / "job").exists():
+            (self.started(entry) / "job").unlink(missing_ok=True)
+            with suppress(OSError):
+                self.started(entry).rmdir()
+
+    def exit_codes(self) -> dict[str, int]:
+        """The exit code of every job that has ended, by token: one listing, and one file for each new job."""
+        names = [name for name in os.listdir(self._folder / "exit") if not name.endswith(".part")]
+        known = self._codes
+        self._codes = {name: known[name] for name in names if name in known}
+        for name in names:
+            if name not in known:
+                with suppress(OSError, ValueError):
+                    self._codes[name] = int((self._folder / "exit" / name).read_text())
+        return dict(self._codes)
+
+    def fence(self, entry: Entry) -> str | None:
+        """See to it that a job which has not started never does its work; the scheduler's id where it has started.
+
+        So is a job treated whose submission was not answered: whether the scheduler has it, nobody knows.
+        """
+        mark = self.started(entry)
+        try:
+            mark.mkdir()
+        except FileExistsError:
+            deadline = time.monotonic() + _FILES_LATE
+            while time.monotonic() < deadline:
+                with suppress(OSError):
+                    if job := (mark / "job").read_text().strip():
+                        return job
+                time.sleep(0.2)
+        return None
+
+
+def write(path: Path, text: str) -> None:
+    """All of it or nothing."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(text)
+    part.replace(path)

@@ -1,0 +1,114 @@
+"""The settings of a site, in a YAML file that --queue-site names."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from snakemake_executor_plugin_queue import schedulers
+from snakemake_executor_plugin_queue.errors import Refused
+
+Positive = Annotated[int, Field(strict=True, ge=1)]
+ByGpus = dict[Annotated[int, Field(ge=0)], str]
+
+
+class Site(BaseModel):
+    """How jobs are submitted at a site."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    scheduler: Literal[*schedulers.NAMES]
+    account: str | None = Field(None, description="the group, project or account that is charged")
+    account_option: Annotated[str, Field(pattern=r"\{account\}")] | None = Field(
+        None, description="how the submit command takes it, such as '-W group_list={account}'"
+    )
+    account_required: bool = Field(True, description="refuse to submit without an account")
+    trial_minutes: Positive | None = Field(None, description="without an account, jobs are trial runs this long")
+    queue: str | ByGpus | None = Field(None, description="queue or partition, or one by GPUs")
+    resource_types: ByGpus = Field({}, description="what a job asks for, by GPUs")
+    node_gpus: Positive = Field(4, description="GPUs of a node")
+    cpus_per_gpu: Positive = Field(1, description="CPU cores that come with a GPU")
+    walltime_limit: Positive | None = Field(None, description="minutes that a job may ask for")
+    modules: list[str] = Field([], description="loaded at the start of each job")
+    scratch: str | None = Field(None, description="node-local folder for temporary files, may hold $VARIABLES")
+    options: list[str] = Field([], description="more options of the submit command")
+
+    @property
+    def queues(self) -> ByGpus:
+        """The queue by GPUs."""
+        return {0: self.queue, self.node_gpus: self.queue} if isinstance(self.queue, str) else self.queue or {}
+
+    @property
+    def is_trial(self) -> bool:
+        return self.account is None and self.trial_minutes is not None
+
+    def minutes(self, wanted: int) -> int:
+        """The walltime that a job may ask for."""
+        limits = [self.walltime_limit, self.trial_minutes if self.is_trial else None]
+        return min([wanted, *(limit for limit in limits if limit is not None)])
+
+    def entry(self, table: str, gpus: int) -> str | None:
+        """The entry of `queues` or `resource_types` for so many GPUs: the smallest with enough. None for no table.
+
+        Raises:
+            Refused: no entry has enough.
+        """
+        entries = getattr(self, table)
+        if not entries:
+            return None
+        enough = [count for count in entries if count >= gpus and (count > 0) == (gpus > 0)]
+        if not enough:
+            key = "queue" if table == "queues" else table
+            raise Refused(f"{key}: an entry for {gpus} GPUs expected, found {sorted(entries)}")
+        return entries[min(enough)]
+
+
+def load(path: str | Path) -> Site:
+    """Read and check the settings.
+
+    Raises:
+        Refused: names the file and every faulty key, what was expected and what was found.
+    """
+    try:
+        text = Path(path).read_text()
+        found = yaml.safe_load(text)
+    except (OSError, yaml.YAMLError) as error:
+        raise Refused(f"{path}: a YAML file with the settings of the site expected: {error}") from None
+    if not isinstance(found, dict):
+        raise Refused(f"{path}: keys and values expected, found {type(found).__name__}")
+    try:
+        site = Site.model_validate(found)
+    except ValidationError as error:
+        raise Refused(_listed(path, (_words(fault) for fault in error.errors()))) from None
+    faults = []
+    if site.account is None and site.account_required and site.trial_minutes is None:
+        faults.append("account: the group, project or account to charge expected, found none")
+    ignored = schedulers.make(site.scheduler).IGNORED
+    faults += [
+        f"{key}: nothing expected, it has no effect with {site.scheduler}; found {getattr(site, key)!r}"
+        for key in ignored
+        if getattr(site, key) != Site.model_fields[key].default
+    ]
+    if faults:
+        raise Refused(_listed(path, faults))
+    return site
+
+
+def _listed(path, faults: Iterable[str]) -> str:
+    return "\n".join(
+        [
+            f"nothing is submitted, for the settings of the site have faults ({path}):",
+            *(f"  {fault}" for fault in faults),
+        ]
+    )
+
+
+def _words(fault) -> str:
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "missing":
+        return f"{where}: a value expected ({', '.join(schedulers.NAMES)}), found none"
+    if fault["type"] == "extra_forbidden":
+        return f"{where}: no such key; known are {', '.join(Site.model_fields)}"
+    return f"{where}: {fault['msg'][:1].lower()}{fault['msg'][1:]}, found {fault['input']!r}"
