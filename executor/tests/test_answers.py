@@ -100,7 +100,6 @@ def test_accounting_that_a_site_has_not_is_no_outage(monkeypatch, words, known):
     ("scheduler", "output", "job"),
     [
         ("gridengine", "Welcome\n32\n", "32"),
-        ("gridengine", "12.1-4:1\n", "12"),
         ("gridengine", "no number", None),
         ("slurm", "32\n", "32"),
         ("slurm", "32;cluster\n", "32"),

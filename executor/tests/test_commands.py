@@ -56,7 +56,7 @@ JOBS = {"train": (1, 2, 120, 4000), "fim_eigen": (4, 8, 120, 12000), "ax_histogr
 def command_line(site: dict, rule: str) -> str:
     gpus, cpus, minutes, mem_mb = JOBS[rule]
     name = job_name(f"{rule}.mnist-fc-16-0-epochs0001-0010")
-    request = Request(rule, name, "key", "stamp", gpus, cpus, minutes, mem_mb)
+    request = Request(name, "key", "stamp", gpus, cpus, minutes, mem_mb)
     scheduler = schedulers.make(site["scheduler"])
     try:
         return " ".join(scheduler.submit_command(request, Site(**site), name, "job.sh", f"logs/{rule}.log"))
@@ -83,7 +83,7 @@ def test_names_of_jobs(text, name):
 
 
 def test_a_rule_may_name_its_queue():
-    request = Request("train", "train", "key", "stamp", 0, 1, 10, None, queue="long")
+    request = Request("train", "key", "stamp", 0, 1, 10, None, queue="long")
     command = schedulers.make("slurm").submit_command(request, Site(scheduler="slurm", queue="gpu"), "n", "s", "l")
     assert command[command.index("--partition") + 1] == "long"
 

@@ -19,6 +19,8 @@ def test_accounting_knows_how_a_forgotten_job_ended(login, scheduler):
     """slurmctld forgets a job within a minute and a half of its end, before it is asked again."""
     process = login.start(*one_gpu(0), *seconds(100), "--seconds-between-status-checks", "100")
     wait_for((login.path / "out/one_gpu0.txt.part").exists, 60, "the job")
+    wait_for(login.queries.exists, 60, "the first query")
+    time.sleep(2)
     scheduler.cancel(scheduler.job_ids()[0])
     wait_for(lambda: not scheduler.run("squeue", "-h", "--states=all").strip(), 95, "that slurmctld forgets it")
     wait_for(lambda: "one_gpu.0: cancelled" in login.output(), 110, "what accounting says")

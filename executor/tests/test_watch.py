@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -79,20 +80,34 @@ def start(queue, tmp_path, monkeypatch):
     def make() -> Watch:
         inform = lambda level, text, once=None: said.append(text)  # noqa: E731
         site = Site(scheduler="slurm", account_required=False)
-        return Watch(queue, site, Ledger(), interval=0, latency=0, inform=inform)
+        return Watch(queue, site, Ledger(), logs=tmp_path, interval=0, latency=0, inform=inform)
 
     make.said = said
     return make
 
 
-def task(stamp: str = "stamp", work: str = "echo done >> work; touch out") -> Task:
-    return Task(Request("train", "train.1", "key", stamp, 1, 1, 10, None), work, ["out"], Path("logs"))
+def task(stamp: str = "stamp", work: str = "echo done >> work; touch out", **changes) -> Task:
+    """With what an earlier start has left of its outputs, as the executor finds it."""
+    before = [entry for entry in Ledger().entries() if "out" in entry.outputs]
+    return Task(Request("train.1", "key", stamp, 1, 1, 10, None), work, ["out"], before=before, **changes)
 
 
 def look(watched: Watch, *tasks: Task, times: int = 1) -> None:
     for _ in range(times):
         watched._next_query = watched._next_submission = 0
         watched.look(list(tasks))
+
+
+def _unanswered(*_):
+    raise Unanswered("away")
+
+
+def _refused(*_):
+    raise Refused("sacct is not on PATH")
+
+
+def _full_disk():
+    raise OSError(28, "No space left on device")
 
 
 def done() -> list[str]:
@@ -183,9 +198,11 @@ def test_a_job_that_was_deleted_while_it_waited_never_starts(queue, start):
 def test_another_job_of_the_same_number_is_not_ours(queue, start):
     watched, job = start(), task()
     look(watched, job)
+    Ledger().started(job.entry).mkdir()
     queue.jobs["1"] = Queued("somebody.else", State.LIVE)
     look(watched, job, times=2)
-    assert job.outcome is not None
+    assert job.outcome.why.startswith("lost: ")
+    assert queue.cancelled == []
 
 
 def test_a_stuck_job_is_cancelled_and_tells_why(queue, start):
@@ -194,6 +211,89 @@ def test_a_stuck_job_is_cancelled_and_tells_why(queue, start):
     queue.jobs["1"] = Queued(job.entry.name, State.STUCK, "no such folder")
     look(watched, job)
     assert (job.outcome.why, queue.cancelled) == ("no such folder", ["1"])
+
+
+def test_a_stuck_job_that_could_not_be_cancelled_is_not_failed(queue, start, monkeypatch):
+    watched, job = start(), task()
+    look(watched, job)
+    queue.jobs["1"] = Queued(job.entry.name, State.STUCK, "no such folder")
+    monkeypatch.setattr(queue, "cancel", _unanswered)
+    look(watched, job)
+    assert job.outcome is None
+
+
+def test_a_site_without_the_program_of_accounting_waits_for_nothing(queue, start, monkeypatch):
+    watched, job = start(), task()
+    look(watched, job)
+    Ledger().started(job.entry).mkdir()
+    queue.jobs.clear()
+    monkeypatch.setattr(queue, "ended", _refused)
+    look(watched, job, times=2)
+    assert job.outcome.why.startswith("lost: ")
+
+
+def test_a_job_that_runs_for_accounting_alone_is_lost(queue, start):
+    watched, job = start(), task()
+    look(watched, job)
+    Ledger().started(job.entry).mkdir()
+    queue.jobs.clear()
+    queue.records["1"] = Queued(job.entry.name, State.LIVE)
+    look(watched, job, times=2)
+    assert job.outcome.why.startswith("lost: ")
+
+
+def test_a_full_disk_after_a_submission_submits_nothing_twice(queue, start, monkeypatch):
+    watched, job = start(), task()
+    note, noted = Ledger.note, []
+
+    def note_once(self, entry):
+        noted.append(entry)
+        if len(noted) == 2:
+            raise OSError(28, "No space left on device")
+        note(self, entry)
+
+    monkeypatch.setattr(Ledger, "note", note_once)
+    look(watched, job, times=3)
+    assert job.entry.job == "1"
+    assert len(queue.scripts) == 1
+
+
+def test_a_job_with_a_fault_does_not_hold_up_the_others(queue, start, monkeypatch):
+    watched, job = start(), task()
+    other = Task(Request("other.1", "other", "stamp", 1, 1, 10, None), "true", ["else"])
+    note = Ledger.note
+    monkeypatch.setattr(Ledger, "note", lambda self, entry: _full_disk() if entry.key == "key" else note(self, entry))
+    look(watched, job, other)
+    assert (job.entry, other.entry.job) == (None, "1")
+
+
+def test_an_entry_that_cannot_be_read_is_not_taken_for_none(queue, start):
+    look(start(), task())
+    (path,) = Ledger().scripts.parent.joinpath("entries").iterdir()
+    path.write_text("half of it")
+    with pytest.raises(ValueError, match="Expecting value"):
+        Ledger().entries()
+
+
+def test_a_group_that_is_put_together_otherwise_ends_the_old_ones_first(queue, start):
+    old = [Task(Request(f"g.{n}", f"old{n}", "s", 1, 1, 1, None), "true", [f"o{n}", f"p{n}"]) for n in range(2)]
+    look(start(), *old)
+    new = Task(Request("g.new", "new", "s", 1, 1, 1, None), "true", ["o0", "o1"], before=Ledger().entries())
+    watched = start()
+    look(watched, new, times=3)
+    assert new.entry is None
+    assert set(queue.cancelled) == {"1", "2"}
+    queue.jobs.clear()
+    look(watched, new, times=3)
+    assert new.entry.job == "3"
+
+
+def test_a_forced_job_is_run_though_an_ended_one_is_the_same(queue, start):
+    look(start(), task())
+    queue.run("1")
+    watched, job = start(), task(forced=True)
+    look(watched, job, times=2)
+    assert job.entry.job == "2"
 
 
 def test_a_submission_that_was_heard_though_its_answer_was_lost_is_adopted(queue, start):
@@ -242,11 +342,10 @@ def test_the_next_start_adopts(queue, start, moment):
 
 def test_a_job_that_ends_between_the_start_and_its_turn_is_adopted(queue, start):
     look(start(), task())
-    watched, other = start(), task()
-    other.request = Request("other", "other.1", "other", "stamp", 1, 1, 10, None)
+    watched, job = start(), task()
+    other = Task(Request("other.1", "other", "stamp", 1, 1, 10, None), "true", ["else"])
     look(watched, other)  # the scheduler's answer still has the job
     queue.run("1")
-    job = task()
     look(watched, job, other, times=2)
     assert job.outcome.succeeded
     assert done() == ["done"]
@@ -300,11 +399,23 @@ def test_a_cancelled_job_is_not_adopted(queue, start):
     assert job.entry.job == "2"
 
 
+def test_a_job_that_had_ended_before_it_was_cancelled_is_adopted(queue, start):
+    watched, job = start(), task()
+    look(watched, job)
+    queue.run("1")
+    watched.cancel(job.left)
+    job = task()
+    look(start(), job)
+    assert job.outcome.succeeded
+    assert queue.cancelled == []
+
+
 def test_a_cancelled_submission_without_an_answer_never_starts(queue, start):
     queue.faults = [lost_answer(heard=True)]
     watched, job = start(), task()
     look(watched, job)
-    watched.cancel([job.left])
+    watched.cancel(job.left)
+    watched.cancel(job.left)  # again, without waiting for anything
     queue.run("1")
     assert done() == []
 
@@ -316,6 +427,16 @@ def test_a_start_while_the_scheduler_is_away_submits_nothing_twice(queue, start)
     look(watched, job, times=3)
     assert job.entry is None
     queue.is_away = False
+    look(watched, job, times=2)
+    assert job.entry.job == "1"
+
+
+def test_a_slow_answer_keeps_nothing_from_being_submitted(queue, start, monkeypatch):
+    monkeypatch.setattr(watch, "_SUBMITTING", 0.05)
+    look(start(), task())
+    answer = queue.queue
+    monkeypatch.setattr(queue, "queue", lambda: time.sleep(0.1) or answer())
+    watched, job = start(), task()
     look(watched, job, times=2)
     assert job.entry.job == "1"
 

@@ -10,4 +10,4 @@ class Refused(Exception):
 
 
 class Busy(Exception):
-    """The scheduler takes no more jobs at present, as where a user's limit is reached or a queue is closed."""
+    """The scheduler takes no more jobs at present, for example because of a user's limit or a closed queue."""

@@ -5,8 +5,10 @@ import os
 import shlex
 import signal
 import stat
+import sys
 import threading
 import time
+import uuid
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from pathlib import Path
@@ -44,44 +46,52 @@ class Executor(RemoteExecutor):
         from snakemake_executor_plugin_queue.ledger import Ledger
 
         own = self.workflow.executor_settings
-        try:
-            self._site = site.load(own.site)
-            self._scheduler = schedulers.make(self._site.scheduler)
-            self._ledger = Ledger()
-            self._logs = Path(own.logs).absolute()
-            self._logs.mkdir(parents=True, exist_ok=True)
-            self._check_requests()
-        except (Refused, OSError) as error:
-            self._stop()
-            raise WorkflowError(str(error)) from None
+        self._site_file = Path(self.workflow.workdir_init) / own.site
         self._detaches = own.detach
         self._tasks: dict[str, watch.Task] = {}  # by key; also of those whose end Snakemake has yet to record
+        try:
+            self._site = site.load(self._site_file)
+            self._scheduler = schedulers.make(self._site.scheduler)
+            self._ledger = Ledger()
+            earlier = self._ledger.entries()
+            logs = Path(own.logs).absolute()
+            logs.mkdir(parents=True, exist_ok=True)
+            self._check_requests()
+        except (Refused, OSError, ValueError) as error:
+            self.shutdown()
+            raise WorkflowError(str(error)) from None
+        # by output, since groups of jobs may be put together otherwise at another start
+        self._earlier = {output: entry for entry in earlier for output in entry.outputs}
         self._watch = watch.Watch(
             self._scheduler,
             self._site,
             self._ledger,
+            logs=logs,
             interval=self.next_seconds_between_status_checks,
-            latency=getattr(self.workflow.execution_settings, "latency_wait", 5) or 0,
+            latency=self.workflow.execution_settings.latency_wait,
             inform=self._inform,
         )
 
     # ---- Snakemake's main thread -----------------------------------------------------------------------------------
 
     def run_job(self, job):
-        from snakemake_executor_plugin_queue.request import Request
+        from snakemake_executor_plugin_queue.request import Request, members_of, outputs_of
         from snakemake_executor_plugin_queue.watch import Task
 
         self._set_signals()
-        request = Request.of(job)
-        info = SubmittedJobInfo(job)
-        work = self.jobscript.format(properties=job.properties(), exec_job=self.format_job_exec(job))
-        outputs = [str(output) for output in job.output]
-        task = Task(request, work, outputs, self._logs)
-        info.aux = {"task": task}
+        request, outputs = Request.of(job), outputs_of(job)
+        self._stem = f"{request.key}.{uuid.uuid4().hex[:8]}"
+        try:
+            work = self.jobscript.format(properties=job.properties(), exec_job=self.format_job_exec(job))
+        except KeyError as name:
+            raise WorkflowError(f"--jobscript: {{properties}} and {{exec_job}} expected, found {{{name}}}") from None
+        found = {entry.token: entry for output in outputs if (entry := self._earlier.pop(output, None))}
+        forced = any(bool(self.dag.reason(member).forced) for member in members_of(job))
+        task = Task(request, work, outputs, forced, before=list(found.values()))
         self._tasks[request.key] = task
         for log in self._made_logs & set(_logs_of(job)):  # of the attempt before
             log.unlink(missing_ok=True)
-        self.report_job_submission(info)
+        self.report_job_submission(SubmittedJobInfo(job, aux={"task": task}))
         self._woken.set()
 
     def handle_job_success(self, job):
@@ -136,10 +146,8 @@ class Executor(RemoteExecutor):
             except Refused as fault:
                 faults.append(f"  rule {job.rule.name}: {fault}")
         if faults:
-            path = self.workflow.executor_settings.site
-            raise Refused(
-                "\n".join([f"nothing is submitted, for the site has no place for some jobs ({path}):", *faults])
-            )
+            head = f"nothing is submitted, for the site has no place for some jobs ({self._site_file}):"
+            raise Refused("\n".join([head, *faults]))
         if self._site.is_trial and seen:
             self._inform("warning", f"no account, so jobs are trial runs of {self._site.trial_minutes} minutes")
 
@@ -169,22 +177,21 @@ class Executor(RemoteExecutor):
     def _report_failure(self, info: SubmittedJobInfo) -> None:
         """Say why. Where the rule's log is missing, put there what the scheduler's has, since Snakemake shows it."""
         task = info.aux["task"]
-        why, log = task.outcome.why, Path(task.entry.log) if task.entry else None
-        tail = ""
-        if log is not None:
+        why, tail = task.outcome.why, ""
+        if task.entry is not None:
             with suppress(OSError):
-                tail = "\n".join(log.read_text(errors="replace").splitlines()[-_TAIL:])
-        own_logs = _logs_of(info.job)
+                tail = "\n".join(Path(task.entry.log).read_text(errors="replace").splitlines()[-_TAIL:])
         self._inform("error", f"{task.request.name}: {why}")
+        own_logs = _logs_of(info.job)
         for own in own_logs:
-            if not own.exists():
-                with suppress(OSError):
+            with suppress(OSError):
+                if not own.exists():
                     own.parent.mkdir(parents=True, exist_ok=True)
                     own.write_text(f"{task.request.name}: {why}\n{tail}\n")
                     self._made_logs.add(own)
         if not own_logs and tail:
-            self._inform("error", f"{log} ends:\n{tail}")
-        self.report_job_error(info, msg=f"{why.rstrip('.')}. ", aux_logs=[str(log)] if tail and not own_logs else [])
+            self._inform("error", f"{task.entry.log} ends:\n{tail}")
+        self.report_job_error(info, msg=f"{why.rstrip('.')}. ")
 
     async def sleep(self):
         """Until there is something new, in small steps: the end of Snakemake waits for this thread."""
@@ -196,16 +203,23 @@ class Executor(RemoteExecutor):
     # ---- the end ---------------------------------------------------------------------------------------------------
 
     def cancel(self):
-        """End what is in the queue, or leave it there. Snakemake's own list lacks the jobs that it just asks about."""
+        """End what is in the queue, or leave it there. Snakemake's own list lacks the jobs that it is asking about."""
+        interrupted = isinstance(sys.exc_info()[1], KeyboardInterrupt | SystemExit)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             with suppress(ValueError):  # not in the main thread
                 signal.signal(number, lambda *_: None)
         self.shutdown()
-        left = [task.left for task in list(self._tasks.values()) if task.left is not None]
-        if self._detaches:
-            # an exception, for after a normal return Snakemake removes the empty output folders of running jobs
-            raise WorkflowError(f"{len(left)} jobs are left in the queue; the next start adopts them")
-        self._cancel(left)
+        left = [entry for task in list(self._tasks.values()) for entry in task.left]
+        if not self._detaches:
+            wanted = {str(output) for job in self.dag.needrun_jobs() for output in job.output}
+            earlier = {entry.token: entry for output, entry in self._earlier.items() if output in wanted}
+            self._cancel([*left, *earlier.values()])
+            return
+        text = f"{len(left)} jobs are left in the queue; the next start adopts them"
+        if interrupted:
+            # an exception, because after a normal return Snakemake removes the empty output folders of running jobs
+            raise WorkflowError(text)
+        self._inform("info", text)
 
     def cancel_jobs(self, active_jobs):
         """Snakemake asks for it through `cancel` alone."""
@@ -228,14 +242,6 @@ class Executor(RemoteExecutor):
 
     def shutdown(self):
         """End the thread. The folder of scripts stays, since jobs wait for it (--wait-for-files)."""
-        self._stop()
-        if self._watch.polls:
-            self._inform(
-                "debug",
-                f"{self._watch.polls} queries, {1000 * self._watch.seconds / self._watch.polls:.0f} ms CPU each",
-            )
-
-    def _stop(self) -> None:
         with self.lock:
             self.wait = False
         self.wait_thread.join()
@@ -245,13 +251,11 @@ class Executor(RemoteExecutor):
         return str(self._ledger.scripts)
 
     def get_jobscript(self, job):
-        """The stem of a file that waiting jobs read: not Snakemake's number of a job, which another has next time."""
-        from snakemake_executor_plugin_queue.request import job_key
-
-        return str(self._ledger.scripts / job_key(job))
+        """The stem of a file that a waiting job reads: not by Snakemake's number of it, which another has next time."""
+        return str(self._ledger.scripts / self._stem)
 
     def _set_signals(self) -> None:
-        """SIGTERM and a hang-up end Snakemake as Ctrl-C does. At the first job, for it sets its own SIGTERM late."""
+        """SIGTERM and a hang-up end Snakemake as Ctrl-C does. At the first job: it sets its own handler late."""
         if self._signals_set:
             return
         self._signals_set = True
@@ -271,7 +275,9 @@ class Executor(RemoteExecutor):
 
 def _logs_of(job) -> list[Path]:
     """The logs of a job, or of those of a group."""
-    return [Path(str(name)) for member in (job.jobs if job.is_group() else [job]) for name in member.log]
+    from snakemake_executor_plugin_queue.request import members_of
+
+    return [Path(str(name)) for member in members_of(job) for name in member.log]
 
 
 def _interrupt(number, frame):

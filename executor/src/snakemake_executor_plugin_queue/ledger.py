@@ -9,7 +9,7 @@ import os
 import time
 import uuid
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 FOLDER = Path(".snakemake") / "queue"
@@ -24,6 +24,7 @@ class Entry:
     stamp: str  # the same for the same parameters, inputs and code
     name: str  # of the job, which ends with a part of the token
     log: str  # where the scheduler writes what the job prints
+    outputs: list[str] = field(default_factory=list)
     token: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
     job: str = ""  # the scheduler's id, once it has answered
     cancelled: bool = False
@@ -61,18 +62,17 @@ class Ledger:
     def note(self, entry: Entry) -> None:
         write(self._folder / "entries" / entry.key, json.dumps(asdict(entry)))
 
-    def entry(self, key: str) -> Entry | None:
-        """What was last submitted for these outputs, and is not forgotten."""
-        with suppress(OSError, ValueError, TypeError):
-            return Entry(**json.loads((self._folder / "entries" / key).read_text()))
-        return None
+    def entries(self) -> list[Entry]:
+        """All that was submitted and is not forgotten. One that cannot be read is an error: it may run."""
+        return [_entry(path) for path in sorted((self._folder / "entries").iterdir()) if path.suffix != ".part"]
 
     def forget(self, entry: Entry) -> None:
         """Remove the files of a job of which Snakemake has recorded what became; not its mark, if it never started."""
-        current = self.entry(entry.key)
-        if current is not None and current.token == entry.token:
-            (self._folder / "entries" / entry.key).unlink(missing_ok=True)
-        for path in (self.exit(entry), self.final(entry), self.script(entry)):
+        noted = self._folder / "entries" / entry.key
+        if noted.exists() and _entry(noted).token == entry.token:
+            noted.unlink(missing_ok=True)
+        of_key = self.scripts.glob(f"{entry.key}.*")
+        for path in (self.exit(entry), self.final(entry), self.script(entry), *of_key):
             path.unlink(missing_ok=True)
         if (self.started(entry) / "job").exists():
             (self.started(entry) / "job").unlink(missing_ok=True)
@@ -98,14 +98,21 @@ class Ledger:
         mark = self.started(entry)
         try:
             mark.mkdir()
+            (mark / "given-up").touch()
         except FileExistsError:
             deadline = time.monotonic() + _FILES_LATE
-            while time.monotonic() < deadline:
+            while time.monotonic() < deadline and not (mark / "given-up").exists():
                 with suppress(OSError):
                     if job := (mark / "job").read_text().strip():
                         return job
                 time.sleep(0.2)
         return None
+
+
+def _entry(path: Path) -> Entry:
+    """Of this version of the executor or another one."""
+    known = {each.name for each in fields(Entry)}
+    return Entry(**{name: value for name, value in json.loads(path.read_text()).items() if name in known})
 
 
 def write(path: Path, text: str) -> None:

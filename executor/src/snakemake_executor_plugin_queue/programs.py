@@ -9,6 +9,7 @@ from snakemake_executor_plugin_queue.errors import Refused, Unanswered
 _LIMIT = 60  # seconds that a program may take
 # of the login node, or of the job that Snakemake itself runs in: a job has its own
 _NOT_HANDED_ON = ("SNAKEMAKE_PROFILE", "CUDA_VISIBLE_DEVICES", "TMPDIR")
+_OF_SLURMS_PROGRAMS = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT")
 
 
 @dataclass(frozen=True)
@@ -58,5 +59,5 @@ def _environment() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name not in _NOT_HANDED_ON and (not name.startswith("SLURM_") or name == "SLURM_CONF")
+        if name not in _NOT_HANDED_ON and (not name.startswith("SLURM_") or name in _OF_SLURMS_PROGRAMS)
     }

@@ -15,7 +15,6 @@ _LONGEST_NAME = 90  # PBS refuses more than 236 characters; a file has the name,
 class Request:
     """A job, as schedulers need to know it."""
 
-    rule: str
     name: str  # rule and wildcards, in characters that schedulers and file systems take
     key: str  # the same for the same outputs
     stamp: str  # the same for the same parameters, inputs and code
@@ -36,7 +35,6 @@ class Request:
         resources = dict(job.resources.items())
         queue = resources.get("queue")
         return cls(
-            rule=rule,
             name=job_name(f"{rule}.{wildcards}" if wildcards else rule),
             key=job_key(job),
             stamp=_stamp(job),
@@ -50,7 +48,17 @@ class Request:
 
 def job_key(job) -> str:
     """The same for the same outputs."""
-    return digest([sorted(job.rules), sorted(map(str, job.output))])
+    return digest([sorted(job.rules), sorted(outputs_of(job))])
+
+
+def outputs_of(job) -> list[str]:
+    """All that a job writes, or those of a group."""
+    return [str(output) for member in members_of(job) for output in member.output]
+
+
+def members_of(job) -> list:
+    """The jobs of a group; of any other job itself."""
+    return list(job.jobs) if job.is_group() else [job]
 
 
 def job_name(text: str) -> str:
@@ -60,8 +68,21 @@ def job_name(text: str) -> str:
 
 
 def digest(what) -> str:
-    """A short name for a value; values that are not JSON count as Python shows them."""
-    return hashlib.sha256(json.dumps(what, sort_keys=True, default=repr).encode()).hexdigest()[:24]
+    """A short name for a value, the same in every process."""
+    return hashlib.sha256(json.dumps(_plain(what)).encode()).hexdigest()[:24]
+
+
+def _plain(what):
+    """As JSON has it, and in a fixed order; of other values what Python shows, but for addresses."""
+    if isinstance(what, dict):
+        return sorted([repr(key), _plain(value)] for key, value in what.items())
+    if isinstance(what, set | frozenset):
+        return sorted(repr(each) for each in what)
+    if isinstance(what, list | tuple):
+        return [_plain(each) for each in what]
+    if what is None or isinstance(what, str | int | float | bool):
+        return what
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(what))
 
 
 def _number(value, otherwise: int) -> int:
@@ -69,22 +90,32 @@ def _number(value, otherwise: int) -> int:
 
 
 def _stamp(job) -> str:
-    """Of what decides a result: parameters, code, and inputs by size and time."""
-    members = job.jobs if job.is_group() else [job]
-    parts = sorted(
-        digest([each.rule.name, list(each.params.items()), list(each.params), _code(each.rule)]) for each in members
-    )
-    return digest([parts, [[str(name), *_size_and_time(str(name))] for name in sorted(job.input)]])
+    """Of what decides a result: parameters, code, software, and inputs by size and time."""
+    parts = [
+        digest([each.rule.name, dict(each.params.items()), list(each.params), _code(each), _software(each)])
+        for each in members_of(job)
+    ]
+    return digest([sorted(parts), [[str(name), *_size_and_time(str(name))] for name in sorted(job.input)]])
 
 
-def _code(rule) -> list[str | None]:
-    """What a rule runs: its command, its function's source, or its script's text."""
+def _code(job) -> list[str | None]:
+    """What a job runs: its command, its function's source, or its script's text."""
+    rule = job.rule
     code = [rule.shellcmd, rule.run_func_src, *(str(getattr(rule, kind, None)) for kind in ("wrapper", "cwl"))]
     for name in (rule.script, rule.notebook):
         code.append(str(name))
         with suppress(OSError, TypeError):
-            code.append(digest((Path(str(rule.basedir)) / str(name)).read_text()))
+            code.append(repr((Path(str(rule.basedir)) / job.format_wildcards(str(name))).read_bytes()))
     return code
+
+
+def _software(job) -> list[str | None]:
+    """The environment that a job runs in: conda's file, an image, or modules."""
+    environment = str(job.conda_env_spec) if job.conda_env_spec else None
+    found = [environment, job.container_img_url, str(job.env_modules)]
+    with suppress(OSError, TypeError):
+        found.append(Path(environment).read_text())
+    return found
 
 
 def _size_and_time(name: str) -> tuple[int, int] | tuple[()]:

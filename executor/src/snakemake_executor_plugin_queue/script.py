@@ -24,10 +24,10 @@ def script(work: str, entry: Entry, ledger: Ledger, site, own_id: str) -> str:
         "#!/bin/bash",
         f"cd {shlex.quote(str(Path.cwd()))} || exit 1",
         f"mkdir {started} || {{ echo 'this job was given up before it started' >&2; exit 1; }}",
-        f'echo "{own_id}" > {started}/job',
+        f'echo "{own_id}" > {started}/job || exit 1',
         f"export {FINAL_VARIABLE}={final}",
+        "(",
     ]
-    lines.append("(")
     if site.modules:  # one that is missing is missing at the next attempt, too
         lines.append(". /etc/profile")
         lines += [f"module load {shlex.quote(module)} || {{ touch {final}; exit 1; }}" for module in site.modules]

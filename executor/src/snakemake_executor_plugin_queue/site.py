@@ -15,25 +15,23 @@ ByGpus = dict[Annotated[int, Field(ge=0)], str]
 
 
 class Site(BaseModel):
-    """How jobs are submitted at a site."""
+    """How jobs are submitted at a site; the README has a table of the keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     scheduler: Literal[*schedulers.NAMES]
-    account: str | None = Field(None, description="the group, project or account that is charged")
-    account_option: Annotated[str, Field(pattern=r"\{account\}")] | None = Field(
-        None, description="how the submit command takes it, such as '-W group_list={account}'"
-    )
-    account_required: bool = Field(True, description="refuse to submit without an account")
-    trial_minutes: Positive | None = Field(None, description="without an account, jobs are trial runs this long")
-    queue: str | ByGpus | None = Field(None, description="queue or partition, or one by GPUs")
-    resource_types: ByGpus = Field({}, description="what a job asks for, by GPUs")
-    node_gpus: Positive = Field(4, description="GPUs of a node")
-    cpus_per_gpu: Positive = Field(1, description="CPU cores that come with a GPU")
-    walltime_limit: Positive | None = Field(None, description="minutes that a job may ask for")
-    modules: list[str] = Field([], description="loaded at the start of each job")
-    scratch: str | None = Field(None, description="node-local folder for temporary files, may hold $VARIABLES")
-    options: list[str] = Field([], description="more options of the submit command")
+    account: str | None = None
+    account_option: Annotated[str, Field(pattern=r"^[^{}]*\{account\}[^{}]*$")] | None = None
+    account_required: bool = True
+    trial_minutes: Positive | None = None
+    queue: str | ByGpus | None = None
+    resource_types: ByGpus = {}
+    node_gpus: Positive = 4
+    cpus_per_gpu: Positive = 1
+    walltime_limit: Positive | None = None
+    modules: list[str] = []
+    scratch: str | None = None
+    options: list[str] = []
 
     @property
     def queues(self) -> ByGpus:

@@ -34,18 +34,17 @@ class Task:
     request: Request
     work: str  # Snakemake's script
     outputs: list[str]
-    logs: Path
+    forced: bool = False  # by the user, who wants it run whatever there is
     entry: Entry | None = None  # once it is submitted or adopted
-    before: Entry | None = None  # an earlier submission for the same outputs, until it is settled
+    before: list[Entry] = field(default_factory=list)  # earlier submissions for some of its outputs, until settled
     outcome: Outcome | None = None
     final: bool = False  # its failure would come again
-    known: bool = False  # `before` has been looked up
-    since: float = field(default_factory=time.monotonic)
+    ended: float | None = None  # when a job that may be adopted was first seen to have ended
 
     @property
-    def left(self) -> Entry | None:
+    def left(self) -> list[Entry]:
         """What the scheduler may have of it."""
-        return (self.entry or self.before) if self.outcome is None else None
+        return [] if self.outcome else [self.entry] if self.entry else self.before
 
 
 class Watch:
@@ -57,12 +56,13 @@ class Watch:
         site,
         ledger: Ledger,
         *,
+        logs: Path,
         interval: float,
         latency: float,
         inform: Callable[..., None],
     ):
-        self._scheduler, self._site, self._ledger, self._inform = scheduler, site, ledger, inform
-        self._interval, self._latency = interval, latency
+        self._scheduler, self._site, self._ledger, self._logs = scheduler, site, ledger, logs
+        self._interval, self._latency, self._inform = interval, latency, inform
         self._codes: dict[str, int] = {}
         self._queue: dict[str, Queued] | None = None  # the scheduler's last answer
         self._asked = -float("inf")  # when it was asked
@@ -74,28 +74,24 @@ class Watch:
         self._next_query = 0.0
         self._next_submission = 0.0
         self._is_away = False
-        self.polls, self.seconds = 0, 0.0
 
     def look(self, tasks: list[Task], stopping: Callable[[], bool] = lambda: False) -> bool:
-        """Take each task as far as it goes now; gives whether some are left to be submitted, which may take long."""
-        started, deadline, is_left = time.thread_time(), time.monotonic() + _SUBMITTING, False
-        polls = self.polls
+        """Take each task as far as it goes now; returns whether some are left to be submitted, which may take long."""
         self._codes = self._ledger.exit_codes()
-        for task in tasks:
-            if not task.known:
-                task.before, task.known = self._ledger.entry(task.request.key), True
-        self._ask([entry for task in tasks if (entry := task.entry or task.before) is not None])
+        self._ask([entry for task in tasks for entry in task.left])
+        deadline, is_left = time.monotonic() + _SUBMITTING, False
         for task in tasks:
             if stopping():
                 break
-            if task.entry is None and time.monotonic() > deadline:
-                is_left = True
-            elif task.entry is None and task.outcome is None and self._is_clear(task):
-                self._submit(task)
-            elif task.entry is not None and task.outcome is None:
-                task.outcome = self._outcome(task)
-        if self.polls > polls:
-            self.seconds += time.thread_time() - started
+            try:
+                if task.entry is not None:
+                    task.outcome = task.outcome or self._outcome(task)
+                elif task.outcome is None and time.monotonic() > deadline:
+                    is_left = True
+                elif task.outcome is None and self._is_clear(task):
+                    self._submit(task)
+            except OSError as error:  # such as of a full disk: the other tasks go on
+                self._inform("error", f"{task.request.name}: {error}; it is tried again", once="file")
         return is_left
 
     def cancel(self, entries: Iterable[Entry]) -> None:
@@ -104,12 +100,16 @@ class Watch:
         Raises:
             Unanswered: the scheduler did not answer.
         """
-        doomed = []
+        doomed, codes = [], self._ledger.exit_codes()
         for entry in entries:
-            entry.job = entry.job or self._ledger.fence(entry) or ""
+            if entry.token in codes:  # the next start adopts it
+                continue
+            if not entry.job and not self._identified(entry):
+                entry.job = self._ledger.fence(entry) or ""
             entry.cancelled = True
             self._ledger.note(entry)
-            if entry.job:
+            of_that_number = (self._queue or {}).get(entry.job)
+            if entry.job and (of_that_number is None or _is(of_that_number, entry)):
                 doomed.append(entry)
         if doomed:
             self._scheduler.cancel([entry.job for entry in doomed])
@@ -124,7 +124,6 @@ class Watch:
         if not open_ones or now < self._next_query:
             return
         self._next_query = now + self._interval
-        self.polls += 1
         try:
             self._queue = self._scheduler.queue()
             self._asked = now
@@ -146,11 +145,16 @@ class Watch:
         self._inform("warning", f"waiting for the scheduler, which does not answer: {error}", once="scheduler")
 
     def _recorded(self, entries: list[Entry]) -> dict[str, Queued]:
-        """What accounting knows of jobs, by token; of those that have left an exit code meanwhile it is not asked."""
+        """How accounting says that jobs ended, by token; of those with an exit code by now it is not asked."""
         self._codes |= self._ledger.exit_codes()
         absent = [entry for entry in entries if entry.token not in self._codes]
-        found = self._scheduler.ended([entry.job for entry in absent]) if absent else {}
-        return {entry.token: found[entry.job] for entry in absent if _is(found.get(entry.job), entry)}
+        try:
+            found = self._scheduler.ended([entry.job for entry in absent]) if absent else {}
+        except Refused:  # this site has no accounting
+            found = {}
+        # one that runs for accounting alone is a runaway
+        ended = {job: each for job, each in found.items() if each.state is not State.LIVE}
+        return {entry.token: ended[entry.job] for entry in absent if _is(ended.get(entry.job), entry)}
 
     def _is_asked_for(self, entry: Entry) -> bool:
         """Whether the last answer is younger than a submission."""
@@ -166,8 +170,7 @@ class Watch:
         code = self._codes.get(entry.token)
         if code == 0:
             return Outcome(True)
-        found = self._found(entry) if self._queue is not None else None
-        found = found or self._records.get(entry.token)
+        found = self._found(entry) or self._records.get(entry.token)
         if code is not None:
             scheduler_knows = found is not None and found.state is State.FAILED and code > 1
             return Outcome(False, found.why if scheduler_knows else f"exit code {code}")
@@ -177,8 +180,8 @@ class Watch:
             return self._lost(entry)
         self._missed.pop(entry.token, None)
         if found.state is State.STUCK:
-            self._try_to_cancel(entry)
-            return Outcome(False, found.why)
+            why = found.why or self._scheduler.reason(entry.job)
+            return Outcome(False, why) if self._try_to_cancel(entry) else None
         return {State.LIVE: None, State.DONE: Outcome(True), State.FAILED: Outcome(False, found.why)}[found.state]
 
     def _lost(self, entry: Entry) -> Outcome | None:
@@ -190,9 +193,8 @@ class Watch:
             return Outcome(False, "it left the queue without having started")
         if missed < LOST or not self._try_to_cancel(entry):  # what might still run
             return None
-        return Outcome(
-            False, f"lost: for {LOST:.0f} s neither in the queue nor in accounting, and without an exit code"
-        )
+        why = f"lost: for {LOST:.0f} s neither in the queue nor in accounting, and without an exit code"
+        return Outcome(False, why)
 
     def _try_to_cancel(self, entry: Entry) -> bool:
         try:
@@ -212,39 +214,39 @@ class Watch:
 
     def _is_clear(self, task: Task) -> bool:
         """Whether a job may be submitted: no earlier one for its outputs is left, nor was one adopted."""
-        left = task.before
-        if left is None:
-            return True
+        for left in list(task.before):
+            if task.entry is None and self._is_settled(task, left):
+                self._ledger.forget(left)
+                task.before.remove(left)
+        return task.entry is None and not task.before
+
+    def _is_settled(self, task: Task, left: Entry) -> bool:
+        """Whether an earlier job for outputs of this one has ended, and is nothing to be adopted."""
         if not left.job and left.token not in self._codes and not self._identified(left):
             if self._queue is None or not self._is_asked_for(left):
                 return False
             left.job = self._ledger.fence(left) or ""
             if not left.job:  # it has not started, and never will
-                return self._settled(task)
+                return True
         if left.cancelled and self._queue is not None and self._is_asked_for(left) and not self._found(left):
-            return self._settled(task)
-        same = left.stamp == task.request.stamp and not left.cancelled
+            return True
+        same = (left.key, left.stamp) == (task.request.key, task.request.stamp) and not left.cancelled
         verdict = self._verdict(left)
         if verdict is None:
             if self._found(left) and same:
-                self._adopt(task, "is still in the queue")
+                self._adopt(task, left, "is still in the queue")
             elif self._found(left) and time.monotonic() - self._cancelled.get(left.token, -_AGAIN) >= _AGAIN:
-                why = "was cancelled" if left.cancelled else "has other parameters, inputs or code"
+                why = "was cancelled" if left.cancelled else "has other outputs, parameters, inputs or code"
                 self._inform("info", f"{task.request.name}: job {left.job} {why}, and is ended first")
                 self._try_to_cancel(left)  # it would write the same files
             return False
-        if verdict.succeeded and same:
+        if verdict.succeeded and same and not task.forced:
             if all(os.path.lexists(output) for output in task.outputs):
-                self._adopt(task, "has ended")
+                self._adopt(task, left, "has ended")
                 task.outcome = verdict
                 return False
-            if time.monotonic() - task.since < self._latency:  # a shared file system may show them late
-                return False
-        return self._settled(task)
-
-    def _settled(self, task: Task) -> bool:
-        self._ledger.forget(task.before)
-        task.before = None
+            task.ended = task.ended or time.monotonic()
+            return time.monotonic() - task.ended >= self._latency  # a shared file system may show them late
         return True
 
     def _identified(self, entry: Entry) -> bool:
@@ -256,42 +258,40 @@ class Watch:
                 return True
         return False
 
-    def _adopt(self, task: Task, how: str) -> None:
-        task.entry, task.before = task.before, None
-        self._inform("info", f"{task.request.name}: adopted job {task.entry.job}, which {how}.")
+    def _adopt(self, task: Task, entry: Entry, how: str) -> None:
+        task.entry = entry
+        self._inform("info", f"{task.request.name}: adopted job {entry.job or entry.name}, which {how}.")
 
     def _submit(self, task: Task) -> None:
         if time.monotonic() < self._next_submission:
             return
         request = task.request
-        entry = Entry(request.key, request.stamp, name="", log="")
+        entry = Entry(request.key, request.stamp, name="", log="", outputs=task.outputs)
         entry.name = f"{request.name}.{entry.token[:8]}"
-        entry.log = str(task.logs / f"{entry.name}.log")
+        entry.log = str(self._logs / f"{entry.name}.log")
         path = self._ledger.script(entry)
         write(path, script(task.work, entry, self._ledger, self._site, self._scheduler.OWN_ID))
         self._ledger.note(entry)  # before the scheduler hears of it: whatever happens, the next start knows
         self._submitted[entry.token] = time.monotonic()
+        task.before = [entry]  # until it is answered: it may be heard all the same
         try:
             entry.job = self._scheduler.submit(request, self._site, entry.name, str(path), entry.log)
         except Unanswered as error:
-            task.before = entry  # it may have been heard all the same
             self._next_submission = time.monotonic() + _PAUSE
-            self._next_query = min(self._next_query, self._next_submission)
             self._away(error)
             return
-        except Busy as error:
+        except (Busy, Refused) as error:
             self._ledger.forget(entry)
-            self._next_submission = time.monotonic() + _PAUSE
-            self._inform("warning", f"waiting until the scheduler takes more jobs: {error}", once="busy")
+            task.before = []
+            if isinstance(error, Busy):
+                self._next_submission = time.monotonic() + _PAUSE
+                self._inform("warning", f"waiting until the scheduler takes more jobs: {error}", once="busy")
+            else:
+                task.final, task.outcome = True, Outcome(False, f"refused: {error}")
             return
-        except Refused as error:
-            self._ledger.forget(entry)
-            task.final, task.outcome = True, Outcome(False, f"refused: {error}")
-            return
-        self._ledger.note(entry)
+        task.entry, task.before = entry, []
         self._submitted[entry.token] = time.monotonic()
-        self._next_query = max(self._next_query, time.monotonic() + min(self._interval, 2.0))
-        task.entry = entry
+        self._ledger.note(entry)
         self._inform("info", f"{request.name}: submitted as job {entry.job}, log: {entry.log}")
 
 

@@ -3,7 +3,6 @@
 import re
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import ClassVar
@@ -60,7 +59,7 @@ class Scheduler(ABC):
         """
 
     @abstractmethod
-    def ended(self, ids: Iterable[str]) -> dict[str, Queued]:
+    def ended(self, ids: list[str]) -> dict[str, Queued]:
         """What is known of jobs that `queue` does not name: from history or accounting, which may come late.
 
         Raises:
@@ -69,6 +68,10 @@ class Scheduler(ABC):
 
     @abstractmethod
     def cancel_command(self, ids: list[str]) -> list[str]: ...
+
+    def reason(self, job: str) -> str:
+        """Why a job is stuck, where the queue does not tell."""
+        return ""
 
     def submit(self, request: Request, site, name: str, script: str, log: str) -> str:
         """The id of a job that is submitted.
@@ -88,13 +91,12 @@ class Scheduler(ABC):
             return job
         raise Unanswered(f"no job id in the answer of {command[0]}: {answer.words!r}")
 
-    def cancel(self, ids: Iterable[str]) -> None:
+    def cancel(self, ids: list[str]) -> None:
         """End jobs that wait or run. Of one that has just ended a scheduler may complain, which says nothing.
 
         Raises:
             Unanswered: it is not known whether they were ended.
         """
-        ids = list(ids)
         for start in range(0, len(ids), 500):  # a command line has an end
             self._answered(self.cancel_command(ids[start : start + 500]))
 

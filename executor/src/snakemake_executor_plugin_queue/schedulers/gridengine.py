@@ -2,7 +2,6 @@
 
 import getpass
 import re
-from collections.abc import Iterable
 from xml.etree import ElementTree
 
 from snakemake_executor_plugin_queue.errors import Unanswered
@@ -27,24 +26,20 @@ class Scheduler(base.Scheduler):
         return [*command, "-l", f"h_rt={base.walltime(site.minutes(request.minutes))}", *site.options, script]
 
     def job_id(self, output):
-        numbers = re.findall(r"^(\d+)(?:\.\S+)?\s*$", output, re.M)  # arrays are 12.1-4:1
+        numbers = re.findall(r"^(\d+)\s*$", output, re.M)
         return numbers[-1] if numbers else None
 
     def queue(self):
         answer = call(["qstat", "-u", getpass.getuser(), "-xml"])
         if answer.code:
             raise Unanswered(answer.words)
-        queue = parse_queue(answer.output)
-        return {job: self._explained(job, found) for job, found in queue.items()}
+        return parse_queue(answer.output)
 
-    def _explained(self, job: str, found: Queued) -> Queued:
-        """With the reason of an error, which only a question about the job itself tells."""
-        if found.state is not State.STUCK:
-            return found
-        reason = re.search(r"^error reason.*?:\s*(.+)$", call(["qstat", "-j", job]).output, re.M)
-        return Queued(found.name, found.state, reason[1].strip() if reason else "it is in an error state")
+    def reason(self, job):
+        found = re.search(r"^error reason.*?:\s*(.+)$", call(["qstat", "-j", job]).output, re.M)
+        return found[1].strip() if found else "it is in an error state"
 
-    def ended(self, ids: Iterable[str]):
+    def ended(self, ids):
         found = {}
         for job in ids:  # qacct takes one
             if (record := parse_accounting(self._answered(["qacct", "-j", job]).output)) is not None:
@@ -81,7 +76,7 @@ def parse_accounting(output: str) -> Queued | None:
     if "exit_status" not in fields or "failed" not in fields:
         return None
     failed, _, words = fields["failed"].partition(":")
-    code = fields["exit_status"].split()[0]
+    code = fields["exit_status"].partition(" ")[0]
     if failed.strip() == code == "0":
         return Queued(fields.get("jobname", ""), State.DONE)
     return Queued(fields.get("jobname", ""), State.FAILED, words.strip() or f"exit code {code}")

@@ -2,10 +2,9 @@
 
 import getpass
 import re
-from collections.abc import Iterable
 
 from snakemake_executor_plugin_queue.errors import Unanswered
-from snakemake_executor_plugin_queue.programs import Answer, call
+from snakemake_executor_plugin_queue.programs import call
 from snakemake_executor_plugin_queue.schedulers import base
 from snakemake_executor_plugin_queue.schedulers.base import Queued, State
 
@@ -19,11 +18,9 @@ _FIELDS = ("Job_Name", "job_state", "substate", "Exit_status", "comment")
 class Scheduler(base.Scheduler):
     OWN_ID = "$PBS_JOBID"
     UNREACHABLE = re.compile(
-        r"cannot connect to server|couldn't connect|connection refused|timed? ?out|end of file", re.I
+        r"cannot connect to server|couldn't connect|connection refused|timed? ?out|end of file|shutting down", re.I
     )
-    BUSY = re.compile(
-        r"would exceed|maximum number of jobs|queue is not enabled|is not enabled|over ?limit|try again later", re.I
-    )
+    BUSY = re.compile(r"would exceed|maximum number of jobs|is not enabled|over ?limit|try again later", re.I)
 
     def submit_command(self, request, site, name, script, log):
         command = ["qsub", "-V", "-S", "/bin/bash", "-r", "n", "-N", name, "-j", "oe", "-o", log]
@@ -39,7 +36,7 @@ class Scheduler(base.Scheduler):
         return f"1:ncpus={cpus}{gpus}" + (f":mem={request.mem_mb}mb" if request.mem_mb else "")
 
     def job_id(self, output):
-        names = re.findall(r"^(\d+(?:\[\])?\.\S+)\s*$", output, re.M)  # such as 24.tsubame
+        names = re.findall(r"^(\d+\.\S+)\s*$", output, re.M)  # such as 24.tsubame
         return names[-1] if names else None
 
     def queue(self):
@@ -53,11 +50,11 @@ class Scheduler(base.Scheduler):
         ids = selected.output.split()
         return self._told(["qstat", "-f", "-F", "dsv", *ids]) if ids else {}
 
-    def ended(self, ids: Iterable[str]):
+    def ended(self, ids):
         return self._told(["qstat", "-x", "-f", "-F", "dsv", *ids])
 
     def _told(self, command: list[str]) -> dict[str, Queued]:
-        answer: Answer = call(command)
+        answer = call(command)
         if answer.code == _NO_HISTORY:
             return {}
         if answer.code not in _ABOUT_ONE_JOB:
@@ -84,9 +81,11 @@ def parse(output: str) -> dict[str, Queued]:
 
 def _described(fields: dict[str, str]) -> Queued:
     name = fields.get("Job_Name", "")
+    code, comment = fields.get("Exit_status", ""), fields.get("comment", "")
+    if fields.get("job_state") == "H" and "too many failed attempts" in comment:
+        return Queued(name, State.STUCK, comment)
     if fields.get("job_state") not in ("F", "X"):
         return Queued(name, State.LIVE)
-    code, comment = fields.get("Exit_status", ""), fields.get("comment", "")
     if fields.get("substate") == str(_ENDED_BY_ITSELF) and code == "0":
         return Queued(name, State.DONE)
     if code == str(_OVER_WALLTIME):

@@ -1,7 +1,6 @@
 """Slurm, with or without an accounting database."""
 
 import re
-from collections.abc import Iterable
 
 from snakemake_executor_plugin_queue.errors import Unanswered
 from snakemake_executor_plugin_queue.programs import call
@@ -26,11 +25,12 @@ class Scheduler(base.Scheduler):
     OWN_ID = "$SLURM_JOB_ID"
     UNREACHABLE = re.compile(
         r"unable to contact slurm controller|socket timed out|connection (refused|timed out|reset)|communication"
-        r"|zero bytes were transmitted|unexpected message received|slurm backup controller in standby|munge",
+        r"|zero bytes were transmitted|unexpected message received|backup controller in standby|munge"
+        r"|authentication error|i/o error writing script|controller not responding",
         re.I,
     )
     BUSY = re.compile(
-        r"temporarily un(able|available)|job submit limit|QOSMaxSubmit|AssocMaxSubmit|maximum number of jobs"
+        r"temporarily un(able|available)|QOSMaxSubmit|AssocMaxSubmit|maximum number of jobs"
         r"|partition.*(drain|inactive|not available|unavailable)|reached its? (job )?limit",
         re.I,
     )
@@ -62,14 +62,12 @@ class Scheduler(base.Scheduler):
             raise Unanswered(answer.words)
         return parse(answer.output)
 
-    def ended(self, ids: Iterable[str]):
-        ids = list(ids)
+    def ended(self, ids):
         command = ["sacct", "--noheader", "--allocations", "--parsable2", "--format=JobIDRaw,State,JobName"]
         answer = call([*command, f"--jobs={','.join(ids)}"])
         if answer.code and "accounting storage is disabled" not in answer.words:
             raise Unanswered(answer.words)
-        found = parse(answer.output)
-        return {job: found[job] for job in ids if job in found}
+        return parse(answer.output)
 
     def cancel_command(self, ids):
         return ["scancel", *ids]
