@@ -199,7 +199,7 @@ class Behaviour:
         before = scheduler.job_ids()
         login.kill(process)
         output = login.run(*one_gpu(0), *seconds(1))
-        assert f"job {before[0]} has other parameters" in output
+        assert f"job {before[0]} has other outputs, parameters, inputs or code, and is ended first" in output
         assert set(before).isdisjoint(scheduler.job_ids())
         assert login.executions() == ["0"]
 
@@ -213,6 +213,14 @@ class Behaviour:
         assert login.executions() == ["0"]
         assert "rule one_gpu" not in login.run("-n", *one_gpu(0), *seconds(5))
         assert "rule one_gpu" in login.run("-n", *one_gpu(0), *seconds(6))
+
+    def test_a_job_that_ended_unseen_is_run_again_by_force(self, login, scheduler):
+        process = login.start(*one_gpu(0), *seconds(5))
+        wait_for((login.path / "out/one_gpu0.txt.part").exists, 90, "the job")
+        login.kill(process)
+        wait_for(lambda: not scheduler.job_ids(), 60, "its end")
+        login.run(*one_gpu(0), *seconds(5), "--forcerun", "one_gpu")
+        assert login.executions() == ["0", "0"]
 
     @pytest.mark.long
     def test_killed_at_any_moment_nothing_is_lost_or_run_twice(self, login, scheduler):

@@ -75,7 +75,7 @@ class Executor(RemoteExecutor):
     # ---- Snakemake's main thread -----------------------------------------------------------------------------------
 
     def run_job(self, job):
-        from snakemake_executor_plugin_queue.request import Request, members_of, outputs_of
+        from snakemake_executor_plugin_queue.request import Request, outputs_of
         from snakemake_executor_plugin_queue.watch import Task
 
         self._set_signals()
@@ -86,13 +86,18 @@ class Executor(RemoteExecutor):
         except KeyError as name:
             raise WorkflowError(f"--jobscript: {{properties}} and {{exec_job}} expected, found {{{name}}}") from None
         found = {entry.token: entry for output in outputs if (entry := self._earlier.pop(output, None))}
-        forced = any(bool(self.dag.reason(member).forced) for member in members_of(job))
-        task = Task(request, work, outputs, forced, before=list(found.values()))
+        task = Task(request, work, outputs, self._is_forced(job), before=list(found.values()))
         self._tasks[request.key] = task
         for log in self._made_logs & set(_logs_of(job)):  # of the attempt before
             log.unlink(missing_ok=True)
         self.report_job_submission(SubmittedJobInfo(job, aux={"task": task}))
         self._woken.set()
+
+    def _is_forced(self, job) -> bool:
+        """Whether the user wants it run whatever there is. Snakemake's own word says so of incomplete outputs, too."""
+        asked = self.workflow.dag_settings
+        names = {str(name) for name in [*asked.forcerun, *(asked.targets if asked.forcetargets else ())]}
+        return asked.forceall or not names.isdisjoint([*job.rules, *map(str, job.output)])
 
     def handle_job_success(self, job):
         """Snakemake has recorded the outputs of a job."""
