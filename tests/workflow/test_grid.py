@@ -33,9 +33,21 @@ def test_profiles_need_no_scheduler_for_a_dry_run(profile, project):
     assert code == 0, output
 
 
+@pytest.mark.parametrize("profile", ["tsubame", "slurm", "pbs"])
+def test_the_demo_runs_through_the_profile_of_a_cluster(profile, project):
+    """As docs/clusters.md has it: the overlay of the demo takes nothing from the profile."""
+    arguments = ["--profile", f"profiles/{profile}", "--configfile", "profiles/demo/grid.yaml"]
+    code, output = snakemake("-n", *arguments, cwd=project.path)
+    assert code == 0, output
+    assert re.search(r"prepare.dataset +1\b", output), output
+    assert re.search(r"train +12\b", output), output
+
+
 @pytest.mark.parametrize("profile", ["slurm", "pbs"])
 def test_nothing_is_submitted_without_an_account(profile, project):
-    code, output = snakemake("--profile", f"profiles/{profile}", cwd=project.path)
+    """Also where --configfile takes the place of any other: the settings of the site are no part of it."""
+    arguments = ["--profile", f"profiles/{profile}", "--configfile", "profiles/demo/grid.yaml"]
+    code, output = snakemake(*arguments, cwd=project.path)
     assert code != 0
     assert "account: the group, project or account to charge expected, found none" in output
     assert "Traceback" not in output
