@@ -18,7 +18,11 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
+from snakemake_executor_plugin_queue import schedulers
 from snakemake_executor_plugin_queue.errors import Refused, Unanswered
+from snakemake_executor_plugin_queue.ledger import Ledger
+from snakemake_executor_plugin_queue.request import Request, job_key, members_of, outputs_of
+from snakemake_executor_plugin_queue.watch import Task, Watch
 
 _LOOK = 2.0  # seconds after which the exit codes that jobs have left are looked at, which asks no scheduler
 _PATIENCE = 60.0  # seconds in which a scheduler that does not answer is asked again to cancel what is left
@@ -42,13 +46,12 @@ class Executor(RemoteExecutor):
         super().__init__(workflow, logger)
 
     def __post_init__(self):
-        from snakemake_executor_plugin_queue import schedulers, site, watch
-        from snakemake_executor_plugin_queue.ledger import Ledger
+        from snakemake_executor_plugin_queue import site  # pydantic, which other starts of Snakemake need not import
 
         own = self.workflow.executor_settings
         self._site_file = Path(self.workflow.workdir_init) / own.site
         self._detaches = own.detach
-        self._tasks: dict[str, watch.Task] = {}  # by key; also of those whose end Snakemake has yet to record
+        self._tasks: dict[str, Task] = {}  # by key; also of those whose end Snakemake has yet to record
         try:
             self._site = site.load(self._site_file)
             self._scheduler = schedulers.make(self._site.scheduler)
@@ -62,7 +65,7 @@ class Executor(RemoteExecutor):
             raise WorkflowError(str(error)) from None
         # by output, since groups of jobs may be put together otherwise at another start
         self._earlier = {output: entry for entry in earlier for output in entry.outputs}
-        self._watch = watch.Watch(
+        self._watch = Watch(
             self._scheduler,
             self._site,
             self._ledger,
@@ -75,8 +78,6 @@ class Executor(RemoteExecutor):
     # ---- Snakemake's main thread -----------------------------------------------------------------------------------
 
     def run_job(self, job):
-        from snakemake_executor_plugin_queue.request import Request, outputs_of
-        from snakemake_executor_plugin_queue.watch import Task
 
         self._set_signals()
         request, outputs = Request.of(job), outputs_of(job)
@@ -112,7 +113,6 @@ class Executor(RemoteExecutor):
             job._resources = resources
 
     def _forget(self, job):
-        from snakemake_executor_plugin_queue.request import job_key
 
         task = self._tasks.pop(job_key(job), None)
         if task is not None and task.entry is not None:
@@ -139,7 +139,6 @@ class Executor(RemoteExecutor):
 
     def _check_requests(self) -> None:
         """Refuse what the site has no entry for, before anything is submitted: a job of each rule that is to run."""
-        from snakemake_executor_plugin_queue.request import Request
 
         seen, faults = set(), []
         for job in self.dag.needrun_jobs():
@@ -280,8 +279,6 @@ class Executor(RemoteExecutor):
 
 def _logs_of(job) -> list[Path]:
     """The logs of a job, or of those of a group."""
-    from snakemake_executor_plugin_queue.request import members_of
-
     return [Path(str(name)) for member in members_of(job) for name in member.log]
 
 
