@@ -78,7 +78,6 @@ class Executor(RemoteExecutor):
     # ---- Snakemake's main thread -----------------------------------------------------------------------------------
 
     def run_job(self, job):
-
         self._set_signals()
         request, outputs = Request.of(job), outputs_of(job)
         self._stem = f"{request.key}.{uuid.uuid4().hex[:8]}"
@@ -113,7 +112,6 @@ class Executor(RemoteExecutor):
             job._resources = resources
 
     def _forget(self, job):
-
         task = self._tasks.pop(job_key(job), None)
         if task is not None and task.entry is not None:
             with suppress(OSError):
