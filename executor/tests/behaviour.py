@@ -7,6 +7,7 @@ import select
 import signal
 import threading
 import time
+from contextlib import suppress
 from itertools import combinations, pairwise
 
 import psutil
@@ -104,6 +105,7 @@ class Behaviour:
     def test_an_outage_while_jobs_are_submitted_run_and_end(self, login, scheduler):
         process = login.start(*one_gpu(0, 1), "out/chained4.txt", *seconds(20))
         wait_for((login.path / "out/one_gpu0.txt.part").exists, 60, "the job")
+        time.sleep(8)  # within 5 s of a submission slurmctld has not saved it yet, and would give its number again
         scheduler.stop_master()
         time.sleep(OUTAGE)
         scheduler.start_master()
@@ -230,7 +232,9 @@ class Behaviour:
             wait_for(lambda: "Building DAG" in login.output(), 60, "Snakemake")
             time.sleep(moment)
             if process.poll() is None:
-                login.kill(process)
+                with suppress(AssertionError):  # it has just ended
+                    login.kill(process)
+            process.wait(timeout=60)
         login.run(*targets)
         assert sorted(map(int, login.executions())) == list(range(60))
 
