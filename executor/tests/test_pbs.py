@@ -157,6 +157,13 @@ def test_an_outage_burns_no_attempt(login):
     assert login.executions() == ["0"]
 
 
+def test_the_site_is_found_from_another_folder(login):
+    login.set_site(account=None)
+    output = login.run(*one_gpu(0), "--directory", "elsewhere", check=False)
+    assert "profile/site.yaml" in output
+    assert "account: the group, project or account to charge expected, found none" in output
+
+
 def test_groups_shadow_rules_and_many_inputs(login):
     """Snakemake hands a job more than twenty inputs in a file beside its script."""
     login.run("out/many_inputs.txt", "out/second0.txt", "out/second1.txt", "--group-components", "pair=2")

@@ -3,6 +3,7 @@
 Snakemake imports this module at each of its starts, on compute nodes too, so it imports little.
 """
 
+import os
 from dataclasses import dataclass, field
 from typing import Optional  # Snakemake makes no option of "str | None"
 
@@ -35,6 +36,11 @@ class ExecutorSettings(ExecutorSettingsBase):
             "By default they are cancelled."
         },
     )
+
+    def __post_init__(self):
+        """As seen from where Snakemake is started: --directory and `workdir` leave that folder later."""
+        if self.site:
+            self.site = os.path.abspath(self.site)
 
 
 common_settings = CommonSettings(non_local_exec=True, implies_no_shared_fs=False, job_deploy_sources=False)

@@ -49,7 +49,7 @@ class Executor(RemoteExecutor):
         from snakemake_executor_plugin_queue import site  # pydantic, which other starts of Snakemake need not import
 
         own = self.workflow.executor_settings
-        self._site_file = Path(self.workflow.workdir_init) / own.site
+        self._site_file = own.site
         self._detaches = own.detach
         self._tasks: dict[str, Task] = {}  # by key; also of those whose end Snakemake has yet to record
         try:
