@@ -39,7 +39,7 @@ test: $(VENV)/.test ## the tests, in minutes
 test-all: test ## the long tests, too, on real schedulers, and on MNIST and CIFAR-10 where they are at hand
 	python -m pytest -n 2 -m "slow and not long"
 
-test-long: $(VENV)/.test ## what takes minutes on real schedulers: outages, kill -9 at any moment, 1,000 jobs (half an hour)
+test-long: $(VENV)/.test ## what takes minutes on real schedulers: outages, kill -9 at any moment, 1,000 jobs (15 minutes)
 	python -m pytest -n 2 -m long
 
 bench: $(VENV)/.bench bench-networks ## fishertail beside its peers (some three hours on 2 cores); DEVICE=cuda, DATA=directory

@@ -67,13 +67,12 @@ class Behaviour:
     def test_a_job_beyond_its_walltime_is_tried_again_with_more(self, login):
         output = login.run("out/too_slow.txt")
         assert (login.path / "out/attempts").read_text().split() == ["1", "2"]
-        assert re.search(r"too_slow: .*(walltime|h_rt|exit code)", output)
+        assert re.search(r"^too_slow: (walltime exceeded|\w+ enforced h_rt)", output, re.MULTILINE), output
 
     def test_a_job_that_says_so_is_not_tried_again(self, login):
         output = login.run("out/faulty.txt", check=False)
         assert (login.path / "out/faults").read_text().split() == ["run"]
         assert "10 classes expected, found 9" in output
-        assert "exit code 3" not in output or "faulty" in output
 
     def test_a_job_that_fails_otherwise_is_tried_again(self, login):
         login.run("out/unlucky.txt")
@@ -192,7 +191,7 @@ class Behaviour:
         before = sorted(scheduler.job_ids())
         login.kill(process)
         output = login.run(*one_gpu(*range(6)), *seconds(20))
-        assert [job for job in before if f"adopted job {job}" not in output] == []
+        assert [job for job in before if f"adopted job {job}," not in output] == []
         assert login.executions() == [str(number) for number in range(6)]
 
     def test_jobs_of_other_parameters_are_ended_first(self, login, scheduler):

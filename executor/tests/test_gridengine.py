@@ -42,4 +42,4 @@ class TestGridEngine(Behaviour):
     def test_without_a_group_it_is_a_trial_run(self, login):
         login.set_site(account=None, trial_minutes=1)
         output = login.run(*one_gpu(0), *seconds(1))
-        assert "no account, so jobs are trial runs of 1 minutes" in output
+        assert "no account, so jobs are trial runs of at most 1 min" in output

@@ -42,6 +42,25 @@ def test_several_jobs_of_which_one_has_ended():
     }
 
 
+def test_the_queue_is_asked_by_two_programs(monkeypatch):
+    """qselect names the user's jobs; one of them has ended before qstat is asked, which gives an exit code."""
+    asked = []
+
+    def call(command):
+        asked.append(command)
+        return recorded("qselect-user" if command[0] == "qselect" else "dsv-live-and-ended")
+
+    monkeypatch.setattr(pbs, "call", call)
+    assert list(make("pbs").queue()) == ["0.tsubame", "1.tsubame", "4.tsubame"]
+    assert asked[1] == ["qstat", "-f", "-F", "dsv", *(f"{number}.tsubame" for number in range(5))]
+
+
+def test_a_server_that_is_away_gives_no_empty_queue(monkeypatch):
+    monkeypatch.setattr(pbs, "call", lambda command: recorded("server-down-qstat"))
+    with pytest.raises(Unanswered, match="cannot connect to server"):
+        make("pbs").queue()
+
+
 def test_history_says_how_a_job_ended():
     found = pbs.parse(recorded("dsv-history-live-and-ended").output)
     assert found["5.tsubame"].state is State.FAILED

@@ -137,7 +137,6 @@ class Executor(RemoteExecutor):
 
     def _check_requests(self) -> None:
         """Refuse what the site has no entry for, before anything is submitted: a job of each rule that is to run."""
-
         seen, faults = set(), []
         for job in self.dag.needrun_jobs():
             if job.is_local or job.rule.name in seen:
@@ -151,7 +150,7 @@ class Executor(RemoteExecutor):
             head = f"nothing is submitted, for the site has no place for some jobs ({self._site_file}):"
             raise Refused("\n".join([head, *faults]))
         if self._site.is_trial and seen:
-            self._inform("warning", f"no account, so jobs are trial runs of {self._site.trial_minutes} minutes")
+            self._inform("warning", f"no account, so jobs are trial runs of at most {self._site.trial_minutes} min")
 
     # ---- the thread for status checks ------------------------------------------------------------------------------
 
@@ -257,7 +256,7 @@ class Executor(RemoteExecutor):
         return str(self._ledger.scripts / self._stem)
 
     def _set_signals(self) -> None:
-        """SIGTERM and a hang-up end Snakemake as Ctrl-C does. At the first job: it sets its own handler late."""
+        """SIGTERM and a hang-up end Snakemake as Ctrl-C does. At the first job, since Snakemake sets its own late."""
         if self._signals_set:
             return
         self._signals_set = True
