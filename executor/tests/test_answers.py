@@ -3,7 +3,7 @@
 import pytest
 from snakemake_executor_plugin_queue.errors import Unanswered
 from snakemake_executor_plugin_queue.programs import Answer
-from snakemake_executor_plugin_queue.schedulers import Queued, State, gridengine, make, slurm
+from snakemake_executor_plugin_queue.schedulers import Queued, State, base, gridengine, make
 
 QSTAT = """<?xml version='1.0'?>
 <job_info  xmlns:xsd="http://arc.liv.ac.uk/repos/darcs/sge/source/dist/util/resources/schemas/qstat/qstat.xsd">
@@ -79,8 +79,9 @@ def test_accounting_that_does_not_know_a_job():
         ("OUT_OF_MEMORY", State.FAILED, "out of memory"),
     ],
 )
-def test_the_states_of_slurm(state, found, why):
-    assert slurm.parse(f"12|{state}|train.1\n") == {"12": Queued("train.1", found, why)}
+def test_the_states_of_slurm(monkeypatch, state, found, why):
+    monkeypatch.setattr(base, "call", lambda command, withheld: Answer(0, f"12|{state}|train.1\n"))
+    assert make("slurm").queue() == {"12": Queued("train.1", found, why)}
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_the_states_of_slurm(state, found, why):
     [("Slurm accounting storage is disabled", True), ("sacct: error: slurmdbd: Connection refused", False)],
 )
 def test_accounting_that_a_site_has_not_is_no_outage(monkeypatch, words, known):
-    monkeypatch.setattr(slurm, "call", lambda command: Answer(1, "", words))
+    monkeypatch.setattr(base, "call", lambda command, withheld: Answer(1, "", words))
     if known:
         assert make("slurm").ended(["1"]) == {}
     else:

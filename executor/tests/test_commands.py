@@ -9,6 +9,7 @@ import pytest
 from snakemake_executor_plugin_queue import schedulers
 from snakemake_executor_plugin_queue.errors import Refused
 from snakemake_executor_plugin_queue.request import Request, job_name
+from snakemake_executor_plugin_queue.schedulers import Submission
 from snakemake_executor_plugin_queue.site import Site
 
 HERE = Path(__file__).parent
@@ -59,7 +60,7 @@ def command_line(site: dict, rule: str) -> str:
     request = Request(name, "key", "stamp", gpus, cpus, minutes, mem_mb)
     scheduler = schedulers.make(site["scheduler"])
     try:
-        return " ".join(scheduler.submit_command(request, Site(**site), name, "job.sh", f"logs/{rule}.log"))
+        return " ".join(scheduler.submit_command(Submission(request, Site(**site), name, "job.sh", f"logs/{rule}.log")))
     except Refused as fault:
         return f"refused: {fault}"
 
@@ -84,7 +85,8 @@ def test_names_of_jobs(text, name):
 
 def test_a_rule_may_name_its_queue():
     request = Request("train", "key", "stamp", 0, 1, 10, None, queue="long")
-    command = schedulers.make("slurm").submit_command(request, Site(scheduler="slurm", queue="gpu"), "n", "s", "l")
+    job = Submission(request, Site(scheduler="slurm", queue="gpu"), "n", "s", "l")
+    command = schedulers.make("slurm").submit_command(job)
     assert command[command.index("--partition") + 1] == "long"
 
 

@@ -13,7 +13,7 @@ from behaviour import one_gpu, seconds
 from login import LoginNode, wait_for
 from snakemake_executor_plugin_queue.errors import Unanswered
 from snakemake_executor_plugin_queue.programs import Answer
-from snakemake_executor_plugin_queue.schedulers import State, make, pbs
+from snakemake_executor_plugin_queue.schedulers import State, base, make, pbs
 
 HERE = Path(__file__).parent
 RECORDED = HERE / "pbs" / "recorded"
@@ -46,17 +46,17 @@ def test_the_queue_is_asked_by_two_programs(monkeypatch):
     """qselect names the user's jobs; one of them has ended before qstat is asked, which gives an exit code."""
     asked = []
 
-    def call(command):
+    def call(command, withheld):
         asked.append(command)
         return recorded("qselect-user" if command[0] == "qselect" else "dsv-live-and-ended")
 
-    monkeypatch.setattr(pbs, "call", call)
+    monkeypatch.setattr(base, "call", call)
     assert list(make("pbs").queue()) == ["0.tsubame", "1.tsubame", "4.tsubame"]
     assert asked[1] == ["qstat", "-f", "-F", "dsv", *(f"{number}.tsubame" for number in range(5))]
 
 
 def test_a_server_that_is_away_gives_no_empty_queue(monkeypatch):
-    monkeypatch.setattr(pbs, "call", lambda command: recorded("server-down-qstat"))
+    monkeypatch.setattr(base, "call", lambda command, withheld: recorded("server-down-qstat"))
     with pytest.raises(Unanswered, match="cannot connect to server"):
         make("pbs").queue()
 
@@ -79,7 +79,7 @@ def test_by_json_the_server_shows_one_live_job_of_three():
 
 @pytest.mark.parametrize("program", ["qstat", "qsub", "qdel"])
 def test_a_server_that_is_away_has_said_nothing_of_jobs(program):
-    assert make("pbs").UNREACHABLE.search(recorded(f"server-down-{program}").words)
+    assert make("pbs")._is_away(recorded(f"server-down-{program}"))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_an_environment_of_several_lines_with_bars():
 @pytest.mark.parametrize(("code", "known"), [(36, {}), (255, None)])
 def test_a_server_without_history(monkeypatch, code, known):
     """qstat -x ends with 36: PBS is not configured to maintain job history."""
-    monkeypatch.setattr(pbs, "call", lambda command: Answer(code, ""))
+    monkeypatch.setattr(base, "call", lambda command, withheld: Answer(code, ""))
     if known is None:
         with pytest.raises(Unanswered):
             make("pbs").ended(["1.server"])

@@ -1,7 +1,6 @@
 """What becomes of jobs when answers are late, wrong or missing: their work is done once, and none is lost."""
 
 import os
-import re
 import subprocess
 import time
 from pathlib import Path
@@ -20,7 +19,7 @@ class Queue(Scheduler):
     """A scheduler in memory: what it has, and what it does not tell."""
 
     OWN_ID = "$JOB_ID"
-    UNREACHABLE = BUSY = re.compile("-")
+    JOB_ID, UNREACHABLE, BUSY, CANCEL, ACCOUNT = "(-)", "-", "-", "-", "-"
 
     def __init__(self):
         self.jobs: dict[str, Queued] = {}  # that it names
@@ -30,13 +29,13 @@ class Queue(Scheduler):
         self.faults: list[Exception | None] = []  # of the submissions to come; one that is None is heard all the same
         self.is_away = self.accounting_is_away = False
 
-    def submit(self, request, site, name, script, log):
+    def submit(self, submission):
         job = str(len(self.scripts) + 1)
         fault = self.faults.pop(0) if self.faults else None
         if fault is not None and not getattr(fault, "heard", False):
             raise fault
-        self.scripts[job] = Path(script).read_text()
-        self.jobs[job] = Queued(name, State.LIVE)
+        self.scripts[job] = Path(submission.script).read_text()
+        self.jobs[job] = Queued(submission.name, State.LIVE)
         if fault is not None:
             raise fault
         return job
@@ -61,7 +60,7 @@ class Queue(Scheduler):
         subprocess.run(["bash", "-c", self.scripts[job]], env={"JOB_ID": job, "PATH": os.environ["PATH"]}, check=False)
         self.jobs.pop(job, None)
 
-    submit_command = job_id = cancel_command = None
+    submit_command = None
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from snakemake_executor_plugin_queue import schedulers
 from snakemake_executor_plugin_queue.errors import Refused, Unanswered
 from snakemake_executor_plugin_queue.ledger import Ledger
 from snakemake_executor_plugin_queue.request import Request, job_key, members_of, outputs_of
+from snakemake_executor_plugin_queue.schedulers import Submission
 from snakemake_executor_plugin_queue.watch import Task, Watch
 
 _LOOK = 2.0  # seconds after which the exit codes that jobs have left are looked at, which asks no scheduler
@@ -143,7 +144,7 @@ class Executor(RemoteExecutor):
                 continue
             seen.add(job.rule.name)
             try:
-                self._scheduler.submit_command(Request.of(job), self._site, "name", "script", "log")
+                self._scheduler.submit_command(Submission(Request.of(job), self._site, "name", "script", "log"))
             except Refused as fault:
                 faults.append(f"  rule {job.rule.name}: {fault}")
         if faults:

@@ -1,25 +1,33 @@
-"""The settings of a site, in a YAML file that --queue-site names."""
+"""The settings of a site, from the YAML file that --queue-site names."""
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from snakemake_executor_plugin_queue import schedulers
 from snakemake_executor_plugin_queue.errors import Refused
+
+
+def _known(scheduler: str) -> str:
+    if scheduler not in schedulers.NAMES:
+        raise PydanticCustomError("unknown_scheduler", "one of {names} expected", {"names": ", ".join(schedulers.NAMES)})
+    return scheduler
+
 
 Positive = Annotated[int, Field(strict=True, ge=1)]
 ByGpus = dict[Annotated[int, Field(ge=0)], str]
 
 
 class Site(BaseModel):
-    """How jobs are submitted at a site; the README has a table of the keys."""
+    """How jobs are submitted at a site. The README has a table of the keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    scheduler: Literal[*schedulers.NAMES]
+    scheduler: Annotated[str, AfterValidator(_known)]
     account: str | None = None
     account_option: Annotated[str, Field(pattern=r"^[^{}]*\{account\}[^{}]*$")] | None = None
     account_required: bool = True
@@ -35,25 +43,29 @@ class Site(BaseModel):
 
     @property
     def queues(self) -> ByGpus:
-        """The queue by GPUs."""
+        """The queue by number of GPUs."""
         return {0: self.queue, self.node_gpus: self.queue} if isinstance(self.queue, str) else self.queue or {}
 
     @property
     def is_trial(self) -> bool:
+        """Whether jobs are trial runs, for lack of an account."""
         return self.account is None and self.trial_minutes is not None
 
     def minutes(self, wanted: int) -> int:
-        """The walltime that a job may ask for."""
+        """The walltime that a job may ask for, in minutes."""
         limits = [self.walltime_limit, self.trial_minutes if self.is_trial else None]
         return min([wanted, *(limit for limit in limits if limit is not None)])
 
     def entry(self, table: str, gpus: int) -> str | None:
-        """The entry of `queues` or `resource_types` for so many GPUs: the smallest with enough. None for no table.
+        """The entry of `queues` or `resource_types` for a number of GPUs: the smallest with enough of them.
+
+        Returns:
+            None where the site has no such table.
 
         Raises:
-            Refused: no entry has enough.
+            Refused: no entry has enough GPUs.
         """
-        entries = getattr(self, table)
+        entries: ByGpus = getattr(self, table)
         if not entries:
             return None
         enough = [count for count in entries if count >= gpus and (count > 0) == (gpus > 0)]
@@ -83,30 +95,26 @@ def load(path: str | Path) -> Site:
     faults = []
     if site.account is None and site.account_required and site.trial_minutes is None:
         faults.append("account: the group, project or account to charge expected, found none")
-    ignored = schedulers.make(site.scheduler).IGNORED
+    values: dict[str, Any] = dict(site)
     faults += [
-        f"{key}: nothing expected, it has no effect with {site.scheduler}; found {getattr(site, key)!r}"
-        for key in ignored
-        if getattr(site, key) != Site.model_fields[key].default
+        f"{key}: nothing expected, since it has no effect with {site.scheduler}; found {values[key]!r}"
+        for key in schedulers.make(site.scheduler).IGNORED
+        if values[key] != Site.model_fields[key].default
     ]
     if faults:
         raise Refused(_listed(path, faults))
     return site
 
 
-def _listed(path, faults: Iterable[str]) -> str:
-    return "\n".join(
-        [
-            f"nothing is submitted, for the settings of the site have faults ({path}):",
-            *(f"  {fault}" for fault in faults),
-        ]
-    )
+def _listed(path: str | Path, faults: Iterable[str]) -> str:
+    lines = [f"nothing is submitted, because the settings of the site have faults ({path}):"]
+    return "\n".join([*lines, *(f"  {fault}" for fault in faults)])
 
 
-def _words(fault) -> str:
+def _words(fault: ErrorDetails) -> str:
     where = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "missing":
-        return f"{where}: a value expected ({', '.join(schedulers.NAMES)}), found none"
+    if fault["type"] == "missing":  # `scheduler`, the one key without a default
+        return f"{where}: one of {', '.join(schedulers.NAMES)} expected, found none"
     if fault["type"] == "extra_forbidden":
         return f"{where}: no such key; known are {', '.join(Site.model_fields)}"
     return f"{where}: {fault['msg'][:1].lower()}{fault['msg'][1:]}, found {fault['input']!r}"

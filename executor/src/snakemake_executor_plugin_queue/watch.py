@@ -9,7 +9,7 @@ from pathlib import Path
 from snakemake_executor_plugin_queue.errors import Busy, Refused, Unanswered
 from snakemake_executor_plugin_queue.ledger import Entry, Ledger, write
 from snakemake_executor_plugin_queue.request import Request
-from snakemake_executor_plugin_queue.schedulers import Queued, Scheduler, State
+from snakemake_executor_plugin_queue.schedulers import Queued, Scheduler, State, Submission
 from snakemake_executor_plugin_queue.script import script
 
 LOST = 120.0  # seconds for which neither queue nor accounting nor an exit code may know a job: file systems may be late
@@ -275,7 +275,7 @@ class Watch:
         self._submitted[entry.token] = time.monotonic()
         task.before = [entry]  # until it is answered: it may be heard all the same
         try:
-            entry.job = self._scheduler.submit(request, self._site, entry.name, str(path), entry.log)
+            entry.job = self._scheduler.submit(Submission(request, self._site, entry.name, str(path), entry.log))
         except Unanswered as error:
             self._next_submission = time.monotonic() + _PAUSE
             self._away(error)

@@ -5,63 +5,53 @@ import re
 from xml.etree import ElementTree
 
 from snakemake_executor_plugin_queue.errors import Unanswered
-from snakemake_executor_plugin_queue.programs import call
 from snakemake_executor_plugin_queue.schedulers import base
-from snakemake_executor_plugin_queue.schedulers.base import Queued, State
+from snakemake_executor_plugin_queue.schedulers.base import Queued, State, Submission, option, walltime
 
 
 class Scheduler(base.Scheduler):
     OWN_ID = "$JOB_ID"
-    UNREACHABLE = re.compile(r"unable to contact qmaster|commlib error|got no response|unable to send message", re.I)
-    BUSY = re.compile(r"only \d+ jobs are allowed|job limit|try (again )?later", re.I)
+    JOB_ID = r"^(\d+)\s*$"
+    UNREACHABLE = "unable to contact qmaster|commlib error|got no response|unable to send message"
+    BUSY = r"only \d+ jobs are allowed|job limit|try (again )?later"
+    CANCEL = "qdel"
+    ACCOUNT = "-g {account}"
+    RESOURCE_TYPES = "what follows `-l`"
     IGNORED = ("cpus_per_gpu",)
 
-    def submit_command(self, request, site, name, script, log):
-        command = ["qsub", "-terse", "-cwd", "-V", "-S", "/bin/bash", "-r", "n", "-N", name, "-j", "y", "-o", log]
-        command += base.account(site, "-g {account}")
-        if queue := request.queue or site.entry("queues", request.gpus):
-            command += ["-q", queue]
-        if wanted := site.entry("resource_types", request.gpus):
-            command += ["-l", wanted]
-        return [*command, "-l", f"h_rt={base.walltime(site.minutes(request.minutes))}", *site.options, script]
+    def submit_command(self, job: Submission) -> list[str]:
+        command = ["qsub", "-terse", "-cwd", "-V", "-S", "/bin/bash", "-r", "n", "-N", job.name]
+        command += ["-j", "y", "-o", job.log, *job.account(self.ACCOUNT)]
+        command += [*option("-q", job.queue), *option("-l", job.resource_type)]
+        return [*command, "-l", f"h_rt={walltime(job.minutes)}", *job.options, job.script]
 
-    def job_id(self, output):
-        numbers = re.findall(r"^(\d+)\s*$", output, re.M)
-        return numbers[-1] if numbers else None
+    def queue(self) -> dict[str, Queued]:
+        return parse_queue(self._output(["qstat", "-u", getpass.getuser(), "-xml"]))
 
-    def queue(self):
-        answer = call(["qstat", "-u", getpass.getuser(), "-xml"])
-        if answer.code:
-            raise Unanswered(answer.words)
-        return parse_queue(answer.output)
-
-    def reason(self, job):
-        found = re.search(r"^error reason.*?:\s*(.+)$", call(["qstat", "-j", job]).output, re.M)
+    def reason(self, job: str) -> str:
+        found = re.search(r"^error reason.*?:\s*(.+)$", self._call(["qstat", "-j", job]).output, re.M)
         return found[1].strip() if found else "it is in an error state"
 
-    def ended(self, ids):
+    def ended(self, ids: list[str]) -> dict[str, Queued]:
         found = {}
-        for job in ids:  # qacct takes one
+        for job in ids:  # qacct takes one id at a time
             if (record := parse_accounting(self._answered(["qacct", "-j", job]).output)) is not None:
                 found[job] = record
         return found
 
-    def cancel_command(self, ids):
-        return ["qdel", *ids]
-
 
 def parse_queue(output: str) -> dict[str, Queued]:
-    """What `qstat -xml` says.
+    """Jobs by id, from the output of `qstat -xml`.
 
     Raises:
-        Unanswered: it is no XML.
+        Unanswered: the output is not XML.
     """
     try:
         jobs = ElementTree.fromstring(output).iter("job_list")
         return {
             job.findtext("JB_job_number", ""): Queued(
                 job.findtext("JB_name", ""),
-                # E: an error that Grid Engine keeps a job in for ever
+                # E: an error state, in which Grid Engine keeps a job for ever
                 State.STUCK if "E" in job.findtext("state", "") else State.LIVE,
             )
             for job in jobs
@@ -71,7 +61,7 @@ def parse_queue(output: str) -> dict[str, Queued]:
 
 
 def parse_accounting(output: str) -> Queued | None:
-    """What `qacct -j` says of the last job of a number, since numbers come again; None where it knows none (yet)."""
+    """The last job of a number in the output of `qacct -j`, since numbers are reused; None if it knows none (yet)."""
     fields = dict(re.findall(r"^(\w+)[ \t]+(.*?)\s*$", output.split("=" * 20)[-1], re.M))
     if "exit_status" not in fields or "failed" not in fields:
         return None
