@@ -1,12 +1,7 @@
 """PBS, without a server: recorded answers of an OpenPBS 23.06, and a stand-in that answers and refuses as it does."""
 
-import os
-import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
-from types import MappingProxyType
 
 import pytest
 from behaviour import one_gpu, seconds
@@ -14,6 +9,7 @@ from login import LoginNode, wait_for
 from snakemake_executor_plugin_queue.errors import Unanswered
 from snakemake_executor_plugin_queue.programs import Answer
 from snakemake_executor_plugin_queue.schedulers import State, base, make, pbs
+from stand_in import StandIn
 
 HERE = Path(__file__).parent
 RECORDED = HERE / "pbs" / "recorded"
@@ -124,27 +120,14 @@ def test_a_server_without_history(monkeypatch, code, known):
         assert make("pbs").ended(["1.server"]) == known
 
 
-class StandIn:
-    """Its programs, put on the PATH of Snakemake."""
-
-    name = "pbs"
-    site = MappingProxyType({"scheduler": "pbs", "account": "project-1", "cpus_per_gpu": 2})
-    program_that_asks, program_that_submits = "qstat", "qsub"
+class Server(StandIn):
+    """pbs/stand_in.py under the name of each program."""
 
     def __init__(self, folder: Path):
-        self.folder, self.state = folder, folder / "state"
-        self.state.mkdir(parents=True)
-        for program in ("qsub", "qstat", "qselect", "qdel"):
-            shutil.copy(HERE / "pbs" / "stand_in.py", folder / program)
-            (folder / program).chmod(0o755)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        state = {"PBS_STAND_IN": str(self.state)}
-        return os.environ | state | {"PATH": f"{self.folder}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
-
-    def popen(self, *arguments: str, cwd: Path, **options) -> subprocess.Popen:
-        return subprocess.Popen(arguments, cwd=cwd, **options)
+        site = {"scheduler": "pbs", "account": "project-1", "cpus_per_gpu": 2}
+        text = (HERE / "pbs" / "stand_in.py").read_text()
+        programs = dict.fromkeys(("qsub", "qstat", "qselect", "qdel"), text)
+        super().__init__(folder, site, asks="qstat", programs=programs)
 
     def ended(self, number: int) -> bool:
         return '"job_state": "F"' in (self.state / f"{number}.json").read_text()
@@ -152,7 +135,7 @@ class StandIn:
 
 @pytest.fixture
 def login(tmp_path) -> LoginNode:
-    return LoginNode(tmp_path / "login", StandIn(tmp_path / "pbs"))
+    return LoginNode(tmp_path / "login", Server(tmp_path / "pbs"))
 
 
 def test_jobs_that_run_together_are_all_seen(login):

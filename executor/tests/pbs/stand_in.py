@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """qsub, qstat, qselect and qdel of a stand-in for PBS, by the name it is called by; it refuses what PBS refuses.
 
-It runs jobs as processes of this machine, 4 GPUs in all, and answers as the recordings in `recorded` do. State is in
-$PBS_STAND_IN.
+It runs jobs as processes of this machine, 4 GPUs in all, and answers as the recordings in `recorded` do. Its state is in
+$STATE.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-STATE = Path(os.environ["PBS_STAND_IN"])
+STATE = Path(os.environ["STATE"])
 SERVER = "tsubame"
 GPUS = 4
 SELECT = re.compile(r"select=(\d+):ncpus=(\d+)(?::ngpus=(\d+))?(?::mem=(\d+)(kb|mb|gb))?")

@@ -127,13 +127,13 @@ class Scheduler(ABC):
             Unanswered: the scheduler gave no answer, which says nothing about the jobs.
         """
 
-    @abstractmethod
     def ended(self, ids: list[str]) -> dict[str, Queued]:
-        """What history or accounting, which may be late, knows of jobs that `queue` does not name.
+        """What history or accounting, which may be late, knows of jobs that `queue` does not name; by default nothing.
 
         Raises:
             Unanswered: as for `queue`.
         """
+        return {}
 
     def reason(self, job: str) -> str:
         """Why a job is stuck, for schedulers whose queue does not say so."""
@@ -142,6 +142,8 @@ class Scheduler(ABC):
     @classmethod
     def faults(cls) -> list[str]:
         """What is missing or wrong in the class, for a clear error before anything is submitted."""
+        from snakemake_executor_plugin_queue.site import Site
+
         required = [name for name in Scheduler.__annotations__ if not hasattr(Scheduler, name)]
         missing = [*(name for name in required if not hasattr(cls, name)), *sorted(cls.__abstractmethods__)]
         found = [f"{name} is missing" for name in missing]
@@ -153,6 +155,7 @@ class Scheduler(ABC):
                 continue
             if name == "JOB_ID" and name not in missing and groups != 1:
                 found.append(f"{name}: a regular expression with one group expected, found {groups}")
+        found += [f"IGNORED: no such key of a site: {key}" for key in cls.IGNORED if key not in Site.model_fields]
         return found
 
     def submit(self, job: Submission) -> str:
