@@ -13,9 +13,7 @@ pytest.register_assert_rewrite("behaviour")
 
 
 @pytest.fixture(scope="module")
-def scheduler(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[loopback.Namespace]:
+def scheduler(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[loopback.Namespace]:
     """The scheduler that the test's module names."""
     with loopback.started(request.module.SCHEDULER, tmp_path_factory) as machine:
         yield machine

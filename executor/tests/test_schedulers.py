@@ -8,14 +8,14 @@ from snakemake_executor_plugin_queue.errors import Refused
 from snakemake_executor_plugin_queue.request import Request
 from snakemake_executor_plugin_queue.schedulers import Submission, make
 
-COMPLETE = '''
+COMPLETE = """
 from snakemake_executor_plugin_queue.schedulers import base
 
 class Scheduler(base.Scheduler):
     OWN_ID, JOB_ID, UNREACHABLE, BUSY, CANCEL, ACCOUNT = "$ID", "(.+)", "away", "busy", "kill", "-A {account}"
     def submit_command(self, job): return ["submit", *job.account(self.ACCOUNT), job.script]
     def queue(self): return {}
-'''
+"""
 
 
 @pytest.mark.parametrize("name", schedulers.NAMES)
@@ -58,7 +58,7 @@ def test_a_file_without_a_mistake(abacus):
     [
         (COMPLETE.replace("OWN_ID, ", "").replace('"$ID", ', ""), "OWN_ID is missing"),
         (COMPLETE.replace("def queue", "def queued"), "queue is missing"),
-        (COMPLETE.replace("BUSY", "BUZY").replace("def submit", "def send"), "BUSY is missing; submit_command is missing"),
+        (COMPLETE.replace("BUSY,", "BUZY,").replace("def submit", "def send"), "BUSY is missing; submit_command is"),
         (COMPLETE.replace("(.+)", ".+"), "JOB_ID: a regular expression with one group expected, found 0"),
         (COMPLETE.replace('"away"', '"(away"'), "UNREACHABLE: a regular expression expected: missing"),
         (COMPLETE + '    IGNORED = ("colour",)', "IGNORED: no such key of a site: colour"),

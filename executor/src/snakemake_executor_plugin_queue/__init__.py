@@ -1,11 +1,11 @@
-"""Snakemake's jobs in the queue of a cluster: submitted, watched, cancelled and adopted by Snakemake's own process.
+"""Runs Snakemake's jobs in the queue of a cluster: submits, watches, cancels and adopts them within Snakemake.
 
-Snakemake imports this module at each of its starts, on compute nodes too, so it imports little.
+Snakemake imports this module whenever it starts, on compute nodes too, so it imports little.
 """
 
 import os
 from dataclasses import dataclass, field
-from typing import Optional  # Snakemake makes no option of "str | None"
+from typing import Optional  # Snakemake turns no "str | None" into an option
 
 from snakemake_interface_executor_plugins.settings import CommonSettings, ExecutorSettingsBase
 
@@ -21,24 +21,24 @@ class ExecutorSettings(ExecutorSettingsBase):
     site: Optional[str] = field(
         default=None,
         metadata={
-            "help": "YAML file with the settings of the site: scheduler, account, queue, ... (see the README)",
+            "help": "YAML file with the settings of the site: scheduler, account, queue, and so on (see the README)",
             "required": True,
         },
     )
     logs: str = field(
         default=".snakemake/queue/logs",
-        metadata={"help": "folder for what the scheduler writes of each job"},
+        metadata={"help": "folder for the output of each job as the scheduler writes it"},
     )
     detach: bool = field(
         default=False,
         metadata={
-            "help": "at Ctrl-C, SIGTERM or a hang-up leave the jobs in the queue; the next start adopts them. "
+            "help": "on Ctrl-C, SIGTERM or a hang-up, leave the jobs in the queue for the next start to adopt. "
             "By default they are cancelled."
         },
     )
 
-    def __post_init__(self):
-        """As seen from where Snakemake is started: --directory and `workdir` leave that folder later."""
+    def __post_init__(self) -> None:
+        """Resolve the path where Snakemake is started, before --directory or `workdir` change the folder."""
         if self.site:
             self.site = os.path.abspath(self.site)
 

@@ -2,12 +2,12 @@
 
 
 class Unanswered(Exception):
-    """The scheduler did not answer: it is away or slow. What was asked may have been done, or not."""
+    """The scheduler did not answer: it is away or slow. The request may have been carried out or not."""
 
 
 class Refused(Exception):
-    """The scheduler refuses a job, and would again; the message has its own words."""
+    """A job or a setting is refused, and would be refused again; the message has the scheduler's own words."""
 
 
 class Busy(Exception):
-    """The scheduler takes no more jobs at present, for example because of a user's limit or a closed queue."""
+    """The scheduler accepts no more jobs at present, for example because of a user's limit or a closed queue."""

@@ -1,7 +1,7 @@
 """What was submitted for which outputs, and how it ended: files below .snakemake, which outlive Snakemake.
 
-Login and compute nodes share them. A token, drawn at submission, names the files of a job, since a scheduler's numbers
-come again.
+Login and compute nodes share them. A job's files are named by a token drawn at submission, since schedulers reuse their
+numbers.
 """
 
 import json
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 FOLDER = Path(".snakemake") / "queue"
-_FILES_LATE = 60.0  # seconds that a shared file system may be late
+_FILES_LATE = 60.0  # seconds by which a shared file system may be late
 
 
 @dataclass
@@ -22,8 +22,8 @@ class Entry:
 
     key: str  # the same for the same outputs
     stamp: str  # the same for the same parameters, inputs and code
-    name: str  # of the job, which ends with a part of the token
-    log: str  # where the scheduler writes what the job prints
+    name: str  # of the job; it ends with a part of the token
+    log: str  # the file to which the scheduler writes what the job prints
     outputs: list[str] = field(default_factory=list)
     token: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
     job: str = ""  # the scheduler's id, once it has answered
@@ -31,9 +31,9 @@ class Entry:
 
 
 class Ledger:
-    """The entries and the files that jobs leave, in a folder that is made."""
+    """The entries and the files that jobs leave, in a folder that is created if needed."""
 
-    def __init__(self, folder: Path = FOLDER):
+    def __init__(self, folder: Path = FOLDER) -> None:
         self._folder = folder.absolute()
         self._codes: dict[str, int] = {}
         for name in ("entries", "scripts", "started", "exit", "final"):
@@ -41,14 +41,15 @@ class Ledger:
 
     @property
     def scripts(self) -> Path:
-        """The folder of the scripts that are submitted."""
+        """The folder of the submitted scripts."""
         return self._folder / "scripts"
 
     def script(self, entry: Entry) -> Path:
+        """The script that is submitted."""
         return self.scripts / f"{entry.name}.sh"
 
     def started(self, entry: Entry) -> Path:
-        """The folder that a job makes as it starts, for only one can make it; with the scheduler's id in a file."""
+        """The folder that a job creates when it starts, with its id in a file; only one process can create a folder."""
         return self._folder / "started" / entry.token
 
     def exit(self, entry: Entry) -> Path:
@@ -56,18 +57,23 @@ class Ledger:
         return self._folder / "exit" / entry.token
 
     def final(self, entry: Entry) -> Path:
-        """The file that a job makes whose failure would come again at another attempt."""
+        """The file that a job creates if its failure would happen again in another attempt."""
         return self._folder / "final" / entry.token
 
     def note(self, entry: Entry) -> None:
+        """Write an entry, in place of an earlier one of its key."""
         write(self._folder / "entries" / entry.key, json.dumps(asdict(entry)))
 
     def entries(self) -> list[Entry]:
-        """All that was submitted and is not forgotten. One that cannot be read is an error: it may run."""
+        """All submissions not forgotten yet.
+
+        Raises:
+            ValueError: an entry cannot be read, whose job may be running.
+        """
         return [_entry(path) for path in sorted((self._folder / "entries").iterdir()) if path.suffix != ".part"]
 
     def forget(self, entry: Entry) -> None:
-        """Remove the files of a job of which Snakemake has recorded what became; not its mark, if it never started."""
+        """Remove the files of a job whose end Snakemake has recorded, except the mark of one that never started."""
         noted = self._folder / "entries" / entry.key
         if noted.exists() and _entry(noted).token == entry.token:
             noted.unlink(missing_ok=True)
@@ -80,7 +86,7 @@ class Ledger:
                 self.started(entry).rmdir()
 
     def exit_codes(self) -> dict[str, int]:
-        """The exit code of every job that has ended, by token: one listing, and one file for each new job."""
+        """The exit codes of all jobs that have ended, by token. Lists one folder and reads one file per new job."""
         names = [name for name in os.listdir(self._folder / "exit") if not name.endswith(".part")]
         known = self._codes
         self._codes = {name: known[name] for name in names if name in known}
@@ -91,9 +97,12 @@ class Ledger:
         return dict(self._codes)
 
     def fence(self, entry: Entry) -> str | None:
-        """See to it that a job which has not started never does its work; the scheduler's id where it has started.
+        """Make sure that a job which has not started never does its work.
 
-        So is a job treated whose submission was not answered: whether the scheduler has it, nobody knows.
+        This is how a submission without an answer is settled, when it is unknown whether the scheduler has the job.
+
+        Returns:
+            The scheduler's id of a job that has already started, otherwise None.
         """
         mark = self.started(entry)
         try:
@@ -110,13 +119,13 @@ class Ledger:
 
 
 def _entry(path: Path) -> Entry:
-    """Of this version of the executor or another one."""
+    """An entry written by this version of the executor or by another."""
     known = {each.name for each in fields(Entry)}
     return Entry(**{name: value for name, value in json.loads(path.read_text()).items() if name in known})
 
 
 def write(path: Path, text: str) -> None:
-    """All of it or nothing."""
+    """Write a file completely or not at all."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.write_text(text)
     part.replace(path)

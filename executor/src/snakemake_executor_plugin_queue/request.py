@@ -1,4 +1,4 @@
-"""What a job of Snakemake's asks the scheduler for, and what tells it from others."""
+"""What a Snakemake job asks the scheduler for, and how it is identified at the next start."""
 
 import hashlib
 import json
@@ -7,28 +7,31 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
-_LONGEST_NAME = 90  # PBS refuses more than 236 characters; a file has the name, too, and an ending
+Job: TypeAlias = Any  # a Job or GroupJob of Snakemake; more is read of it than Snakemake's interface declares
+
+_LONGEST_NAME = 90  # PBS refuses more than 236 characters; files carry the name, too, with a suffix
 
 
 @dataclass(frozen=True)
 class Request:
-    """A job, as schedulers need to know it."""
+    """A job as schedulers need to know it."""
 
-    name: str  # rule and wildcards, in characters that schedulers and file systems take
+    name: str  # rule and wildcards, in characters that schedulers and file systems accept
     key: str  # the same for the same outputs
     stamp: str  # the same for the same parameters, inputs and code
     gpus: int
     cpus: int
     minutes: int
     mem_mb: int | None
-    queue: str | None = None  # where the rule names one itself
+    queue: str | None = None  # if the rule names one itself
 
     @classmethod
-    def of(cls, job) -> "Request":
-        """Of a job or group job of Snakemake's.
+    def of(cls, job: Job) -> "Request":
+        """The request of a job or group job.
 
-        Resources are `gpus`, `runtime` (minutes), `mem_mb` and `queue`; what is not known yet counts as not given.
+        Its resources are `gpus`, `runtime` (minutes), `mem_mb` and `queue`; one not known yet counts as not given.
         """
         rule = job.groupid if job.is_group() else job.rule.name
         wildcards = "" if job.is_group() else "-".join(str(value) for value in (job.wildcards or ()))
@@ -46,34 +49,34 @@ class Request:
         )
 
 
-def job_key(job) -> str:
+def job_key(job: Job) -> str:
     """The same for the same outputs."""
     return digest([sorted(job.rules), sorted(outputs_of(job))])
 
 
-def outputs_of(job) -> list[str]:
-    """All that a job writes, or those of a group."""
+def outputs_of(job: Job) -> list[str]:
+    """All outputs of a job, or of the jobs of a group."""
     return [str(output) for member in members_of(job) for output in member.output]
 
 
-def members_of(job) -> list:
-    """The jobs of a group; of any other job itself."""
+def members_of(job: Job) -> list[Job]:
+    """The jobs of a group; any other job alone."""
     return list(job.jobs) if job.is_group() else [job]
 
 
 def job_name(text: str) -> str:
-    """A name that all schedulers and file systems take: it begins with a letter."""
+    """A name that all schedulers and file systems accept; it begins with a letter."""
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", text)
     return (name if name[:1].isalpha() else f"job.{name}")[:_LONGEST_NAME]
 
 
-def digest(what) -> str:
-    """A short name for a value, the same in every process."""
+def digest(what: object) -> str:
+    """A short digest of a value, the same in every process."""
     return hashlib.sha256(json.dumps(_plain(what)).encode()).hexdigest()[:24]
 
 
-def _plain(what):
-    """As JSON has it, and in a fixed order; of other values what Python shows, but for addresses."""
+def _plain(what: object) -> object:
+    """A value that JSON can hold, in a fixed order; other objects by their repr, without addresses."""
     if isinstance(what, dict):
         return sorted([repr(key), _plain(value)] for key, value in what.items())
     if isinstance(what, set | frozenset):
@@ -85,12 +88,12 @@ def _plain(what):
     return re.sub(r" at 0x[0-9a-f]+", "", repr(what))
 
 
-def _number(value, otherwise: int) -> int:
+def _number(value: object, otherwise: int) -> int:
     return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else otherwise
 
 
-def _stamp(job) -> str:
-    """Of what decides a result: parameters, code, software, and inputs by size and time."""
+def _stamp(job: Job) -> str:
+    """A digest of what determines a result: parameters, code, software, and inputs by size and time."""
     parts = [
         digest([each.rule.name, dict(each.params.items()), list(each.params), _code(each), _software(each)])
         for each in members_of(job)
@@ -98,8 +101,8 @@ def _stamp(job) -> str:
     return digest([sorted(parts), [[str(name), *_size_and_time(str(name))] for name in sorted(job.input)]])
 
 
-def _code(job) -> list[str | None]:
-    """What a job runs: its command, its function's source, or its script's text."""
+def _code(job: Job) -> list[str | None]:
+    """What a job runs: its command, the source of its function, or the text of its script."""
     rule = job.rule
     code = [rule.shellcmd, rule.run_func_src, *(str(getattr(rule, kind, None)) for kind in ("wrapper", "cwl"))]
     for name in (rule.script, rule.notebook):
@@ -109,12 +112,13 @@ def _code(job) -> list[str | None]:
     return code
 
 
-def _software(job) -> list[str | None]:
-    """The environment that a job runs in: conda's file, an image, or modules."""
+def _software(job: Job) -> list[str | None]:
+    """The environment that a job runs in: a conda file, an image, or modules."""
     environment = str(job.conda_env_spec) if job.conda_env_spec else None
     found = [environment, job.container_img_url, str(job.env_modules)]
-    with suppress(OSError, TypeError):
-        found.append(Path(environment).read_text())
+    if environment is not None:
+        with suppress(OSError):
+            found.append(Path(environment).read_text())
     return found
 
 

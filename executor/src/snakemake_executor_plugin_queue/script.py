@@ -2,20 +2,24 @@
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from snakemake_executor_plugin_queue.ledger import Entry, Ledger
 
-FINAL_VARIABLE = "SNAKEMAKE_QUEUE_FINAL"  # in a job: the file by which it says that its failure would come again
+if TYPE_CHECKING:  # it imports pydantic
+    from snakemake_executor_plugin_queue.site import Site
+
+FINAL_VARIABLE = "SNAKEMAKE_QUEUE_FINAL"  # in a job: the file it creates to say that its failure would happen again
 
 
-def script(work: str, entry: Entry, ledger: Ledger, site, own_id: str) -> str:
-    """Snakemake's script, between the mark that it has started and the file with its exit code.
+def script(work: str, entry: Entry, ledger: Ledger, site: "Site", own_id: str) -> str:
+    """Snakemake's script, preceded by the mark that it has started and followed by the file with its exit code.
 
-    With the exit code in a file, no accounting is needed, which some sites do not have, and none is asked.
+    With the exit code in a file, no accounting needs to be asked, which some sites do not have.
 
     Args:
         work: Snakemake's script.
-        own_id: the id of the job, as its shell has it.
+        own_id: the id of the job as a shell expression.
     """
     started, exit_file, final = (
         shlex.quote(str(path)) for path in (ledger.started(entry), ledger.exit(entry), ledger.final(entry))
@@ -28,7 +32,7 @@ def script(work: str, entry: Entry, ledger: Ledger, site, own_id: str) -> str:
         f"export {FINAL_VARIABLE}={final}",
         "(",
     ]
-    if site.modules:  # one that is missing is missing at the next attempt, too
+    if site.modules:  # a missing module would be missing in the next attempt, too
         lines.append(". /etc/profile")
         lines += [f"module load {shlex.quote(module)} || {{ touch {final}; exit 1; }}" for module in site.modules]
     if site.scratch:

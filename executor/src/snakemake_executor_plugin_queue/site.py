@@ -14,7 +14,9 @@ from snakemake_executor_plugin_queue.errors import Refused
 
 def _known(scheduler: str) -> str:
     if scheduler not in schedulers.NAMES:
-        raise PydanticCustomError("unknown_scheduler", "one of {names} expected", {"names": ", ".join(schedulers.NAMES)})
+        raise PydanticCustomError(
+            "unknown_scheduler", "one of {names} expected", {"names": ", ".join(schedulers.NAMES)}
+        )
     return scheduler
 
 

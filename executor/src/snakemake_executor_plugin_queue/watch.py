@@ -1,10 +1,11 @@
-"""What becomes of jobs, from submission or adoption to success or failure: step by step, waiting for nothing."""
+"""Takes jobs from submission or adoption to success or failure, step by step and without blocking."""
 
 import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from snakemake_executor_plugin_queue.errors import Busy, Refused, Unanswered
 from snakemake_executor_plugin_queue.ledger import Entry, Ledger, write
@@ -12,11 +13,14 @@ from snakemake_executor_plugin_queue.request import Request
 from snakemake_executor_plugin_queue.schedulers import Queued, Scheduler, State, Submission
 from snakemake_executor_plugin_queue.script import script
 
-LOST = 120.0  # seconds for which neither queue nor accounting nor an exit code may know a job: file systems may be late
-_GONE = 20.0  # seconds after which one that has not started is kept from it
-_AGAIN = 30.0  # seconds after which a job is cancelled again that is still in the queue
-_SUBMITTING = 3.0  # seconds after which jobs that have ended are reported before more are submitted
-_PAUSE = 10.0  # seconds after which a scheduler that takes no job is asked again
+if TYPE_CHECKING:  # it imports pydantic
+    from snakemake_executor_plugin_queue.site import Site
+
+LOST = 120.0  # seconds without a trace in queue, accounting and exit codes, since a shared file system may be late
+_GONE = 20.0  # the same for a job that has not started, after which it is kept from starting
+_AGAIN = 30.0  # seconds after which a job still in the queue is cancelled again
+_SUBMITTING = 3.0  # seconds of submitting, after which jobs that have ended are reported first
+_PAUSE = 10.0  # seconds until a scheduler that accepts no jobs is tried again
 
 
 @dataclass(frozen=True)
@@ -29,54 +33,58 @@ class Outcome:
 
 @dataclass
 class Task:
-    """A job that Snakemake wants, and how far it has come."""
+    """A job that Snakemake wants done, and its progress."""
 
     request: Request
     work: str  # Snakemake's script
     outputs: list[str]
-    forced: bool = False  # by the user, who wants it run whatever there is
-    entry: Entry | None = None  # once it is submitted or adopted
-    before: list[Entry] = field(default_factory=list)  # earlier submissions for some of its outputs, until settled
+    forced: bool = False  # by the user, so that no ended job is adopted
+    entry: Entry | None = None  # once submitted or adopted
+    before: list[Entry] = field(default_factory=list)  # earlier submissions for any of its outputs, until settled
     outcome: Outcome | None = None
-    final: bool = False  # its failure would come again
-    ended: float | None = None  # when a job that may be adopted was first seen to have ended
+    final: bool = False  # whether its failure would happen again
+    ended: float | None = None  # when an adoptable job was first seen to have ended
 
     @property
     def left(self) -> list[Entry]:
-        """What the scheduler may have of it."""
+        """The submissions of it that the scheduler may have."""
         return [] if self.outcome else [self.entry] if self.entry else self.before
 
 
 class Watch:
-    """The scheduler's side of the executor; one thread uses it at a time."""
+    """The scheduler's side of the executor. Only one thread may use it at a time."""
 
     def __init__(
         self,
         scheduler: Scheduler,
-        site,
+        site: "Site",
         ledger: Ledger,
         *,
         logs: Path,
         interval: float,
         latency: float,
         inform: Callable[..., None],
-    ):
+    ) -> None:
         self._scheduler, self._site, self._ledger, self._logs = scheduler, site, ledger, logs
         self._interval, self._latency, self._inform = interval, latency, inform
         self._codes: dict[str, int] = {}
         self._queue: dict[str, Queued] | None = None  # the scheduler's last answer
-        self._asked = -float("inf")  # when it was asked
-        self._records: dict[str, Queued] = {}  # of jobs that the queue does not name, by token
+        self._asked = -float("inf")  # when that was asked for
+        self._records: dict[str, Queued] = {}  # by token, of jobs that the queue does not name
         self._records_are_known = True  # whether accounting answered
-        self._missed: dict[str, float] = {}  # since when nobody knows of a job, by token
-        self._cancelled: dict[str, float] = {}  # when last, by token
-        self._submitted: dict[str, float] = {}  # when, by token
+        self._missed: dict[str, float] = {}  # by token, since when a job is nowhere to be found
+        self._cancelled: dict[str, float] = {}  # by token, when last
+        self._submitted: dict[str, float] = {}  # by token, when
         self._next_query = 0.0
         self._next_submission = 0.0
         self._is_away = False
 
     def look(self, tasks: list[Task], stopping: Callable[[], bool] = lambda: False) -> bool:
-        """Take each task as far as it goes now; returns whether some are left to be submitted, which may take long."""
+        """Take each task as far as it can go now.
+
+        Returns:
+            Whether tasks are left to be submitted, which can take long.
+        """
         self._codes = self._ledger.exit_codes()
         self._ask([entry for task in tasks for entry in task.left])
         deadline, is_left = time.monotonic() + _SUBMITTING, False
@@ -85,24 +93,24 @@ class Watch:
                 break
             try:
                 if task.entry is not None:
-                    task.outcome = task.outcome or self._outcome(task)
+                    task.outcome = task.outcome or self._outcome(task, task.entry)
                 elif task.outcome is None and time.monotonic() > deadline:
                     is_left = True
                 elif task.outcome is None and self._is_clear(task):
                     self._submit(task)
-            except OSError as error:  # such as of a full disk: the other tasks go on
-                self._inform("error", f"{task.request.name}: {error}; it is tried again", once="file")
+            except OSError as error:  # for example a full disk: the other tasks go on
+                self._inform("error", f"{task.request.name}: {error}; it will be tried again", once="file")
         return is_left
 
     def cancel(self, entries: Iterable[Entry]) -> None:
-        """End jobs, none of which is then adopted; one whose submission was not answered is kept from starting.
+        """End jobs, so that none is adopted later. A job whose submission was not answered is kept from starting.
 
         Raises:
             Unanswered: the scheduler did not answer.
         """
         doomed, codes = [], self._ledger.exit_codes()
         for entry in entries:
-            if entry.token in codes:  # the next start adopts it
+            if entry.token in codes:  # it has ended, and the next start adopts it
                 continue
             if not entry.job and not self._identified(entry):
                 entry.job = self._ledger.fence(entry) or ""
@@ -118,7 +126,7 @@ class Watch:
     # ---- what the scheduler says -----------------------------------------------------------------------------------
 
     def _ask(self, entries: list[Entry]) -> None:
-        """One query for all jobs that have left no exit code, and one of accounting for those that it does not name."""
+        """Ask the queue once about all jobs without an exit code, and accounting about those missing from the queue."""
         open_ones = [entry for entry in entries if entry.token not in self._codes]
         now = time.monotonic()
         if not open_ones or now < self._next_query:
@@ -145,35 +153,36 @@ class Watch:
         self._inform("warning", f"waiting for the scheduler, which does not answer: {error}", once="scheduler")
 
     def _recorded(self, entries: list[Entry]) -> dict[str, Queued]:
-        """How accounting says that jobs ended, by token; of those with an exit code by now it is not asked."""
+        """How jobs ended according to accounting, by token; not asked about those that have an exit code by now."""
         self._codes |= self._ledger.exit_codes()
         absent = [entry for entry in entries if entry.token not in self._codes]
         try:
             found = self._scheduler.ended([entry.job for entry in absent]) if absent else {}
         except Refused:  # this site has no accounting
             found = {}
-        # one that runs for accounting alone is a runaway
+        # a job that runs only according to accounting is a runaway
         ended = {job: each for job, each in found.items() if each.state is not State.LIVE}
         return {entry.token: ended[entry.job] for entry in absent if _is(ended.get(entry.job), entry)}
 
     def _is_asked_for(self, entry: Entry) -> bool:
-        """Whether the last answer is younger than a submission."""
+        """Whether the last query was made after the submission."""
         return self._asked > self._submitted.get(entry.token, -float("inf"))
 
     def _found(self, entry: Entry) -> Queued | None:
-        """A job as the last answer has it: by number and name, since numbers come again."""
+        """A job in the last answer, by number and name, since numbers are reused."""
         found = (self._queue or {}).get(entry.job)
         return found if _is(found, entry) else None
 
     def _verdict(self, entry: Entry) -> Outcome | None:
-        """How a job ended; None while it may still run."""
+        """How a job ended, or None while it may still run."""
         code = self._codes.get(entry.token)
         if code == 0:
             return Outcome(True)
         found = self._found(entry) or self._records.get(entry.token)
         if code is not None:
-            scheduler_knows = found is not None and found.state is State.FAILED and code > 1
-            return Outcome(False, found.why if scheduler_knows else f"exit code {code}")
+            if found is not None and found.state is State.FAILED and code > 1:  # 1 is a rule that failed
+                return Outcome(False, found.why)
+            return Outcome(False, f"exit code {code}")
         if self._queue is None or not self._is_asked_for(entry):
             return None
         if found is None:
@@ -185,13 +194,16 @@ class Watch:
         return {State.LIVE: None, State.DONE: Outcome(True), State.FAILED: Outcome(False, found.why)}[found.state]
 
     def _lost(self, entry: Entry) -> Outcome | None:
-        """Of a job that nobody knows. It is gone if it never started, and never will; else files may be late."""
+        """The outcome of a job that is nowhere to be found, or None while its files may be late.
+
+        A job that has not started is kept from starting, and is then gone.
+        """
         if not self._records_are_known:
             return None
         missed = self._asked - self._missed.setdefault(entry.token, self._asked)
         if missed >= _GONE and not self._ledger.started(entry).exists() and self._ledger.fence(entry) is None:
             return Outcome(False, "it left the queue without having started")
-        if missed < LOST or not self._try_to_cancel(entry):  # what might still run
+        if missed < LOST or not self._try_to_cancel(entry):  # it might still be running
             return None
         why = f"lost: for {LOST:.0f} s neither in the queue nor in accounting, and without an exit code"
         return Outcome(False, why)
@@ -206,14 +218,14 @@ class Watch:
 
     # ---- what is done ----------------------------------------------------------------------------------------------
 
-    def _outcome(self, task: Task) -> Outcome | None:
-        outcome = self._verdict(task.entry)
+    def _outcome(self, task: Task, entry: Entry) -> Outcome | None:
+        outcome = self._verdict(entry)
         if outcome is not None and not outcome.succeeded:
-            task.final = self._ledger.final(task.entry).exists()
+            task.final = self._ledger.final(entry).exists()
         return outcome
 
     def _is_clear(self, task: Task) -> bool:
-        """Whether a job may be submitted: no earlier one for its outputs is left, nor was one adopted."""
+        """Whether a job may be submitted: no earlier job for its outputs is left, and none was adopted."""
         for left in list(task.before):
             if task.entry is None and self._is_settled(task, left):
                 self._ledger.forget(left)
@@ -221,12 +233,12 @@ class Watch:
         return task.entry is None and not task.before
 
     def _is_settled(self, task: Task, left: Entry) -> bool:
-        """Whether an earlier job for outputs of this one has ended, and is nothing to be adopted."""
+        """Whether an earlier job for outputs of this one has ended and cannot be adopted."""
         if not left.job and left.token not in self._codes and not self._identified(left):
             if self._queue is None or not self._is_asked_for(left):
                 return False
             left.job = self._ledger.fence(left) or ""
-            if not left.job:  # it has not started, and never will
+            if not left.job:  # it has not started, and will not
                 return True
         if left.cancelled and self._queue is not None and self._is_asked_for(left) and not self._found(left):
             return True
@@ -246,11 +258,11 @@ class Watch:
                 task.outcome = verdict
                 return False
             task.ended = task.ended or time.monotonic()
-            return time.monotonic() - task.ended >= self._latency  # a shared file system may show them late
+            return time.monotonic() - task.ended >= self._latency  # on a shared file system they may appear late
         return True
 
     def _identified(self, entry: Entry) -> bool:
-        """By its name, a job whose submission was not answered."""
+        """Find a job whose submission was not answered, by its name."""
         for job, found in (self._queue or {}).items():
             if found.name == entry.name:
                 entry.job = job
@@ -271,9 +283,9 @@ class Watch:
         entry.log = str(self._logs / f"{entry.name}.log")
         path = self._ledger.script(entry)
         write(path, script(task.work, entry, self._ledger, self._site, self._scheduler.OWN_ID))
-        self._ledger.note(entry)  # before the scheduler hears of it: whatever happens, the next start knows
+        self._ledger.note(entry)  # before the scheduler gets it, so that the next start knows whatever happens
         self._submitted[entry.token] = time.monotonic()
-        task.before = [entry]  # until it is answered: it may be heard all the same
+        task.before = [entry]  # until an answer comes: the scheduler may have it all the same
         try:
             entry.job = self._scheduler.submit(Submission(request, self._site, entry.name, str(path), entry.log))
         except Unanswered as error:

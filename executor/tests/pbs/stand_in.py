@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """qsub, qstat, qselect and qdel of a stand-in for PBS, by the name it is called by; it refuses what PBS refuses.
 
-It runs jobs as processes of this machine, 4 GPUs in all, and answers as the recordings in `recorded` do. Its state is in
-$STATE.
+It runs jobs as processes of this machine, 4 GPUs in all, and answers as the recordings in `recorded` do. Its state
+is in the folder $STATE.
 """
 
 import fcntl

@@ -5,9 +5,9 @@ from importlib import import_module
 from pathlib import Path
 
 from snakemake_executor_plugin_queue.errors import Refused
-from snakemake_executor_plugin_queue.schedulers.base import Queued, Scheduler, State, Submission
+from snakemake_executor_plugin_queue.schedulers.base import Queued, Scheduler, State, Submission, option, table
 
-__all__ = ["NAMES", "Queued", "Scheduler", "State", "Submission", "make"]
+__all__ = ["NAMES", "Queued", "Scheduler", "State", "Submission", "make", "option", "table"]
 
 NAMES = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base"))
 

@@ -17,9 +17,7 @@ _FIELDS = ("Job_Name", "job_state", "substate", "Exit_status", "comment")
 class Scheduler(base.Scheduler):
     OWN_ID = "$PBS_JOBID"
     JOB_ID = r"^(\d+\.\S+)\s*$"  # such as 24.tsubame
-    UNREACHABLE = (
-        "cannot connect to server|couldn't connect|connection refused|timed? ?out|end of file|shutting down"
-    )
+    UNREACHABLE = "cannot connect to server|couldn't connect|connection refused|timed? ?out|end of file|shutting down"
     BUSY = "would exceed|maximum number of jobs|is not enabled|over ?limit|try again later"
     CANCEL = "qdel"
     ACCOUNT = "-P {account}"
