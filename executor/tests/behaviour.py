@@ -1,4 +1,4 @@
-"""What is promised on every scheduler; test_slurm.py and test_gridengine.py run it on theirs."""
+"""What holds on every scheduler. The test files of the schedulers run it on theirs."""
 
 import os
 import pty
@@ -18,7 +18,7 @@ OUTAGE = 40  # seconds
 
 
 def spans(login, count: int) -> list[tuple[str, str, float, float]]:
-    """GPU, node, start and end of the jobs that noted them."""
+    """GPU, node, start and end of each job of `one_gpu`."""
     found = []
     for number in range(count):
         gpu, node, start, end = (login.path / f"out/one_gpu{number}.txt").read_text().split()
@@ -35,7 +35,7 @@ def one_gpu(*numbers: int) -> list[str]:
 
 
 def seconds(count: int) -> list[str]:
-    """That a job of `one_gpu` takes."""
+    """Sets how long a job of `one_gpu` takes."""
     return ["--config", f"seconds={count}"]
 
 
@@ -53,7 +53,7 @@ class Behaviour:
     """Inherited by a test class for each scheduler."""
 
     def five_jobs(self, login) -> list[tuple[str, str, float, float]]:
-        """Five one-GPU jobs: four or more run at once, and no two have the same GPU of a node at the same time."""
+        """Runs five one-GPU jobs: at least four run at once, and no two share a GPU of a node."""
         login.run(*one_gpu(*range(5)), *seconds(15))
         jobs = spans(login, 5)
         for first, second in combinations(jobs, 2):
@@ -92,7 +92,7 @@ class Behaviour:
         assert "no-such-module" in output or "module: command not found" in output
         assert "Traceback" not in output
 
-    def test_a_refusal_is_told_once_in_the_schedulers_words(self, login, scheduler):
+    def test_a_refusal_is_shown_once_in_the_schedulers_words(self, login, scheduler):
         login.set_site(queue="nowhere")
         output = login.run(*one_gpu(0), check=False)
         assert len(re.findall(scheduler.unknown_queue, output)) == 1, output
@@ -104,7 +104,7 @@ class Behaviour:
     def test_an_outage_while_jobs_are_submitted_run_and_end(self, login, scheduler):
         process = login.start(*one_gpu(0, 1), "out/chained4.txt", *seconds(20))
         wait_for((login.path / "out/one_gpu0.txt.part").exists, 60, "the job")
-        time.sleep(8)  # within 5 s of a submission slurmctld has not saved it yet, and would give its number again
+        time.sleep(8)  # for up to 5 s slurmctld has not saved a submission, and would reuse its number
         scheduler.stop_master()
         time.sleep(OUTAGE)
         scheduler.start_master()
@@ -138,7 +138,7 @@ class Behaviour:
         login.end(process, check=False, seconds=60)
         assert login.executions() == []
 
-        login.run(*one_gpu(9), *seconds(3))  # what was cancelled is not taken for what still waits
+        login.run(*one_gpu(9), *seconds(3))  # a cancelled job is not mistaken for one that still waits
         assert login.executions() == ["9"]
 
     def test_a_terminal_that_is_closed_cancels_all(self, login, scheduler):
@@ -240,7 +240,7 @@ class Behaviour:
     # ---- files, users, numbers -------------------------------------------------------------------------------------
 
     def test_outputs_that_are_seen_late_are_waited_for(self, login):
-        """As on a file system that shows another node's files after some seconds."""
+        """As on a file system where files of another node appear after some seconds."""
         hidden = "mv out/one_gpu0.txt out/one_gpu0.hidden"
         (login.path / "late.sh").write_text(f"#!/bin/bash\n# properties = {{properties}}\n{{exec_job}} && {hidden}\n")
         process = login.start(*one_gpu(0), *seconds(1), "--jobscript", "late.sh")
@@ -260,7 +260,7 @@ class Behaviour:
 
     @pytest.mark.long
     def test_many_short_jobs(self, login, capsys):
-        """No job lost or run twice, few queries, and what a job costs beyond its own work."""
+        """No job is lost or run twice, and there are few queries. Prints what a job costs beyond its own work."""
         count, started = 200, time.monotonic()
         login.run(*(f"out/short{4 * number}.txt" for number in range(count)))
         minutes = (time.monotonic() - started) / 60
@@ -296,7 +296,7 @@ class Behaviour:
 
 
 def _cpu(process: psutil.Process) -> float:
-    """Seconds of Snakemake's own; the scheduler's program is the scheduler's."""
+    """CPU seconds of Snakemake itself, without the scheduler's programs."""
     times = process.cpu_times()
     return times.user + times.system
 

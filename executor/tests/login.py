@@ -1,4 +1,4 @@
-"""The login node of a scheduler, and a Snakemake workflow on it that goes through the executor."""
+"""The login node of a scheduler, with a Snakemake workflow that uses the executor."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ PROFILE = {
 
 
 class LoginNode:
-    """A folder with jobs.smk, a profile and the settings of the site, within the machine of a scheduler."""
+    """A folder with jobs.smk, a profile and the settings of the site, on the machine of a scheduler."""
 
     def __init__(self, path: Path, machine):
         self.path, self.machine = path, machine
@@ -41,7 +41,7 @@ class LoginNode:
         self._count_queries()
 
     def prepare(self) -> None:
-        """Put there what Snakemake needs."""
+        """Write the files that Snakemake needs."""
         shutil.copy(HERE / "jobs.smk", self.path / "Snakefile")
         (self.path / "profile").mkdir(exist_ok=True)
         (self.path / "profile/config.yaml").write_text(yaml.safe_dump(PROFILE))
@@ -74,12 +74,12 @@ class LoginNode:
             )
 
     def run(self, *arguments: str, check: bool = True) -> str:
-        """Run Snakemake to its end, and give what it printed; a failure is the test's unless it is wanted."""
+        """Run Snakemake to its end and return its output. It must succeed, or fail with `check=False`."""
         process = self.start(*arguments)
         return self.end(process, check=check)
 
     def end(self, process: subprocess.Popen, *, check: bool = True, seconds: float = 900) -> str:
-        """Wait for the end of Snakemake."""
+        """Wait for the end of Snakemake and return its output."""
         code = process.wait(timeout=seconds)
         assert (code == 0) == check, self.output()[-6000:]
         return self.output()
@@ -88,26 +88,26 @@ class LoginNode:
         return (self.path / "output.log").read_text()
 
     def snakemake_pid(self) -> int:
-        """Of the main process, as seen from outside; jobs have no profile, and nsenter stays before it."""
+        """The id of the main process as seen from outside. Jobs have no --profile; nsenter is its parent."""
         found = []
         for process in psutil.process_iter(["cmdline", "cwd", "create_time"]):
             command = process.info["cmdline"] or []
             if process.info["cwd"] == str(self.path) and "--profile" in command and command[0] != "nsenter":
                 found.append((process.info["create_time"], process.pid))
         assert found, "no Snakemake runs"
-        return min(found)[1]  # a fork of it, which is about to become another program, is younger
+        return min(found)[1]  # its forks, about to become other programs, are younger
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.snakemake_pid(), number)
 
     def kill(self, process: subprocess.Popen) -> None:
-        """As the power of the login node does, or kill -9."""
+        """End Snakemake as a power cut of the login node or kill -9 does, and unlock its folder."""
         self.signal(signal.SIGKILL)
         process.wait(timeout=30)
         self.run("--unlock")
 
     def leave(self) -> None:
-        """End what a test that failed has left."""
+        """End what a failed test has left."""
         with suppress(AssertionError):
             self.signal(signal.SIGKILL)
         for job in self.machine.job_ids():
@@ -116,17 +116,17 @@ class LoginNode:
         wait_for(lambda: not self.machine.job_ids(), 60, "an empty queue")
 
     def runs(self, program: str) -> bool:
-        """Whether a scheduler's program that `delay` slows is just being asked."""
+        """Whether a program slowed by `delay` is running at present."""
         slow = str(self.path / "bin" / program)
         return any(slow in (process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"]))
 
     def executions(self) -> list[str]:
-        """What the jobs note that must not be run twice."""
+        """What jobs that must not run twice have noted."""
         path = self.path / "out" / "executions"
         return sorted(path.read_text().split()) if path.exists() else []
 
     def _count_queries(self) -> None:
-        """Put a program before the one that asks for jobs, which notes each call."""
+        """Wrap the program that lists jobs in one that notes each call."""
         asks = self.machine.program_that_asks
         program = self.path / "bin" / asks
         whole = shutil.which(asks, path=self.machine.environment["PATH"]) or f"/usr/bin/{asks}"
@@ -134,7 +134,7 @@ class LoginNode:
         program.chmod(0o755)
 
     def delay(self, program: str, seconds: int) -> None:
-        """Have the answer of a scheduler's program come late."""
+        """Delay the answer of a scheduler's program."""
         slow = self.path / "bin" / program
         answer = f'own=$(dirname "$0")\nPATH=${{PATH//"$own":/}}\nanswer=$({program} "$@")\ncode=$?\n'
         slow.write_text(f'#!/bin/bash\n{answer}sleep {seconds}\necho "$answer"\nexit $code\n')
@@ -142,7 +142,11 @@ class LoginNode:
 
 
 def wait_for(condition, seconds: float, what: str) -> None:
-    """Until the condition holds."""
+    """Wait until a condition holds.
+
+    Raises:
+        TimeoutError: it does not hold in time.
+    """
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -151,6 +155,6 @@ def wait_for(condition, seconds: float, what: str) -> None:
 
 
 def _hear_signals() -> None:
-    """Which a process ignores that a shell started in the background, and so do its children."""
+    """A process that a shell starts in the background ignores some signals, and so do its children."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)

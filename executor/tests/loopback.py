@@ -1,7 +1,7 @@
-"""Real schedulers on one machine: Slurm and Grid Engine from Debian's packages, in namespaces of their own on loopback.
+"""Real schedulers on one machine: Slurm and Grid Engine from Debian's packages, each in namespaces of its own.
 
-Nothing of them is seen from outside, and nothing is left behind: when pid 1 of the pid namespace ends, the kernel ends
-all that is inside. It needs root, and the packages that `make schedulers` installs.
+Nothing of them is visible from outside, and nothing is left behind: when process 1 of a namespace ends, the kernel ends
+all others in it. This needs root, and the packages that `make schedulers` installs.
 """
 
 import os
@@ -34,7 +34,7 @@ while :; do sleep 3600 & wait $! || true; done  # reaps orphans
 
 
 class Namespace:
-    """A machine of its own, as far as host name, network and processes go."""
+    """A separate machine with respect to host name, network and processes."""
 
     needs: tuple[str, ...] = ()  # programs
 
@@ -44,7 +44,7 @@ class Namespace:
 
     @classmethod
     def why_not(cls) -> str | None:
-        """Why it cannot be started here."""
+        """Why it cannot be started here, or None."""
         if os.geteuid() != 0:
             return "needs root, for namespaces"
         missing = [
@@ -53,8 +53,8 @@ class Namespace:
         return f"{', '.join(missing)} not installed: make schedulers" if missing else None
 
     def up(self, *binds: str) -> None:
-        """Make it; a bind is SOURCE:TARGET."""
-        # one line, own name first: Grid Engine wants address and name to lead to each other
+        """Create it; a bind is SOURCE:TARGET."""
+        # one line, own name first: Grid Engine looks up the name by address and the address by name
         (self.state / "hosts").write_text(f"127.0.0.1 {HOST} localhost\n")
         namespaces = ["--net", "--uts", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
         launcher = subprocess.Popen(
@@ -73,7 +73,7 @@ class Namespace:
             wait_for(lambda: not Path(f"/proc/{self._pid}").exists(), 10, "the end of the namespace")
 
     def run(self, *arguments: str, check: bool = True) -> str:
-        """What a command inside prints. It may leave daemons, which would keep a pipe open."""
+        """Run a command inside and return its output, through a file: daemons that it leaves would keep a pipe open."""
         with tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(
                 self._command(self.state, *arguments), stdout=output, stderr=output, env=self.environment, timeout=120
@@ -110,7 +110,7 @@ class Slurm(Namespace):
     def start(self) -> None:
         for folder in ("etc", "munge", "ctld", "dev", "spool.tn0", "spool.tn1"):
             (self.state / folder).mkdir(mode=0o755)
-        for number in range(4):  # slurmd wants devices: with plain files it sets no CUDA_VISIBLE_DEVICES
+        for number in range(4):  # slurmd needs devices: with plain files it does not set CUDA_VISIBLE_DEVICES
             subprocess.run(["mknod", str(self.state / f"dev/nvidia{number}"), "c", "195", str(number)], check=True)
         for file in ("slurm.conf", "gres.conf"):
             text = (HERE / "slurm" / file).read_text().replace("@STATE@", str(self.state))
@@ -149,7 +149,7 @@ class Slurm(Namespace):
         return set(self.run("sinfo", "-h", "-o", "%T").split()) == {"idle"}
 
     def stop_node(self, node: str, *, jobs: bool = True) -> None:
-        """Its daemon dies, and all its jobs, too, as when the power is gone."""
+        """Kill the daemon of a node and all jobs on it, as a power cut does."""
         self.run("kill", "-9", (self.state / f"slurmd.{node}.pid").read_text().strip())
         if not jobs:
             return
@@ -160,7 +160,7 @@ class Slurm(Namespace):
                     process.kill()
 
     def job_ids(self) -> list[str]:
-        """Of jobs that wait or run."""
+        """The ids of jobs that wait or run."""
         return self.run("squeue", "-h", "-o", "%i").split()
 
     def cancel(self, job: str) -> None:
@@ -168,7 +168,7 @@ class Slurm(Namespace):
 
 
 class SlurmWithAccounting(Slurm):
-    """With a database, which knows of jobs that slurmctld has forgotten, and limits of users."""
+    """With a database, which knows jobs that slurmctld has forgotten and sets limits for users."""
 
     name = "slurm-accounting"
     needs = (*Slurm.needs, "slurmdbd", "mariadbd", "mariadb-install-db")
@@ -216,7 +216,7 @@ class SlurmWithAccounting(Slurm):
         self.run("pkill", "-9", "slurmdbd")
 
     def limit_jobs(self, count: int | None) -> None:
-        """How many of a user may wait and run."""
+        """Set how many jobs of a user may wait and run."""
         limit = f"MaxSubmitJobs={-1 if count is None else count}"
         self.run("sacctmgr", "-i", "modify", "user", "root", "set", limit)
 
@@ -280,7 +280,7 @@ class GridEngine(Namespace):
         wait_for(lambda: "lx-" in self.run("qhost", "-h", HOST, check=False), 30, "the load of the host")
 
     def _configure(self) -> None:
-        """Quick scheduling, TSUBAME's types, and programs around each job that hand out GPUs."""
+        """Set short scheduling intervals, TSUBAME's resource types, and programs that hand out GPUs around each job."""
         pool = self.state / "pool"
         self._edit("-sconf", "-Mconf", {
             "min_uid": "0",
@@ -329,14 +329,14 @@ class GridEngine(Namespace):
         self.run("env", f"SGE_EXECD_PIDFILE={self.state}/pids/execd", "/usr/sbin/sge_execd")
 
     def limit_jobs(self, count: int | None) -> None:
-        """How many of a user may wait and run."""
+        """Set how many jobs of a user may wait and run."""
         self._edit("-sconf", "-Mconf", {"max_u_jobs": str(count or 0)})
 
     def stop_node(self, node: str = HOST) -> None:
         self.run("pkill", "-9", "sge_execd")
 
     def job_ids(self) -> list[str]:
-        """Of jobs that wait or run."""
+        """The ids of jobs that wait or run."""
         return [line.split()[0] for line in self.run("qstat", "-u", "*").splitlines()[2:]]
 
     def cancel(self, job: str) -> None:
@@ -348,7 +348,7 @@ KINDS = {kind.name: kind for kind in (Slurm, SlurmWithAccounting, GridEngine)}
 
 @contextmanager
 def started(name: str, tmp_path_factory) -> Iterator[Namespace]:
-    """A scheduler while it runs; the tests that need it skip where it cannot be started."""
+    """Start a scheduler and stop it at the end. Tests are skipped where it cannot be started."""
     kind = KINDS[name]
     if reason := kind.why_not():
         pytest.skip(f"{kind.name}: {reason}")

@@ -1,4 +1,4 @@
-"""What Grid Engine's and Slurm's programs answered, as recorded, and what is made of it."""
+"""Recorded answers of Grid Engine's and Slurm's programs, and how they are read."""
 
 import pytest
 from snakemake_executor_plugin_queue.errors import Unanswered
@@ -70,7 +70,7 @@ def test_accounting_that_does_not_know_a_job():
     [
         ("PENDING", State.LIVE, ""),
         ("COMPLETING", State.LIVE, ""),
-        ("A_STATE_TO_COME", State.LIVE, ""),  # rather waited for than run twice
+        ("A_STATE_TO_COME", State.LIVE, ""),  # better to wait than to run it twice
         ("COMPLETED", State.DONE, ""),
         ("CANCELLED by 1000", State.FAILED, "cancelled"),
         ("TIMEOUT", State.FAILED, "walltime exceeded"),

@@ -1,4 +1,4 @@
-"""The command lines that submit jobs of three sizes, as the settings of each site make them.
+"""The command lines that submit jobs of three sizes at each site.
 
 They are kept in commands.txt. To accept a change: python executor/tests/test_commands.py > executor/tests/commands.txt
 """

@@ -1,4 +1,4 @@
-"""What is promised, on a real Grid Engine with TSUBAME's resource types."""
+"""The behaviour on a real Grid Engine with TSUBAME's resource types."""
 
 import time
 
@@ -32,7 +32,7 @@ class TestGridEngine(Behaviour):
         assert login.executions() == ["0"]
 
     def test_a_job_in_an_error_state_is_deleted_and_tried_again(self, login, scheduler):
-        """As where its folder is not there on a node."""
+        """As when its folder is missing on a node."""
         login.set_site(options=["-o", "/no/such/folder/log"])
         output = login.run(*one_gpu(0), "--retries", "0", check=False)
         assert "one_gpu.0: " in output

@@ -1,4 +1,4 @@
-"""PBS, without a server: recorded answers of an OpenPBS 23.06, and a stand-in that answers and refuses as it does."""
+"""PBS without a server: recorded answers of OpenPBS 23.06, and a stand-in that answers and refuses as it does."""
 
 import signal
 from pathlib import Path
@@ -16,7 +16,7 @@ RECORDED = HERE / "pbs" / "recorded"
 
 
 def recorded(name: str) -> Answer:
-    """What a real server's program printed, and its exit code, which stands in the last line."""
+    """What the program of a real server printed, and its exit code, which is in the last line."""
     lines = (RECORDED / "several" / f"{name}.txt").read_text().splitlines()
     return Answer(int(lines[-1].strip("[]").split()[1]), "\n".join(lines[1:-1]) + "\n")
 
@@ -69,7 +69,7 @@ def test_an_unknown_job_hides_no_other():
 
 
 def test_by_json_the_server_shows_one_live_job_of_three():
-    """Which is why it is not asked for: the two others would be taken for lost, and run again beside themselves."""
+    """The reason why JSON is not used: the other two would count as lost, and be submitted while they run."""
     assert recorded("json-three-live").output.count('"Job_Name"') == 1
 
 
@@ -144,7 +144,7 @@ def test_jobs_that_run_together_are_all_seen(login):
     assert len(list(login.machine.state.glob("*.json"))) == 4, output
 
 
-def test_an_account_that_pbs_refuses_is_told_once(login):
+def test_an_account_that_pbs_refuses_is_shown_once(login):
     login.set_site(account=None, account_required=False)
     output = login.run(*one_gpu(0), check=False)
     assert output.count("one_gpu.0: refused: qsub: Unauthorized Request: a project is required (-P)") == 1
@@ -167,7 +167,7 @@ def test_the_site_is_found_from_another_folder(login):
 
 
 def test_groups_shadow_rules_and_many_inputs(login):
-    """Snakemake hands a job more than twenty inputs in a file beside its script."""
+    """Snakemake passes more than twenty inputs to a job in a file next to its script."""
     login.run("out/many_inputs.txt", "out/second0.txt", "out/second1.txt", "--group-components", "pair=2")
     assert login.executions() == ["first0", "first1"]
     assert len(list(login.machine.state.glob("*.json"))) == 3

@@ -1,4 +1,4 @@
-"""What tells a job from others: the same at every start, and another where something has changed."""
+"""How jobs are identified: the same way at every start, and differently once something has changed."""
 
 import subprocess
 import sys

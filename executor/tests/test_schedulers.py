@@ -1,4 +1,4 @@
-"""What holds for every scheduler, and what is said of a file that has a mistake."""
+"""What holds for every scheduler, and the error for a file that has a mistake."""
 
 import sys
 

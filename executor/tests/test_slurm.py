@@ -1,4 +1,4 @@
-"""What is promised, on a real Slurm."""
+"""The behaviour on a real Slurm."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What is promised, on a real Slurm with an accounting database, and a slurmctld that soon forgets jobs."""
+"""The behaviour on a real Slurm with an accounting database and a slurmctld that soon forgets jobs."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What becomes of jobs when answers are late, wrong or missing: their work is done once, and none is lost."""
+"""Jobs when answers are late, wrong or missing: their work is done once, and none is lost."""
 
 import os
 import subprocess
@@ -16,17 +16,17 @@ from snakemake_executor_plugin_queue.watch import Task, Watch
 
 
 class Queue(Scheduler):
-    """A scheduler in memory: what it has, and what it does not tell."""
+    """A scheduler in memory, whose answers can lack what it has."""
 
     OWN_ID = "$JOB_ID"
     JOB_ID, UNREACHABLE, BUSY, CANCEL, ACCOUNT = "(-)", "-", "-", "-", "-"
 
     def __init__(self):
-        self.jobs: dict[str, Queued] = {}  # that it names
+        self.jobs: dict[str, Queued] = {}  # in its answer
         self.records: dict[str, Queued] = {}  # in accounting
         self.scripts: dict[str, str] = {}
         self.cancelled: list[str] = []
-        self.faults: list[Exception | None] = []  # of the submissions to come; one that is None is heard all the same
+        self.faults: list[Exception | None] = []  # of the coming submissions; None: it succeeds
         self.is_away = self.accounting_is_away = False
 
     def submit(self, submission):
@@ -56,7 +56,7 @@ class Queue(Scheduler):
         self.cancelled += ids
 
     def run(self, job: str) -> None:
-        """As a node does, whoever still wants it."""
+        """Run a job as a node does, whether or not anyone still wants it."""
         subprocess.run(["bash", "-c", self.scripts[job]], env={"JOB_ID": job, "PATH": os.environ["PATH"]}, check=False)
         self.jobs.pop(job, None)
 
@@ -70,7 +70,7 @@ def queue():
 
 @pytest.fixture
 def start(queue, tmp_path, monkeypatch):
-    """Start a Snakemake: what it then does with its tasks, once or until they have ended."""
+    """Starts a Snakemake, that is, a `Watch` over the files that earlier ones left."""
     monkeypatch.chdir(tmp_path)
     for name in ("LOST", "_GONE", "_PAUSE", "_AGAIN"):
         monkeypatch.setattr(watch, name, 0.0)
@@ -86,7 +86,7 @@ def start(queue, tmp_path, monkeypatch):
 
 
 def task(stamp: str = "stamp", work: str = "echo done >> work; touch out", **changes) -> Task:
-    """With what an earlier start has left of its outputs, as the executor finds it."""
+    """A task with the earlier submissions for its outputs, as the executor finds them."""
     before = [entry for entry in Ledger().entries() if "out" in entry.outputs]
     return Task(Request("train.1", "key", stamp, 1, 1, 10, None), work, ["out"], before=before, **changes)
 
@@ -204,7 +204,7 @@ def test_another_job_of_the_same_number_is_not_ours(queue, start):
     assert queue.cancelled == []
 
 
-def test_a_stuck_job_is_cancelled_and_tells_why(queue, start):
+def test_a_stuck_job_is_cancelled_and_says_why(queue, start):
     watched, job = start(), task()
     look(watched, job)
     queue.jobs["1"] = Queued(job.entry.name, State.STUCK, "no such folder")
@@ -315,7 +315,7 @@ def test_a_submission_that_is_heard_late_does_no_work(queue, start):
     queue.faults = [lost_answer(heard=True)]
     watched, job = start(), task()
     look(watched, job)
-    queue.jobs.clear()  # not yet to be seen
+    queue.jobs.clear()  # not visible yet
     look(watched, job, times=3)
     assert job.entry.job == "2"
     queue.run("1")
@@ -450,7 +450,7 @@ def test_a_limit_is_waited_for_and_a_refusal_is_final(queue, start):
     assert (job.outcome.why, job.final) == ("refused: no such queue", True)
 
 
-def test_a_missing_module_is_told_once_and_is_final(queue, start, tmp_path):
+def test_a_missing_module_is_shown_once_and_is_final(queue, start, tmp_path):
     watched, job = start(), task()
     watched._site = Site(scheduler="slurm", account_required=False, modules=["none"])
     look(watched, job)
