@@ -14,7 +14,7 @@ rule one_gpu:
         "date +%s.%N >> {output}.part; echo {wildcards.number} >> out/executions; mv {output}.part {output}"
 
 
-rule in_a_folder:  # which Snakemake makes, and removes where it is empty
+rule in_a_folder:  # Snakemake creates the folder, and removes it if it is empty
     output:
         "folders/{number}/result.txt",
     params:
@@ -41,7 +41,7 @@ rule chained:
         "date +%s.%N > {output}; echo chained{wildcards.number} >> out/executions; date +%s.%N >> {output}"
 
 
-rule too_slow:  # for its first attempt
+rule too_slow:  # for the walltime of its first attempt
     output:
         "out/too_slow.txt",
     log:
@@ -52,7 +52,7 @@ rule too_slow:  # for its first attempt
         "echo {resources.runtime} >> out/attempts; sleep 95; touch {output}"
 
 
-rule faulty:  # by a fault that would come again, and says so
+rule faulty:  # fails in a way that would happen again, and says so
     output:
         "out/faulty.txt",
     log:
@@ -61,7 +61,7 @@ rule faulty:  # by a fault that would come again, and says so
         "echo run >> out/faults; echo '10 classes expected, found 9' > {log}; touch $SNAKEMAKE_QUEUE_FINAL; exit 3"
 
 
-rule unlucky:  # it fails at its first attempt
+rule unlucky:  # fails in its first attempt
     output:
         "out/unlucky.txt",
     shell:

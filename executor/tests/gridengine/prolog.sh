@@ -1,5 +1,5 @@
 #!/bin/bash
-# Before each job: take the GPUs that it asked for, by lock folders, and tell it in CUDA_VISIBLE_DEVICES.
+# Before each job: take the GPUs that it asked for, by lock folders, and name them in CUDA_VISIBLE_DEVICES.
 wanted=$(/usr/bin/qstat -j "$JOB_ID" 2>/dev/null | sed -n 's/^hard resource_list: *//p' | tr ',' '\n' | sed -n 's/^gpu=//p')
 taken=()
 for number in 0 1 2 3; do
