@@ -1,4 +1,4 @@
-"""A scheduler that runs for all tests of a file, and a workflow on its login node."""
+"""Schedulers for tests: a real one for all tests of a file, stand-ins, and one in memory."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -6,7 +6,12 @@ from typing import Any
 
 import loopback
 import pytest
+from in_memory import Queue
 from login import LoginNode
+from snakemake_executor_plugin_queue import watch
+from snakemake_executor_plugin_queue.ledger import Ledger
+from snakemake_executor_plugin_queue.site import Site
+from snakemake_executor_plugin_queue.watch import Watch
 from stand_in import StandIn
 
 pytest.register_assert_rewrite("behaviour")
@@ -34,4 +39,26 @@ def stand_in(tmp_path: Path) -> Callable[..., LoginNode]:
     def make(site: Mapping[str, Any], *, asks: str, programs: Mapping[str, str]) -> LoginNode:
         return LoginNode(tmp_path / "login", StandIn(tmp_path / "bin", site, asks=asks, programs=programs))
 
+    return make
+
+
+@pytest.fixture
+def queue():
+    return Queue()
+
+
+@pytest.fixture
+def start(queue, tmp_path, monkeypatch):
+    """Starts a Snakemake, that is, a `Watch` over the files that earlier ones left."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("LOST", "_GONE", "_PAUSE", "_AGAIN"):
+        monkeypatch.setattr(watch, name, 0.0)
+    said = []
+
+    def make() -> Watch:
+        inform = lambda level, text, once=None: said.append(text)  # noqa: E731
+        site = Site(scheduler="slurm", account_required=False)
+        return Watch(queue, site, Ledger(), logs=tmp_path, interval=0, latency=0, inform=inform)
+
+    make.said = said
     return make
