@@ -15,7 +15,7 @@ from fishertail.checkpoints import Weights
 from fishertail.fisher import eigenpairs as fisher
 from fishertail.gradient_table import norms_at, open_matrix
 from fishertail.gradients.matrix import GradientMatrix
-from fishertail.gradients.memory import default_budget
+from fishertail.gradients.memory_budget import resolved_budget
 from fishertail.gradients.network import NETWORK
 from fishertail.mad import trimmed, trimmed_eigenvalue
 
@@ -56,7 +56,7 @@ def spectra(
         k, rtol, memory_budget: as of `fisher_eigenpairs`.
     """
     images, labels = dataset.training_data(device)
-    budget = default_budget(device) if memory_budget is None else memory_budget
+    budget = resolved_budget(memory_budget, device)  # once, so that it is the same for all epochs
     results: dict[int, dict[str, fisher.Eigenpairs]] = {}
     for epoch, state in tqdm(weights.items(), desc="eigenpairs", unit="epoch", disable=not weights):
         with open_matrix(model, state, images, labels, device) as matrix:

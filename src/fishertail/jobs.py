@@ -31,11 +31,11 @@ class Job:
 
     def solver_options(self) -> dict:
         """What `analysis.spectra` takes from the rule's parameters and the machine."""
-        from fishertail.gradients.memory import default_budget
+        from fishertail.gradients.memory_budget import resolved_budget
 
         budget = self.memory_budget
         if self.device == "cpu" and self.cpu_workers > 1:  # which share the memory; GPUs have each their own
-            budget = (default_budget("cpu") if budget is None else budget) / self.cpu_workers
+            budget = resolved_budget(budget, "cpu") / self.cpu_workers
         wanted = {"layers": self.parameters["layers"], "k": self.parameters["eigenpairs"]}
         return wanted | {
             "rtol": self.parameters["tolerance"],

@@ -12,8 +12,8 @@ from torch import nn
 
 import fishertail
 from fishertail import config, datasets, devices, models, provenance, training
-from fishertail.gradients import memory
 from fishertail.gradients.matrix import GradientMatrix
+from fishertail.gradients.memory_budget import resolved_budget
 from tests.device.simulated import NAME
 from tests.gradients.test_networks import made
 
@@ -117,7 +117,7 @@ def facts() -> dict[str, Any]:
         shared = next(matrix._network.model.parameters()).data_ptr() == next(model.parameters()).data_ptr()
     return {
         "auto": devices.automatic(),
-        "budget": memory.default_budget(NAME),
+        "budget": resolved_budget(None, NAME),
         "machine": provenance.machine(NAME, 1),
         "model is not copied": shared,
         "index": str(matrix.device),

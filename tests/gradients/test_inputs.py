@@ -350,7 +350,7 @@ class Scale(nn.Module):
 
 @pytest.mark.parametrize("right", [True, False])
 def test_a_rule_for_a_layer_of_ones_own_is_used_where_it_proves_right(right, monkeypatch):
-    from fishertail.gradients import layer_rules
+    from fishertail.gradients.layer_rules.module_rules import MODULE_RULES
     from fishertail.gradients.matrix import GradientMatrix
 
     calls = []
@@ -359,12 +359,11 @@ def test_a_rule_for_a_layer_of_ones_own_is_used_where_it_proves_right(right, mon
         calls.append(len(inputs))
         return {"factor": (derivatives * inputs * (2 if right else 3) * module.factor).sum(1)}
 
-    monkeypatch.setattr(layer_rules, "MODULE_RULES", dict(layer_rules.MODULE_RULES))
-    monkeypatch.setattr("fishertail.gradients.network.MODULE_RULES", layer_rules.MODULE_RULES)
     torch.manual_seed(0)
     inputs, labels = sequences()
     model = nn.Sequential(Scale(16), nn.Tanh(), flat(nn.Linear(160, 5)))
     expected = fishertail.gradient_norms(model, inputs, labels).per_layer
+    monkeypatch.setitem(MODULE_RULES, Scale, None)  # so that the rule goes again after the test
     fishertail.register_layer_rule(Scale, rule)
     np.testing.assert_allclose(fishertail.gradient_norms(model, inputs, labels).per_layer, expected, rtol=1e-5)
     assert calls

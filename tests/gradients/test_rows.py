@@ -4,10 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from fishertail.gradients.convolution_rows import ConvolutionRows, KernelRows
+from fishertail.gradients.layer_rows.blocks import BlockRows
+from fishertail.gradients.layer_rows.convolution import ConvolutionRows, KernelRows
+from fishertail.gradients.layer_rows.dense import DenseRows
+from fishertail.gradients.layer_rows.linear import LinearRows
+from fishertail.gradients.layer_rows.outer_products import OuterProductRows, added
+from fishertail.gradients.layer_rows.protocol import Rows
 from fishertail.gradients.recording import Recorder
-from fishertail.gradients.rows import BlockRows, DenseRows, LinearRows, Rows
-from fishertail.gradients.shared_rows import OuterProductRows, added
 
 LAYERS = {
     "linear": (nn.Linear(7, 5), (7,)),
@@ -55,7 +58,7 @@ def use_of(layer: nn.Module, inputs: torch.Tensor):
 
 def rows_of(layer: nn.Module, inputs: torch.Tensor, derivatives: torch.Tensor, scale: torch.Tensor) -> Rows:
     use = use_of(layer, inputs)
-    return use.rule.rows(use.call, tuple(use.parameters), use.input, derivatives, scale)
+    return use.rows(tuple(use.parameters), use.input, derivatives, scale)
 
 
 @pytest.fixture(params=LAYERS, name="case")

@@ -1,18 +1,19 @@
-"""The leading eigenpairs of a matrix by Rayleigh-Ritz on a Krylov space, one product with a few vectors at a time."""
+"""`KrylovSpace`: the leading eigenpairs of F by Rayleigh-Ritz, one product with a few vectors at a time."""
 
 import torch
 
-from fishertail.gradients.sums import lengths
+from fishertail.fisher.space import eigenvalue_errors, padded
+from fishertail.gradients.accurate_sums import lengths, sum_of
 
-MAX_PRODUCTS = 60  # with a block of vectors; beyond them a pair is returned as not converged
+MAX_PRODUCTS = 60  # with a block of vectors, after which a pair is returned as not converged
 RESTART = 12  # blocks of vectors that are kept before a restart
 
 
 class KrylovSpace:
     """Rayleigh-Ritz for F = sum_x w_x^2 g_x g_x^T on a basis Q, with A = G Q and W = F Q at hand.
 
-    F has a trace of 1, or near it. New directions are the residuals of the wanted pairs, which span the Krylov space of
-    the start; a restart keeps the Ritz vectors and loses nothing of A and W. Vectors are rows.
+    The trace of F is 1, or close to it. New directions are the residuals of the wanted pairs, which span the Krylov
+    space of the start; a restart keeps the Ritz vectors with their A and W. Vectors are rows. Attributes as of `Space`.
     """
 
     def __init__(
@@ -29,50 +30,49 @@ class KrylovSpace:
     ):
         """
         Args:
-            start: (b, P) vectors to start from, of any length, of which some may depend on others.
+            start: (b, P) vectors to start from, of any length, and not necessarily independent.
             weights: (n,) float64: w_x.
             k: how many eigenpairs are wanted.
-            extra: how many more are followed, to tell the gap.
+            extra: how many more are followed, to know the gap.
             rtol: relative error of an eigenvalue at which it has converged.
-            following: the eigenvalue after the wanted ones, if something is known of it.
+            following: an estimate of the eigenvalue after the wanted ones, if there is one.
             outside: what gradients that are not among the n may add to a residual.
-            blocks: of vectors that are kept before a restart.
+            blocks: number of blocks of vectors that are kept before a restart.
         """
         self._weights, self._k, self._extra, self._rtol = weights, k, extra, rtol
-        self._following_known, self._outside, self._restart_at = following, outside, blocks
+        self._following_estimate, self._outside, self._restart_at = following, outside, blocks
         self._next = start
-        self._basis = start.new_empty(0, start.shape[1])
-        self._images = start.new_empty(0, start.shape[1])
-        self._projections = weights.new_empty(len(weights), 0)
-        self._exhausted = False
-        self.products = 0  # of F with a vector
+        self._basis = start.new_empty(0, start.shape[1])  # Q
+        self._products = start.new_empty(0, start.shape[1])  # W
+        self._projections = weights.new_empty(len(weights), 0)  # A
+        self._exhausted = False  # no direction is left that is not in the basis
         self._blocks = 0
-        self.values = torch.zeros(k, dtype=torch.float64)  # (k,) Ritz values; 0 where F has a lower rank
-        self.residuals = torch.full((k,), torch.inf, dtype=torch.float64)  # (k,) |F V - value V|
+        self.product_count = 0
+        self.values = torch.zeros(k, dtype=torch.float64)
+        self.residuals = torch.full((k,), torch.inf, dtype=torch.float64)
         self.following: float | None = None  # a bound or an estimate of the eigenvalue after the wanted ones
-        self.next_value: float | None = None  # the Ritz value after them
+        self.next_value: float | None = None
 
     def directions(self) -> torch.Tensor:
-        """(b, P) vectors to multiply F with: orthonormal, but for the first."""
+        """(b, P) vectors to multiply F with: orthonormal, except those of the start."""
         return self._next
 
-    def expand(self, directions: torch.Tensor, projections: torch.Tensor, images: torch.Tensor) -> None:
+    def expand(self, directions: torch.Tensor, projections: torch.Tensor, products: torch.Tensor) -> None:
         """Take in A = G Q (n, b) and W = F Q (b, P) of new directions Q, and solve the projected problem."""
-        if not len(self._basis):
-            # the start came as it was: orthonormalise it, and what it was multiplied to, alike
+        if not len(self._basis):  # the start is not orthonormal yet: transform it and its products alike
             directions, transform = _orthonormalised(directions)
-            projections, images = projections @ transform.T.to(projections), transform @ images
+            projections, products = projections @ transform.T.to(projections), transform @ products
         if len(self._basis) + len(directions) > self._restart_at * (self._k + self._extra):
             self._restart()
         self._basis = torch.cat([self._basis, directions])
-        self._images = torch.cat([self._images, images])
+        self._products = torch.cat([self._products, products])
         self._projections = torch.cat([self._projections, projections], dim=1)
-        self.products += len(directions)
+        self.product_count += len(directions)
         self._blocks += 1
         self._rayleigh_ritz()
 
     def finished(self) -> bool:
-        """Whether all pairs have converged, or nothing more is to be had."""
+        """Whether all pairs have converged, or more products would not improve them."""
         if self._exhausted or self._blocks >= MAX_PRODUCTS:
             return True
         enough = self.converged(self.residuals + self._outside)
@@ -102,7 +102,7 @@ class KrylovSpace:
         self._lengths = lengths_of_rows(vectors)  # 1 up to rounding
         lengths = self._lengths.to(vectors)[:, None]
         self.ritz_vectors = vectors / lengths
-        residuals = wanted @ self._images / lengths - self.ritz_vectors * values[: len(wanted)].to(vectors)[:, None]
+        residuals = wanted @ self._products / lengths - self.ritz_vectors * values[: len(wanted)].to(vectors)[:, None]
         sizes = lengths_of_rows(residuals)
         count = min(self._k, len(values))
         self.values = padded(values[:count], self._k)
@@ -111,21 +111,21 @@ class KrylovSpace:
         self.following = self._following(sizes)
         unfinished = ~self.converged(self.residuals + self._outside)[:count]
         if len(values) > count and unfinished.any():
-            # the next pair must be known, too, as long as it may be as large as one that is wanted
+            # the next pair is iterated on, too, as long as it may be as large as a wanted one
             close = (values[:count] - self.residuals[:count] <= self.following)[unfinished].any().view(1)
             unfinished = torch.cat([unfinished, close])
         self._propose(residuals[: len(unfinished)][unfinished.to(residuals.device)])
 
     def _following(self, residuals: torch.Tensor) -> float | None:
-        if self._following_known is not None:
-            return max(self._following_known, self.next_value or 0.0)
+        if self._following_estimate is not None:
+            return max(self._following_estimate, self.next_value or 0.0)
         return None if self.next_value is None else self.next_value + float(residuals[self._k])
 
     def _propose(self, candidates: torch.Tensor) -> None:
-        """Take as directions what the candidates add to the basis.
+        """Take as new directions what the candidates add to the basis.
 
-        Residuals of one Krylov space are parallel, up to rounding: what tells two of them apart may be noise, and what
-        that noise has of the basis grows when it is brought to unit length. So all is done twice.
+        Residuals of one Krylov space are parallel up to rounding, so that the difference of two of them may be noise,
+        and its component along the basis grows when it is scaled to unit length. Therefore everything is done twice.
         """
         for _ in range(2):
             sizes = lengths_of_rows(candidates)
@@ -138,21 +138,8 @@ class KrylovSpace:
 
     def _restart(self) -> None:
         kept = self._rotation[:, : 2 * (self._k + self._extra)]
-        self._basis, self._images = kept.T.to(self._basis) @ self._basis, kept.T.to(self._images) @ self._images
+        self._basis, self._products = kept.T.to(self._basis) @ self._basis, kept.T.to(self._products) @ self._products
         self._projections = self._projections @ kept.to(self._projections)
-
-
-def eigenvalue_errors(values: torch.Tensor, residuals: torch.Tensor, following: float | None) -> torch.Tensor:
-    """Errors of Ritz values: at most the residual r, and 2 r^2 / gap where the next eigenvalue is known to be lower.
-
-    Args:
-        following: the next Ritz value plus its own residual, since it is itself only that well known. Without that,
-            two eigenvalues 0.999 apart passed for one that had converged.
-    """
-    if following is None:
-        return residuals
-    gap = values - following - residuals
-    return torch.where(gap > 0, torch.minimum(residuals, 2 * residuals.square() / gap.clamp_min(1e-300)), residuals)
 
 
 def _orthonormalised(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -168,14 +155,9 @@ def _orthonormalised(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
 
 def _gram(vectors: torch.Tensor) -> torch.Tensor:
     """X X^T with float64 sums, in chunks: a float32 dot product over millions of entries is wrong by 3e-5."""
-    return sum(chunk.double() @ chunk.double().T for chunk in vectors.split(1 << 16, dim=1)).cpu()
+    return sum_of([chunk.double() @ chunk.double().T for chunk in vectors.split(1 << 16, dim=1)]).cpu()
 
 
 def lengths_of_rows(vectors: torch.Tensor) -> torch.Tensor:
-    """(b,) float64 norms."""
+    """(b,) float64, on the CPU: the norms of vectors (b, P)."""
     return lengths(vectors).cpu()
-
-
-def padded(rows: torch.Tensor, count: int) -> torch.Tensor:
-    """As many rows, 0 where there are fewer."""
-    return torch.cat([rows, rows.new_zeros(count - len(rows), *rows.shape[1:])])

@@ -1,52 +1,50 @@
-"""The largest eigenpairs of several scopes at once, within a memory budget.
+"""`solve`: the largest eigenpairs of several scopes at once, within a memory budget.
 
-The spectrum is carried by a few samples, which makes it cheap:
+A few samples carry the spectrum, which makes it cheap:
 
 1. The norms of all gradients bound what a sample can add to F: leaving samples out changes no eigenvalue by more than
-   the trace they hold. The others are the *active* samples.
-2. The Gram matrix of a few samples gives start vectors. Where many are active, a *level* between the two, the samples
-   that hold nearly all of the trace, improves them further.
-3. Where the active samples are few, their Gram matrix has the eigenpairs; else Rayleigh-Ritz on their Krylov space
-   (`fishertail.fisher.krylov`), where one to three products are enough if norms are uneven. All scopes (the layers and
-   the network) share each sweep over the rows.
-4. a_x over ALL samples with the final vectors; lambda = mean(a_x^2); the residual |F V - lambda V| is bounded over all
-   samples, with what the inactive ones can add, and decides.
+   the trace they hold. The samples that are not left out are the *active* ones.
+2. The Gram matrix of a few samples gives the start vectors. If many are active, a *level* between the two, the samples
+   that hold nearly all of the trace, improves the start further.
+3. If the active samples are few, their Gram matrix gives the eigenpairs; else Rayleigh-Ritz on their Krylov space
+   (`fishertail.fisher.krylov`), where one to three products are enough if the norms are uneven. All scopes (the layers
+   and the network) share each sweep over the rows.
+4. a_x is computed over ALL samples with the final vectors, and lambda = mean(a_x^2). Whether a pair has converged is
+   decided by an upper bound of the residual |F V - lambda V| over all samples, the inactive ones included.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from fishertail.fisher.direct import GramSpace, gram_is_cheaper, gram_spaces
-from fishertail.fisher.gram import grams, leading_pairs
+from fishertail.fisher.eigenproblem import Eigenproblem, Request, active_samples, squares_of
+from fishertail.fisher.gram_space import gram_is_cheaper, gram_spaces
 from fishertail.fisher.krylov import KrylovSpace
-from fishertail.fisher.memory import MemoryPlan, memory_plan
-from fishertail.fisher.pairs import Eigenpairs, degenerate
-from fishertail.fisher.problem import Problem, active_samples, layers_of_each, squares_of
-from fishertail.fisher.products import multiply, project
+from fishertail.fisher.memory_plan import MemoryPlan, memory_plan
+from fishertail.fisher.operator import GradientOperator
+from fishertail.fisher.result import Eigenpairs, degenerate
+from fishertail.fisher.scope import Scope
 from fishertail.fisher.start import (
-    GRAM_SAMPLES,
     START_EXTRA,
     Start,
+    WeightedSample,
     by_eigenvalue,
     by_residual,
+    gram_has_all,
     gram_sample,
-    level,
+    level_sample,
     reserved,
-    start_from,
     starts_from_grams,
 )
-from fishertail.gradients.cache import RowStore
+from fishertail.gradients.cache import RowCache
 from fishertail.gradients.matrix import GradientMatrix, GradientNorms
+from fishertail.gradients.memory_budget import resolved_budget
 
-BOUND_RTOL = 1e-5  # of the eigenvalue of these samples that bounds the next one of all
-LEVEL_GROWTH = 2  # samples of a level, by those of the start: else it is not worth its sweeps
-GATHERED_SHARE = 0.1  # of the samples active, below which leaving them out costs more than it saves
-
-Problems = Mapping[str, Problem]
-Space = KrylovSpace | GramSpace
+LEVEL_GROWTH = 2  # ratio of the samples of a level to those of the start, below which it is not worth its sweeps
+GATHERED_SHARE = 0.1  # share of active samples below which leaving them out of the last sweep costs more than it saves
 
 
 def solve(
@@ -57,7 +55,7 @@ def solve(
     k: int = 1,
     rtol: float = 1e-4,
     projected: int | None = None,
-    keep: Mapping[str, np.ndarray] | None = None,
+    keep: Mapping[str, NDArray[np.bool_]] | None = None,
     memory_budget: float | None = None,
 ) -> dict[str, Eigenpairs]:
     """The eigenpairs of all `scopes`.
@@ -65,223 +63,195 @@ def solve(
     Args:
         matrix: an open one.
         scopes: the layers that each name stands for.
-        norms: of all samples and of these layers at least; computed where they are not at hand.
-        keep: for each scope, which samples (N,) bool make up F; all by default. F is the mean over them, a_x is
-            given for all samples.
-        memory_budget: bytes; as of `fisher_eigenpairs`.
+        norms: of all samples and at least these layers; computed if they are not at hand.
+        keep: for each scope, which samples (N,) make up F; by default all. F is the mean over them, but a_x is
+            returned for all samples.
+        k, rtol, projected: as of `fisher_eigenpairs`.
+        memory_budget: bytes, as of `fisher_eigenpairs`; by default that of the matrix.
 
-    Others as of `fisher_eigenpairs`.
+    Raises:
+        ValueError: k or `projected` is out of range, or the budget too small.
     """
-    projected = k if projected is None else projected
-    if not 1 <= k <= len(matrix):
-        raise ValueError(f"k: 1 to {len(matrix)} (the number of samples) expected, found {k}")
-    if not 0 <= projected <= k:
-        raise ValueError(f"projected: 0 to {k} (k) expected, found {projected}")
+    request = Request.checked(k, projected, rtol, len(matrix))
     sizes = {name: sum(matrix.sizes[layer] for layer in layers) for name, layers in scopes.items()}
-    plan = memory_plan(matrix, sizes, k, memory_budget)
+    budget = resolved_budget(matrix.memory_budget if memory_budget is None else memory_budget, matrix.device)
+    plan = memory_plan(matrix, sizes, k, budget)
     needed = {layer for layers in scopes.values() for layer in layers}
     if norms is not None and not needed <= set(norms.layers):
         norms = None
-    solutions: dict[str, Eigenpairs] = {}
+    found: dict[str, Eigenpairs] = {}
     for names in plan.groups:
-        part = {name: scopes[name] for name in names}
-        own = {layer for layers in part.values() for layer in layers}
-        store = RowStore(matrix, own, plan.rows, reserved=reserved(len(matrix)))
-        plain = None
-        if norms is None and len(matrix) <= GRAM_SAMPLES[0]:  # the Gram matrix has the norms, too
-            for batch in matrix.batches(layers=own):
-                store.keep(batch)
-            plain = grams(store, part, torch.arange(len(matrix)), plan.gathered)
-            squares = {name: gram.diagonal() for name, gram in plain.items()}
+        layers_of = {name: scopes[name] for name in names}
+        own = {layer for layers in layers_of.values() for layer in layers}
+        cache = RowCache(matrix, own, plan.rows, reserved=reserved(len(matrix)))
+        grams: Sequence[torch.Tensor | None] = [None] * len(names)
+        if norms is None and gram_has_all(len(matrix)):  # the norms are the diagonal of the Gram matrix
+            grams = _grams_of_all(cache, list(layers_of.values()), plan)
+            squares = [gram.diagonal() for gram in grams if gram is not None]
         else:
-            norms = matrix.norms(needed, keep=store.keep) if norms is None else norms
-            squares = {name: squares_of(norms, layers) for name, layers in part.items()}
-        problems = {
-            name: Problem.of(
-                layers, sizes[name], squares[name], None if keep is None else keep[name], k, projected, rtol
-            )
-            for name, layers in part.items()
-        }
-        solvable = {name: problem for name, problem in problems.items() if 0 < problem.trace < np.inf}
-        solutions |= {name: degenerate(problem) for name, problem in problems.items() if name not in solvable}
-        if solvable:
-            solutions |= _solve(store, solvable, plan, plain)
-    return {name: solutions[name] for name in scopes}
+            norms = matrix.norms(needed, keep=cache.keep) if norms is None else norms
+            squares = [squares_of(norms, layers) for layers in layers_of.values()]
+        group = []
+        for name, part, gram in zip(names, squares, grams, strict=True):
+            kept = None if keep is None else keep[name]
+            group.append(Scope(name, Eigenproblem.of(scopes[name], sizes[name], part, kept, request), gram))
+        JointSolver(cache, plan).solve(group)
+        found |= {scope.name: scope.found for scope in group}
+    return {name: found[name] for name in scopes}
 
 
-def _solve(
-    store: RowStore, problems: Problems, plan: MemoryPlan, plain: Mapping[str, torch.Tensor] | None
-) -> dict[str, Eigenpairs]:
-    """
+def _grams_of_all(cache: RowCache, scopes: Sequence[tuple[str, ...]], plan: MemoryPlan) -> list[torch.Tensor]:
+    """G G^T of all samples in each scope, from one pass that keeps their rows."""
+    for batch in cache.matrix.batches(layers=cache.layers):
+        cache.keep(batch)
+    return GradientOperator(cache, torch.arange(len(cache.matrix)), scopes).grams(plan.gathered)
+
+
+class JointSolver:
+    """Solves several scopes in the same sweeps over the rows.
+
     Args:
-        plain: the Gram matrices of all samples, where these are so few that they were made.
+        cache: of the rows of all layers of these scopes.
+        plan: how much memory vectors, Gram matrices and gathered rows may take.
     """
-    samples = len(store.matrix)
-    important, factor = gram_sample(problems, samples)
-    if plain is None or len(important) < samples:
-        plain = grams(store, layers_of_each(problems), important, plan.gathered)
-    gram_matrices = {
-        name: plain[name] * torch.outer(*2 * [problem.weights[important]]) for name, problem in problems.items()
-    }
-    solutions: dict[str, Eigenpairs] = {}
-    pending = dict(problems)
-    if len(important) == samples:
-        spaces = gram_spaces(store, problems, important, plain)
-        for name, space in spaces.items():
-            found = _put_together(problems[name], space, important, None, important, gram_matrices[name])
-            solutions[name] = found
-            if found.converged.all():
-                del pending[name]
-        if not pending:
-            return solutions
-    gram_matrices = {name: gram_matrices[name] for name in pending}
-    starts = starts_from_grams(store, pending, gram_matrices, important, factor)
-    between, factor = level(pending, samples)
-    if len(between) > LEVEL_GROWTH * len(important):
-        starts = _improved(store, pending, starts, between, factor, plan.blocks)
 
-    for left_out in (by_residual, by_eigenvalue):
-        active = active_samples(pending, {name: left_out(p, starts[name]) for name, p in pending.items()})
-        spaces: Mapping[str, Space]
-        if gram_is_cheaper(store, pending, len(active), plan.vectors, plan.gathered):
-            spaces = gram_spaces(store, pending, active, grams(store, layers_of_each(pending), active, plan.gathered))
-        else:
-            weights = {name: problem.weights[active] for name, problem in pending.items()}
-            trace_left_out = {name: float(1 - problem.shares[active].sum()) for name, problem in pending.items()}
-            spaces = _iterated(store, pending, starts, active, weights, trace_left_out, plan.blocks)
-        outside = _projections_outside(store, pending, spaces, active)
-        for name, problem in pending.items():
-            solutions[name] = _put_together(
-                problem, spaces[name], active, outside.get(name), important, gram_matrices[name]
+    def __init__(self, cache: RowCache, plan: MemoryPlan):
+        self._cache, self._plan = cache, plan
+        self._samples = len(cache.matrix)
+
+    def solve(self, scopes: Sequence[Scope]) -> None:
+        """Find the eigenpairs of all scopes."""
+        for scope in scopes:
+            if not scope.problem.solvable:
+                scope.found = degenerate(scope.problem)
+        scopes = [scope for scope in scopes if scope.problem.solvable]
+        if not scopes:
+            return
+        sample = gram_sample(_problems(scopes), self._samples)
+        grams = self._grams(scopes, sample.index)
+        for scope, gram in zip(scopes, grams, strict=True):
+            scope.take_start_gram(sample.index, gram)
+        if len(sample.index) == self._samples:
+            self._solve_by_gram(scopes, sample.index, grams)
+            scopes = [scope for scope in scopes if not scope.converged]
+        if scopes:
+            self._find_starts(scopes, sample)
+            self._solve_on_active(scopes)
+
+    def _grams(self, scopes: Sequence[Scope], index: torch.Tensor) -> list[torch.Tensor]:
+        """G G^T (n, n) of the samples at `index` in each scope."""
+        at_hand = [scope.gram_of_all for scope in scopes if scope.gram_of_all is not None]
+        if len(at_hand) == len(scopes) and len(index) == self._samples:
+            return at_hand
+        return self._operator(scopes, index).grams(self._plan.gathered)
+
+    def _solve_by_gram(self, scopes: Sequence[Scope], index: torch.Tensor, grams: Sequence[torch.Tensor]) -> None:
+        """The eigenpairs from the Gram matrices of all samples."""
+        spaces = gram_spaces(self._operator(scopes, index), _problems(scopes), grams)
+        for scope, space in zip(scopes, spaces, strict=True):
+            scope.space = space
+            scope.finish(index, None)
+
+    def _find_starts(self, scopes: Sequence[Scope], sample: WeightedSample) -> None:
+        """Start vectors from the Gram matrices, improved on a level if that is clearly larger."""
+        problems = _problems(scopes)
+        starts = starts_from_grams(self._cache, problems, [scope.start_gram for scope in scopes], sample)
+        for scope, start in zip(scopes, starts, strict=True):
+            scope.start = start
+        level = level_sample(problems, self._samples)
+        if len(level.index) > LEVEL_GROWTH * len(sample.index):
+            for scope in scopes:
+                scope.start = replace(scope.start, stands_for_all=False)
+            weights = [problem.weights[level.index] * level.factor for problem in problems]
+            nothing = [0.0] * len(scopes)  # the samples that were drawn stand for the others
+            for scope, space in zip(scopes, self._iterated(scopes, level.index, weights, nothing), strict=True):
+                scope.start = Start.from_space(space)
+
+    def _solve_on_active(self, scopes: Sequence[Scope]) -> None:
+        """The eigenpairs from the active samples; once more with more of them where the others add too much."""
+        for left_out in (by_residual, by_eigenvalue):
+            active = active_samples(_problems(scopes), [left_out(scope.problem, scope.start) for scope in scopes])
+            self._find_spaces(scopes, active)
+            of_others = self._projections_of_others(scopes, active)
+            for scope, part in zip(scopes, of_others, strict=True):
+                scope.finish(active, part)
+            scopes = [scope for scope in scopes if scope.lacks_samples]
+            if not scopes or len(active) == self._samples:
+                return
+            for scope in scopes:
+                scope.start = Start.from_space(scope.space)
+
+    def _find_spaces(self, scopes: Sequence[Scope], active: torch.Tensor) -> None:
+        """The eigenpairs over the active samples, by their Gram matrices or by iteration."""
+        problems, plan = _problems(scopes), self._plan
+        if gram_is_cheaper(self._cache, problems, len(active), plan.vectors, plan.gathered):
+            operator = self._operator(scopes, active)
+            for scope, space in zip(
+                scopes, gram_spaces(operator, problems, operator.grams(plan.gathered)), strict=True
+            ):
+                scope.space = space
+            return
+        weights = [problem.weights[active] for problem in problems]
+        outside = [max(float(1 - problem.shares[active].sum()), 0.0) for problem in problems]
+        for scope, krylov in zip(scopes, self._iterated(scopes, active, weights, outside), strict=True):
+            scope.space = krylov
+
+    def _iterated(
+        self,
+        scopes: Sequence[Scope],
+        index: torch.Tensor,
+        weights: Sequence[torch.Tensor],
+        outside: Sequence[float],
+    ) -> list[KrylovSpace]:
+        """Multiply until every space has finished; those that have are left out of further sweeps.
+
+        Args:
+            index: the samples that are iterated on.
+            weights: w_x (n,) float64 of these.
+            outside: what other samples may add to a residual.
+        """
+        spaces = [
+            KrylovSpace(
+                scope.start.enough(scope.problem.k),
+                of_scope.to(self._cache.device),
+                k=scope.problem.k,
+                extra=START_EXTRA,
+                rtol=scope.problem.rtol,
+                following=scope.start.following(),
+                outside=added,
+                blocks=self._plan.blocks,
             )
-        # converged on the active samples, but not for what the others may add: again with more of them
-        pending = {
-            name: problem
-            for name, problem in pending.items()
-            if spaces[name].converged(spaces[name].residuals).all() and not solutions[name].converged.all()
+            for scope, of_scope, added in zip(scopes, weights, outside, strict=True)
+        ]
+        squares = [of_scope.square().to(self._cache.device) for of_scope in weights]
+        while unfinished := [number for number, space in enumerate(spaces) if not space.finished()]:
+            operator = self._operator([scopes[number] for number in unfinished], index)
+            directions = [spaces[number].directions() for number in unfinished]
+            found = operator.multiply(directions, [squares[number] for number in unfinished])
+            for number, *parts in zip(unfinished, directions, *found, strict=True):
+                spaces[number].expand(*parts)
+        return spaces
+
+    def _projections_of_others(self, scopes: Sequence[Scope], active: torch.Tensor) -> list[torch.Tensor | None]:
+        """G V (n, p) of the samples that are not active; None where there are none, or a_x is not wanted."""
+        others = torch.ones(self._samples, dtype=torch.bool)
+        others[active] = False
+        projected = [scope for scope in scopes if scope.problem.projected]
+        if not others.any() or not projected:
+            return [None] * len(scopes)
+        everything = len(active) < GATHERED_SHARE * self._samples
+        index = torch.arange(self._samples) if everything else others.nonzero().flatten()
+        vectors = [scope.space.vectors()[: scope.problem.projected] for scope in projected]
+        parts = self._operator(projected, index).project(vectors)
+        found = {
+            scope.name: part[others.to(part.device)] if everything else part
+            for scope, part in zip(projected, parts, strict=True)
         }
-        if not pending or len(active) == samples:
-            return solutions
-        starts = {name: start_from(spaces[name]) for name in pending}
-    return solutions
+        return [found.get(scope.name) for scope in scopes]
+
+    def _operator(self, scopes: Sequence[Scope], index: torch.Tensor) -> GradientOperator:
+        return GradientOperator(self._cache, index, [scope.problem.layers for scope in scopes])
 
 
-def _iterated(
-    store: RowStore,
-    problems: Problems,
-    starts: Mapping[str, Start],
-    index: torch.Tensor,
-    weights: Mapping[str, torch.Tensor],
-    trace_left_out: Mapping[str, float],
-    blocks: int,
-) -> dict[str, KrylovSpace]:
-    """Multiply until every space has finished; those that have are left out of the sweeps."""
-    spaces = {
-        name: KrylovSpace(
-            starts[name].enough(problem.k),
-            weights[name].to(store.device),
-            k=problem.k,
-            extra=START_EXTRA,
-            rtol=problem.rtol,
-            following=starts[name].following(),
-            outside=max(trace_left_out[name], 0.0),
-            blocks=blocks,
-        )
-        for name, problem in problems.items()
-    }
-    squares = {name: part.square().to(store.device) for name, part in weights.items()}
-    while unfinished := {name: space for name, space in spaces.items() if not space.finished()}:
-        directions = {name: space.directions() for name, space in unfinished.items()}
-        projections, images = multiply(store, layers_of_each(problems), index, directions, squares)
-        for name, space in unfinished.items():
-            space.expand(directions[name], projections[name], images[name])
-    return spaces
-
-
-def _improved(
-    store: RowStore,
-    problems: Problems,
-    starts: Mapping[str, Start],
-    level: torch.Tensor,
-    factor: torch.Tensor,
-    blocks: int,
-) -> dict[str, Start]:
-    """The same by iterating on more samples, from all vectors of `starts`."""
-    starts = {name: replace(start, stands_for_all=False) for name, start in starts.items()}
-    weights = {name: problem.weights[level] * factor for name, problem in problems.items()}
-    nothing = dict.fromkeys(problems, 0.0)  # those drawn stand for the others
-    spaces = _iterated(store, problems, starts, level, weights, nothing, blocks)
-    return {name: start_from(space) for name, space in spaces.items()}
-
-
-def _projections_outside(
-    store: RowStore, problems: Problems, spaces: Mapping[str, Space], active: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    """G V (n, p) of the samples that are not active."""
-    samples = len(store.matrix)
-    outside = torch.ones(samples, dtype=torch.bool)
-    outside[active] = False
-    if not outside.any():
-        return {}
-    vectors = {name: spaces[name].vectors()[: problem.projected] for name, problem in problems.items()}
-    vectors = {name: part for name, part in vectors.items() if len(part)}
-    if len(active) < GATHERED_SHARE * samples:
-        everything = project(store, layers_of_each(problems), torch.arange(samples), vectors)
-        return {name: part[outside.to(part.device)] for name, part in everything.items()}
-    return project(store, layers_of_each(problems), outside.nonzero().flatten(), vectors)
-
-
-def _put_together(
-    problem: Problem,
-    space: Space,
-    active: torch.Tensor,
-    outside: torch.Tensor | None,
-    important: torch.Tensor,
-    gram: torch.Tensor,
-) -> Eigenpairs:
-    """Put together what is returned: signs, a_x over all samples, eigenvalues, residual bounds, certificates."""
-    inactive = torch.ones(len(problem.shares), dtype=torch.bool)
-    inactive[active] = False
-    of_active = space.projections().cpu()
-    projections = torch.empty(len(inactive), problem.projected, dtype=torch.float64)
-    projections[active] = of_active[:, : problem.projected]
-    if outside is not None:
-        projections[inactive] = outside.cpu()
-
-    known = slice(problem.projected)
-    means = of_active.mean(0)
-    means[known] = projections.mean(0)
-    signs = torch.where(means < 0, -1.0, 1.0).double()
-    projections *= signs[known]
-    vectors = space.vectors().cpu() * signs.to(torch.float32)[:, None]
-
-    kept = problem.weights > 0
-    values = space.values * problem.trace
-    values[known] = projections[kept].square().sum(0) / problem.samples
-    inactive &= kept
-    added = (problem.shares[inactive].sum() * problem.trace).repeat(problem.k)
-    norms = (problem.shares[inactive] * problem.trace * problem.samples).sqrt()
-    added[known] = (norms[:, None] * projections[inactive].abs()).sum(0) / problem.samples
-    residuals = space.residuals * problem.trace + added
-    order = torch.argsort(values[known], descending=True, stable=True)
-    order = torch.cat([order, torch.arange(problem.projected, problem.k)])
-    return Eigenpairs(
-        eigenvalues=values[order].numpy(),
-        eigenvectors=vectors[order].float().numpy(),
-        projections=projections[:, order[known]].numpy(),
-        residuals=residuals[order].numpy(),
-        converged=space.converged(residuals / problem.trace)[order].numpy(),
-        certified=((values - residuals)[order] > _next_at_most(problem, important, gram)).numpy(),
-        products=space.products,
-        trace=problem.trace,
-    )
-
-
-def _next_at_most(problem: Problem, important: torch.Tensor, gram: torch.Tensor) -> torch.Tensor:
-    """(k,) upper bounds of the eigenvalues after each, by Weyl: that of a few samples, and the trace of the others."""
-    others = (1 - problem.shares[important].sum()).clamp_min(0)
-    if others > 0.5:  # hopeless: that is more than half of what all eigenvalues add up to
-        return torch.full((problem.k,), torch.inf, dtype=torch.float64)
-    values = leading_pairs(gram, problem.k + 1, BOUND_RTOL)[0] * (1 + 2 * BOUND_RTOL)
-    following = torch.cat([values, values.new_zeros(problem.k + 1)])[1 : problem.k + 1]
-    return (following + others) * problem.trace
+def _problems(scopes: Sequence[Scope]) -> list[Eigenproblem]:
+    return [scope.problem for scope in scopes]

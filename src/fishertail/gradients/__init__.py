@@ -1,1 +1,1 @@
-"""The gradients of all samples as an implicit matrix G (N x P) that is never stored whole."""
+"""Every sample's gradient as an implicit matrix G (N x P), computed by batch and layer and never stored whole."""

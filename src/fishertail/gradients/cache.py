@@ -1,4 +1,4 @@
-"""Rows of the gradient matrix kept in memory as far as a budget reaches; those of other samples are recomputed."""
+"""`RowCache`: rows of the gradient matrix, kept in memory as far as a budget allows and recomputed otherwise."""
 
 import ctypes
 import mmap
@@ -7,44 +7,42 @@ from collections.abc import Collection, Iterator
 
 import torch
 
+from fishertail.gradients.layer_rows.protocol import Rows
 from fishertail.gradients.matrix import Batch, GradientMatrix
-from fishertail.gradients.memory import default_budget
-from fishertail.gradients.rows import Rows
 
 
-class RowStore:
+class RowCache:
     """Rows of some layers of a `GradientMatrix`, by sample.
 
-    They are kept in one block of memory a layer: many small ones, made between what is freed at once, took half as much
-    memory again, and memory that is new to a process is slow.
+    Each layer has one block of memory. Many small blocks, allocated between others that are freed at once, took half
+    as much memory again, and memory that is new to a process is slow.
 
     Args:
         matrix: an open one.
         layers: whose rows are kept.
-        budget: bytes; half of the free memory by default.
-        reserved: for how many samples there must be room left after `keep` was called with a whole pass.
+        budget: bytes.
+        reserved: for how many samples `keep` leaves room when it is called with a whole pass.
     """
 
-    def __init__(self, matrix: GradientMatrix, layers: Collection[str], budget: float | None = None, reserved: int = 0):
+    def __init__(self, matrix: GradientMatrix, layers: Collection[str], budget: float, reserved: int = 0):
         self.matrix, self.device = matrix, matrix.device
         self.layers = tuple(layer for layer in matrix.layers if layer in layers)
-        self._budget = default_budget(matrix.device) if budget is None else budget
-        self._reserved = reserved
+        self._budget, self._reserved = budget, reserved
         self._kept: dict[str, Rows] = {}
-        self._slot = torch.full((len(matrix),), -1)  # of each sample; -1 where it is not kept
+        self._slot = torch.full((len(matrix),), -1)  # of each sample in the blocks; -1 where it is not kept
         self._used = self._slots = 0
 
     def keep(self, batch: Batch) -> None:
-        """Hold on to a batch of a pass over all samples, unless that fills what is reserved."""
+        """Keep a batch of a pass over all samples, as far as that leaves what is reserved."""
         self._keep(batch.index, batch.rows, self._reserved)
 
     def batches(
         self, index: torch.Tensor, layers: Collection[str], *, again: bool = True
     ) -> Iterator[tuple[torch.Tensor, dict[str, Rows]]]:
-        """Sample numbers and rows of `layers`, for the samples at `index` (ascending), in an order of its own.
+        """Sample numbers and rows of `layers` for the samples at `index` (ascending), in any order.
 
         Args:
-            again: whether they will be asked for once more, so that it pays to keep them.
+            again: whether the rows will be needed once more, so that it pays to keep them.
         """
         layers = tuple(layer for layer in self.layers if layer in layers)
         held = self._slot[index] >= 0
@@ -60,20 +58,20 @@ class RowStore:
                 self._keep(batch.index, batch.rows, reserved=0)
 
     def together(self, index: torch.Tensor, layers: Collection[str]) -> dict[str, Rows]:
-        """Rows of `layers` of the samples at `index` (ascending), in one piece and in this order."""
+        """Rows of `layers` for the samples at `index` (ascending), in one piece and in this order."""
         slots = self._slot[index]
         if len(index) and int(slots[0]) >= 0 and bool((slots == slots[0] + torch.arange(len(index))).all()):
-            where = slice(int(slots[0]), int(slots[0]) + len(index))  # as they are kept, without a copy
+            where = slice(int(slots[0]), int(slots[0]) + len(index))  # as they lie in the blocks, without a copy
             return {layer: rows.take(where) for layer, rows in self._kept.items() if layer in layers}
         result: dict[str, Rows] = {}
         for samples, rows in self.batches(index, layers):
-            where = torch.searchsorted(index, samples)
+            positions = _as_slice(torch.searchsorted(index, samples), self.device)
             for layer, part in rows.items():
-                result.setdefault(layer, part.empty(len(index))).fill(_as_slice(where, self.device), part)
+                result.setdefault(layer, part.empty(len(index))).fill(positions, part)
         return result
 
     def costs(self, layer: str) -> tuple[int, int]:
-        """Multiplications that a row takes: with another row, and with a vector; 0 where no rows were seen."""
+        """Multiplications for the product of a row with another row, and with a vector; 0 before any row is kept."""
         rows = self._kept.get(layer)
         return (0, 0) if rows is None else (rows.pair_cost, rows.vector_cost)
 
@@ -85,7 +83,7 @@ class RowStore:
             for block in self._kept.values():
                 _ask_for_huge_pages(block)
         left = self._slots - self._used
-        if left < len(self.matrix) - self._used:  # not all of them will find a place
+        if left < len(self.matrix) - self._used:  # there is no room for all of them
             left -= min(reserved, self._slots // 2)
         count = min(len(index), left)
         if count <= 0:
@@ -97,13 +95,13 @@ class RowStore:
 
 
 def _as_slice(positions: torch.Tensor, device: torch.device) -> torch.Tensor | slice:
-    """The same positions (ascending) without a copy where they follow one another."""
+    """Ascending positions, as a slice where they are consecutive, so that indexing makes no copy."""
     first, last = int(positions[0]), int(positions[-1])
     return slice(first, last + 1) if last - first == len(positions) - 1 else positions.to(device)
 
 
 def _ask_for_huge_pages(rows: Rows) -> None:
-    """Have a block of memory come in pages of 2 MB: touching it first is 2.5 times as fast as in pages of 4 KB."""
+    """Ask for pages of 2 MB for a block of memory: the first access is 2.5 times as fast as with pages of 4 KB."""
     for tensor in rows.tensors():
         if tensor.device.type == "cpu" and sys.platform == "linux":
             start = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE

@@ -1,15 +1,15 @@
 """Cross entropy without cancellation: exact for samples that are fitted to any degree.
 
-With z the logits and y the true class, f = log(1 + s) with s = sum over j != y of exp(z_j - z_y). Its derivative is
-p_j for j != y, and p_y - 1 = -(sum of the other p_j) for the true class. float32 autograd takes p_y - 1 as a
-difference, which rounds to 0 or to a multiple of 6e-8 once p_y nears 1: after 20 epochs of MNIST half of the gradient
-norms were wrong by 46 % or more.
+With logits z and true class y, f = log(1 + s) with s = sum_{j != y} exp(z_j - z_y). Its derivative is p_j for j != y,
+and p_y - 1 = -sum_{j != y} p_j for the true class. float32 autograd computes p_y - 1 as a difference, which rounds to 0
+or to a multiple of 6e-8 as p_y approaches 1: after 20 epochs of MNIST, half of the gradient norms were wrong by 46 % or
+more.
 """
 
 import torch
 
 _CHUNK = 1 << 16  # logits at a time, so that their float64 copies stay in cache
-_LARGEST = 700.0  # exponent that float64 takes
+_LARGEST = 700.0  # exponent for which exp is finite in float64
 
 
 def losses_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -26,12 +26,12 @@ def losses_and_residuals(
     Args:
         logits: (N, ..., C) of any floating dtype: samples, positions of a sample (none, or more axes), classes.
         labels: (N, ...) integers in [0, C).
-        weights: (N, ...) float64: what each position counts for in the loss of its sample; 1 by default.
+        weights: (N, ...) float64: the weight of each position in the loss of its sample; 1 by default.
 
     Returns:
         losses (N,) float64; derivatives (N, ..., C) in the dtype of the logits, each sample's divided by its scale,
         which brings the largest entry into [1, 2); scales (N,) float64, powers of two (1 where all derivatives are 0).
-        So float32 carries derivatives of 1e-300 as exactly as those of 1.
+        In this form float32 holds derivatives of 1e-300 as exactly as those of 1.
     """
     weights = torch.ones_like(labels, dtype=torch.float64) if weights is None else weights
     step = _samples_at_once(logits)
@@ -40,7 +40,7 @@ def losses_and_residuals(
         part = slice(start, start + step)
         loss, others, log_ratio, log_s = _exponentials(logits[part], labels[part])
         positions = tuple(range(1, loss.ndim))
-        # the largest derivative of a position is that by its label: s / (1 + s)
+        # at each position the largest derivative is that by the logit of its label: s / (1 + s)
         largest = (log_s - loss).exp() * weights[part]
         scale = power_of_two(largest.amax(positions) if positions else largest)
         share = weights[part] / scale.view(-1, *(1,) * len(positions))
@@ -70,7 +70,7 @@ def _exponentials(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Ten
 
 
 def power_of_two(largest: torch.Tensor) -> torch.Tensor:
-    """(n,) float64: what brings each largest entry into [1, 2) when it is divided by that; 1 for 0, inf and nan."""
+    """(n,) float64: the power of two that brings an entry into [1, 2) when it is divided by it; 1 for 0, inf, nan."""
     usable = torch.isfinite(largest) & (largest > 0)
     exponent = torch.where(usable, torch.frexp(torch.where(usable, largest, 1.0))[1] - 1, 0)
     return torch.ldexp(torch.ones_like(largest), exponent)

@@ -1,16 +1,17 @@
-"""The samples, whatever holds them: tensors, arrays, mappings and tuples of these, a Dataset or a DataLoader."""
+"""One way to batches of samples from tensors, arrays, mappings and tuples of these, a Dataset or a DataLoader."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 
 class Samples(Protocol):
-    """N samples, read in batches and never held whole."""
+    """N samples that are read in batches."""
 
     def __len__(self) -> int: ...
 
@@ -19,19 +20,19 @@ class Samples(Protocol):
 
 
 def samples_of(inputs: Any, targets: Any = None) -> Samples:
-    """One way to batches for all kinds of data.
+    """The samples in any of the forms that users have them in.
 
     Args:
-        inputs: tensors or arrays (N, ...), alone or in a mapping (the model's keyword arguments) or a tuple (its
-            positional arguments); or a sequence of N samples; or a Dataset or DataLoader of pairs of input and target,
-            or of mappings with `labels` in them. A DataLoader's dataset is read in the order of its indices, with its
+        inputs: tensors or arrays (N, ...), alone, in a mapping (the model's keyword arguments) or in a tuple (its
+            positional arguments); or a list of N samples; or a Dataset or DataLoader of pairs of input and target, or
+            of mappings with an entry `labels`. A DataLoader's dataset is read in the order of its indices, with its
             collate_fn.
-        targets: (N, ...) likewise; None where a Dataset has them.
+        targets: (N, ...) in the same forms; None for a Dataset or DataLoader.
 
     Raises:
-        ValueError: lengths that differ, no samples, an IterableDataset, or samples that differ when they are read
-            twice.
-        TypeError: data of another kind.
+        ValueError: the lengths differ, there are no samples, the dataset is iterable, or its first sample differs
+            when it is read twice.
+        TypeError: the data are of another kind.
     """
     if isinstance(inputs, DataLoader):
         return _DatasetSamples(inputs.dataset, inputs.collate_fn or default_collate, targets)
@@ -42,11 +43,13 @@ def samples_of(inputs: Any, targets: Any = None) -> Samples:
             f"labels: a tensor or an array expected, found {type(targets).__name__}; pass it in place of images"
         )
     if targets is None:
-        raise TypeError("labels expected; only a Dataset or a DataLoader stands for images and labels")
+        raise TypeError("labels expected; only a Dataset or a DataLoader stands for both images and labels")
     return _TensorSamples(_arrays(inputs, "images"), _arrays(targets, "labels"))
 
 
 class _TensorSamples:
+    """Samples in tensors or arrays."""
+
     def __init__(self, inputs: Any, targets: Any):
         lengths = [{len(leaf) for leaf in tree_flatten(part)[0]} for part in (inputs, targets)]
         for kind, found in zip(("images", "labels"), lengths, strict=True):
@@ -63,21 +66,24 @@ class _TensorSamples:
         return self._length
 
     def read(self, index: torch.Tensor) -> tuple[Any, Any]:
-        return tuple(tree_map(lambda leaf: _taken(leaf, index), part) for part in (self._inputs, self.targets))
+        inputs, targets = (tree_map(lambda leaf: _taken(leaf, index), part) for part in (self._inputs, self.targets))
+        return inputs, targets
 
 
 class _DatasetSamples:
-    def __init__(self, dataset: Dataset, collate: Callable, targets: Any):
+    """Samples of a dataset, collated into batches."""
+
+    def __init__(self, dataset: Dataset[Any], collate: Callable[[list[Any]], Any], targets: Any):
         if targets is not None:
             raise TypeError("labels: none expected beside a Dataset or DataLoader, which has its own")
-        if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
             raise ValueError(
                 f"{type(dataset).__name__}: a dataset with a length and an order expected, since every sample is read "
                 "several times; an iterable one has neither"
             )
-        if len(dataset) == 0:
+        self._dataset, self._collate, self._length = dataset, collate, len(dataset)
+        if self._length == 0:
             raise ValueError("at least one sample expected, found none")
-        self._dataset, self._collate = dataset, collate
         first, again = (tree_flatten(self.read(torch.tensor([0])))[0] for _ in range(2))
         if any(isinstance(a, torch.Tensor) and not torch.equal(a, b) for a, b in zip(first, again, strict=True)):
             raise ValueError(
@@ -86,7 +92,7 @@ class _DatasetSamples:
             )
 
     def __len__(self) -> int:
-        return len(self._dataset)
+        return self._length
 
     def read(self, index: torch.Tensor) -> tuple[Any, Any]:
         batch = self._collate([self._dataset[i] for i in index.tolist()])
@@ -102,7 +108,7 @@ class _DatasetSamples:
 
 
 def moved(tree: Any, device: torch.device) -> Any:
-    """Tensors on a device, and made for gradients, too."""
+    """Tensors on a device, as copies that autograd takes where they were made in inference mode."""
     return tree_map_only(torch.Tensor, lambda t: t.clone() if t.is_inference() else t, _to(tree, device))
 
 
@@ -110,7 +116,8 @@ def _to(tree: Any, device: torch.device) -> Any:
     return tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), tree)
 
 
-def _taken(leaf: torch.Tensor | np.ndarray, index: torch.Tensor) -> torch.Tensor:
+def _taken(leaf: torch.Tensor | NDArray[Any], index: torch.Tensor) -> torch.Tensor:
+    """The samples at `index` (ascending); consecutive ones of a tensor without a copy."""
     first, last = int(index[0]), int(index[-1])
     part = slice(first, last + 1) if last - first == len(index) - 1 else index
     if isinstance(leaf, torch.Tensor):
@@ -119,7 +126,7 @@ def _taken(leaf: torch.Tensor | np.ndarray, index: torch.Tensor) -> torch.Tensor
 
 
 def _arrays(tree: Any, kind: str) -> Any:
-    """Tensors and arrays as they are (a memory-mapped one is not read here), sequences of samples stacked."""
+    """Tensors and arrays as they are (memory-mapped ones are not read here), lists of samples stacked."""
     if isinstance(tree, Mapping):
         if not tree:
             raise ValueError(f"{kind}: at least one tensor expected, found an empty mapping")

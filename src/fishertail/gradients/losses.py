@@ -1,11 +1,13 @@
-"""The loss of each sample, and its derivative by the sample's own outputs, where the backward pass begins."""
+"""The loss of each sample and its derivative by the sample's outputs, from which the backward pass starts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Protocol
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map_only
 
 from fishertail.errors import UnsupportedModelError
 from fishertail.gradients.cross_entropy import losses_and_residuals, power_of_two
@@ -13,47 +15,56 @@ from fishertail.gradients.cross_entropy import losses_and_residuals, power_of_tw
 
 @dataclass(frozen=True)
 class Derivatives:
-    """Of the loss of each of n samples by its outputs."""
+    """The losses of n samples, each with its derivative by the sample's outputs."""
 
-    residuals: torch.Tensor  # (n, ...) like the outputs, divided by the scale
+    residuals: torch.Tensor  # (n, ...) the derivatives, shaped like the outputs, divided by the scale
     scale: torch.Tensor  # (n,) float64: powers of two
     loss: torch.Tensor  # (n,) float64
-    correct: torch.Tensor | None  # (n,) bool; None where the loss is no classification with one label for each sample
+    correct: torch.Tensor | None  # (n,) bool; None unless the loss is a classification with one label for each sample
 
 
 class Loss(Protocol):
-    """The loss of samples, each by itself."""
+    """A loss that is computed for each sample separately."""
 
     def __call__(self, outputs: torch.Tensor, targets: Any) -> Derivatives:
-        """Of outputs (n, ...) and their targets."""
+        """The losses of outputs (n, ...) and their targets, with derivatives."""
 
     def check(self, outputs: torch.Tensor, targets: Any) -> None:
-        """Raise `ValueError` for targets (N, ...) that do not fit, by the outputs (n, ...) of some samples."""
+        """Raise `ValueError` for targets (N, ...) that do not fit the outputs (n, ...) of some samples."""
 
 
-def loss_of(loss: Callable | None) -> Loss:
-    """Cross entropy that is exact for any degree of fit where `loss` is that, else any function of one sample."""
+def loss_of(loss: Callable[..., torch.Tensor] | None) -> Loss:
+    """Cross entropy without cancellation for None and plain cross entropy; else `loss`, called sample by sample."""
     if loss is None or loss is nn.functional.cross_entropy:
         return CrossEntropy(by_position=loss is None)
-    plain = type(loss) is nn.CrossEntropyLoss and loss.weight is None and loss.label_smoothing == 0
-    if plain and loss.reduction in ("mean", "sum"):
+    if isinstance(loss, nn.CrossEntropyLoss) and _is_plain(loss):
         return CrossEntropy(loss.reduction == "mean", loss.ignore_index)
     return OtherLoss(loss)
 
 
-class CrossEntropy:
-    """Cross entropy of (N, C), (N, C, d1, ...) with labels (N, ...), or probabilities of the outputs' shape.
+def _is_plain(loss: nn.CrossEntropyLoss) -> bool:
+    """Whether it is torch's own, without weights and smoothing, and gives one number."""
+    own = type(loss) is nn.CrossEntropyLoss and loss.reduction in ("mean", "sum")
+    return own and loss.weight is None and loss.label_smoothing == 0
 
-    A sample of several positions has their mean, or their sum. A sample whose labels are all ignored has a loss of 0.
+
+class CrossEntropy:
+    """Cross entropy of outputs (N, C) or (N, C, d1, ...) with labels (N, ...), or with probabilities of their shape.
+
+    The loss of a sample with several positions is their mean, or their sum. A sample whose labels are all ignored has
+    a loss of 0.
 
     Args:
-        by_position: whether outputs (N, d1, ..., C) with labels (N, d1, ...) are taken, too: language models.
+        mean: whether positions are averaged, not summed.
+        ignore_index: the label of positions that do not count.
+        by_position: whether outputs (N, d1, ..., C) with labels (N, d1, ...) are accepted, too, as of language models.
     """
 
     def __init__(self, mean: bool = True, ignore_index: int = -100, by_position: bool = False):
         self._mean, self._ignored, self._by_position = mean, ignore_index, by_position
 
     def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> Derivatives:
+        """As of `Loss`."""
         axis = self._class_axis(outputs, targets)
         logits = outputs.movedim(axis, -1)
         if targets.is_floating_point():
@@ -68,6 +79,7 @@ class CrossEntropy:
         return Derivatives(residuals.movedim(-1, axis), scale, losses, correct)
 
     def check(self, outputs: torch.Tensor, targets: Any) -> None:
+        """As of `Loss`."""
         axis = self._class_axis(outputs[:1], targets[:1])
         if not targets.is_floating_point():
             self._checked_labels(targets, outputs.shape[axis])
@@ -85,8 +97,8 @@ class CrossEntropy:
         if by_class and by_position:
             raise ValueError(
                 f"cross entropy: with outputs {tuple(outputs.shape)} and labels {tuple(targets.shape)} either axis "
-                "can be that of the classes; pass loss=torch.nn.CrossEntropyLoss() where it is the second, a function "
-                "else"
+                "can be that of the classes; pass loss=torch.nn.CrossEntropyLoss() if it is the second, a function of "
+                "your own if it is the last"
             )
         if by_position:
             return outputs.ndim - 1
@@ -100,7 +112,7 @@ class CrossEntropy:
         return 1
 
     def _checked_labels(self, targets: torch.Tensor, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Labels within the classes, and which of them count."""
+        """Labels, 0 where they are ignored, and which of them count."""
         if targets.is_floating_point() or targets.dtype == torch.bool:
             raise ValueError(f"labels: integers expected, found {targets.dtype} of shape {tuple(targets.shape)}")
         counted = targets != self._ignored
@@ -109,8 +121,14 @@ class CrossEntropy:
             raise ValueError(f"labels: 0 to {classes - 1} expected, found {int(labels.min())} to {int(labels.max())}")
         return labels, counted
 
-    def _of_probabilities(self, logits: torch.Tensor, wanted: torch.Tensor):
-        """With q the probabilities and Q their sum: p (Q - q) - q (1 - p), where 1 - p is summed over the others."""
+    def _of_probabilities(
+        self, logits: torch.Tensor, wanted: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Losses, derivatives and scales for labels that are probabilities.
+
+        With q the probabilities and Q their sum, the derivative is p (Q - q) - q (1 - p); 1 - p is the sum over the
+        other classes.
+        """
         z, q = logits.double(), wanted.double()
         log_p = z.log_softmax(-1)
         p = log_p.exp()
@@ -131,10 +149,11 @@ class CrossEntropy:
 class OtherLoss:
     """Any loss, called with the outputs and the target of one sample as a batch of one."""
 
-    def __init__(self, loss: Callable):
+    def __init__(self, loss: Callable[..., torch.Tensor]):
         self._loss = loss
 
     def __call__(self, outputs: torch.Tensor, targets: Any) -> Derivatives:
+        """As of `Loss`."""
         try:
             residuals, losses = torch.func.vmap(torch.func.grad_and_value(self._of_one))(outputs, targets)
         except RuntimeError:  # a mask, `.item()`, or an operation that torch.func does not know
@@ -145,10 +164,10 @@ class OtherLoss:
         return Derivatives(*normalised(residuals, outputs.dtype), losses.double(), correct)
 
     def check(self, outputs: torch.Tensor, targets: Any) -> None:
-        """Nothing is known of these targets before the loss is called."""
+        """Do nothing: what the loss accepts is known only when it is called."""
 
     def _of_one(self, output: torch.Tensor, target: Any) -> torch.Tensor:
-        value = self._loss(output[None], torch.utils._pytree.tree_map_only(torch.Tensor, lambda t: t[None], target))
+        value = self._loss(output[None], tree_map_only(torch.Tensor, lambda t: t[None], target))
         if value.numel() != 1:
             raise ValueError(f"the loss of one sample must be one number, found shape {tuple(value.shape)}")
         return value.reshape(())
@@ -157,7 +176,7 @@ class OtherLoss:
         residuals, losses = [], []
         for sample in range(len(outputs)):
             output = outputs[sample].detach().requires_grad_()
-            target = torch.utils._pytree.tree_map_only(torch.Tensor, lambda t, i=sample: t[i], targets)
+            target = tree_map_only(torch.Tensor, itemgetter(sample), targets)
             try:
                 with torch.enable_grad():
                     loss = self._of_one(output, target)
@@ -170,9 +189,12 @@ class OtherLoss:
 
 
 def normalised(residuals: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """Divide each sample's residual (n, ...) by a power of two, which brings its largest entry into [1, 2).
+    """Divide each sample's residual (n, ...) by a power of two that brings its largest entry into [1, 2).
 
     float32 then carries derivatives of 1e-40 through the network as exactly as those of 1.
+
+    Returns:
+        the residuals, in `dtype`, and the powers of two (n,) float64.
     """
     scale = power_of_two(
         residuals.flatten(1).abs().amax(1).double() if residuals.ndim > 1 else residuals.abs().double()

@@ -1,9 +1,9 @@
-"""A network as fishertail runs it: a private double of the user's, its layers, and the rows of a batch by a plan."""
+"""`Network`: a private copy of the user's model, its layers, and the rows of a batch by a plan."""
 
 import copy
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -12,16 +12,22 @@ from torch.utils._pytree import tree_map_only
 
 from fishertail import devices
 from fishertail.errors import UnsupportedModelError
-from fishertail.gradients import shared_rows
-from fishertail.gradients.layer_rules import MODULE_RULES, FunctionRule
-from fishertail.gradients.plan import Group, Plan, Replay
-from fishertail.gradients.recording import ModuleCall, Recorder, Recording, Use, gradients_at, module_call, watch
-from fishertail.gradients.replay import CallLayouts, replay
-from fishertail.gradients.rows import BlockRows, DenseRows, Rows
-from fishertail.gradients.twin import moved, substituted, twin_of, unwrapped
+from fishertail.gradients.gradient_plan import CallAxes, GradientPlan, ParameterGroup, Replay
+from fishertail.gradients.layer_rows.blocks import BlockRows
+from fishertail.gradients.layer_rows.dense import DenseRows
+from fishertail.gradients.layer_rows.outer_products import added
+from fishertail.gradients.layer_rows.protocol import Rows
+from fishertail.gradients.layer_rules.module_rules import MODULE_RULES
+from fishertail.gradients.model_checks import NETWORK, layers_of, refuse_undefined_gradients
+from fishertail.gradients.model_outputs import chosen_output
+from fishertail.gradients.module_replay import replay
+from fishertail.gradients.private_copy import is_script, moved, private_copy, substituted, unwrapped
+from fishertail.gradients.recording import ModuleCall, Recorder, Recording, Use, gradients_at, watch
 
-NETWORK = "network"
+__all__ = ["NETWORK", "Network", "PlanMismatchError", "expanded", "full_precision"]
+
 _LOW_PRECISION = (torch.bfloat16, torch.float16)
+More = TypeVar("More")
 
 
 class PlanMismatchError(Exception):
@@ -29,19 +35,22 @@ class PlanMismatchError(Exception):
 
 
 class Network:
-    """The double of a model on a device, in float32 or float64.
+    """The private copy of a model on a device, in float32 or float64.
 
     Args:
         model: the user's, which is not changed.
         layers: names of the layers that are wanted; all by default.
         device: where to compute, `auto` for an accelerator if there is one; where the model is by default.
-        output: which of several outputs counts: the key or attribute of a mapping or an object, or the place in a
-            tuple.
+        output: which of several outputs the loss is of: the key or attribute of a mapping or an object, or the place
+            in a tuple.
 
     Attributes:
         layers: names, in the order of the model's parameters.
         parameters: names of the trained parameters of each layer.
-        sizes: numbers of parameters of each layer.
+        sizes: number of parameters of each layer.
+        shapes: of the trained parameters, by name.
+        places: of the trained parameters, by name: the modules of the copy that own them, and the name there.
+        homes: the names of these modules.
     """
 
     def __init__(
@@ -52,27 +61,22 @@ class Network:
         output: str | int | None = None,
     ):
         model = unwrapped(model)
-        _refuse(model)
+        refuse_undefined_gradients(model)
         own = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
         self.device = devices.resolved(own if device is None else device)
-        kinds = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
-        scripted = any(map(_is_script, model.modules()))  # it cannot be doubled
-        if self.device != own or not kinds.isdisjoint(_LOW_PRECISION) or _made_for_inference(model) or scripted:
-            model = _copied(model, self.device)
-            if not kinds.isdisjoint(_LOW_PRECISION):
-                model = model.float()
-        self.model = twin_of(model)
+        model = _computable(model, own, self.device)
+        self.model = private_copy(model)
         self.dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
         self._output = output
-        self._conv = any(isinstance(module, nn.Conv2d) for module in model.modules())
+        self._has_convolutions = any(isinstance(module, nn.Conv2d) for module in model.modules())
         trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         self.shapes = {name: parameter.shape for name, parameter in trained.items()}
         self._names = {id(parameter): name for name, parameter in trained.items()}
-        self.parameters = _layers(self.model, trained, self._names, layers)
+        self.parameters = layers_of(self.model, trained, self._names, layers)
         self.layers = tuple(self.parameters)
         self.sizes = {layer: sum(trained[name].numel() for name in own) for layer, own in self.parameters.items()}
         self.places: dict[str, list[tuple[nn.Module, str]]] = {name: [] for name in trained}
-        self.homes: dict[str, list[str]] = {name: [] for name in trained}  # names of these modules
+        self.homes: dict[str, list[str]] = {name: [] for name in trained}
         for path, module in self.model.named_modules():
             for attribute, parameter in module._parameters.items():
                 if (name := self._names.get(id(parameter))) is not None:
@@ -83,27 +87,28 @@ class Network:
         """Names and values of all trained parameters."""
         for name, of_it in self.places.items():
             module, attribute = of_it[0]
-            yield name, module._parameters[attribute]
+            parameter = module._parameters[attribute]
+            assert parameter is not None
+            yield name, parameter
 
     def aliases(self) -> dict[str, torch.Tensor]:
-        """Tensors that share the memory of the trained parameters, on which hooks disturb nobody."""
+        """Tensors that share the memory of the trained parameters, on which hooks do not concern the user's."""
         return {
-            name: tensor
-            if any(map(_is_script, (m for m, _ in self.places[name])))
-            else tensor.detach().requires_grad_()
+            name: tensor if any(is_script(module) for module, _ in self.places[name]) else _leaf(tensor)
             for name, tensor in self.trained()
         }
 
     def watchable(self, path: str) -> bool:
         """Whether the calls of a module can be recorded: not inside a compiled script."""
-        return not path or not _is_script(dict(self.model.named_modules())[path])
+        return not path or not is_script(dict(self.model.named_modules())[path])
 
     def cast(self, inputs: Any) -> Any:
-        """Inputs in the precision that is computed in, and pictures in the memory format that convolutions like."""
+        """Inputs in the precision of the network, and pictures in the memory format that is best for convolutions."""
 
         def of_one(tensor: torch.Tensor) -> torch.Tensor:
             tensor = tensor.to(self.dtype) if tensor.dtype in _LOW_PRECISION else tensor
-            return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 and self._conv else tensor
+            pictures = tensor.ndim == 4 and self._has_convolutions
+            return tensor.contiguous(memory_format=torch.channels_last) if pictures else tensor
 
         return tree_map_only(torch.Tensor, of_one, inputs)
 
@@ -111,7 +116,7 @@ class Network:
         self,
         inputs: Any,
         samples: int,
-        plan: Plan | None = None,
+        plan: GradientPlan | None = None,
         watched: Collection[str] = (),
         substitutes: Mapping[str, torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, Recording]:
@@ -119,7 +124,7 @@ class Network:
 
         Args:
             inputs: a tensor, a tuple of arguments or a mapping of named ones.
-            plan: which outputs to repeat, see `Plan`.
+            plan: which outputs to repeat, see `GradientPlan`.
             watched: names of modules whose calls are recorded.
             substitutes: tensors that take the place of parameters, by name.
 
@@ -142,66 +147,59 @@ class Network:
             for handle in handles:
                 handle.remove()
         recorder.recording.outputs = outputs
-        if "" in watched:  # a compiled script takes no hooks
+        if "" in watched:  # the whole model, by its arguments here: a compiled script takes no hooks
             args, kwargs = ((), inputs) if isinstance(inputs, Mapping) else (_positional(inputs), {})
-            recorder.recording.calls[""] = [module_call(args, kwargs, outputs)]
-        return self._chosen(outputs, samples), recorder.recording
+            recorder.recording.calls[""] = [ModuleCall.of(args, kwargs, outputs)]
+        return chosen_output(outputs, self._output, samples), recorder.recording
 
     def rows(
         self,
         layers: Collection[str],
         inputs: Any,
         samples: int,
-        plan: Plan,
-        derivatives_of: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor, Any]],
-    ) -> tuple[dict[str, Rows], Any]:
+        plan: GradientPlan,
+        derivatives_of: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor, More]],
+    ) -> tuple[dict[str, Rows], More]:
         """The rows of some layers, from one forward and one backward pass.
 
         Args:
-            derivatives_of: called with the detached output; gives the derivatives (n, ...) of the loss by it, the scale
-                (n,) float64 by which they were divided, and anything more.
+            derivatives_of: called with the detached output; returns the derivatives (n, ...) of the loss by it, the
+                scale (n,) float64 by which they were divided, and anything more.
 
         Returns:
-            the rows, and what `derivatives_of` gave more.
+            the rows, and what `derivatives_of` returned more.
+
+        Raises:
+            PlanMismatchError: the network ran differently from how the plan has it.
         """
-        leaves = {
-            name: expanded(tensor, plan.expanded[layer][name], samples)
-            for name, tensor in self.trained()
-            for layer in [name.rpartition(".")[0]]
-            if layer in layers and name in plan.expanded.get(layer, ())
-        }
+        leaves = self._expanded_leaves(layers, plan, samples)
         watched = {plan.replayed[layer].module for layer in layers if layer in plan.replayed}
         outputs, recording = self.run(inputs, samples, plan, watched, leaves)
-        if plan.by_rule and tuple(use.signature for use in recording.uses) != plan.signatures:
-            raise PlanMismatchError
-        if any(len(recording.calls.get(path, ())) != len(plan.call_layouts[path]) for path in watched):
-            raise PlanMismatchError
+        _check_plan(plan, recording, watched)
         derivatives, scale, more = derivatives_of(outputs.detach())
         numbers = sorted({n for layer in layers for g in plan.by_rule.get(layer, ()) for n, _ in g.uses})
-        own = [name for layer in layers for name in plan.expanded.get(layer, ())]
         calls = [
-            (path, call, layouts)
+            (path, call, axes)
             for path in watched
-            for call, layouts in zip(recording.calls.get(path, ()), plan.call_layouts[path], strict=True)
+            for call, axes in zip(recording.calls.get(path, ()), plan.call_axes[path], strict=True)
         ]
         edges = [recording.uses[number].edge for number in numbers]
-        edges += [get_gradient_edge(leaves[name]) for name in own]
+        edges += [get_gradient_edge(leaf) for leaf in leaves.values()]
         edges += [edge for _, call, _ in calls for edge in call.edges]
         found = iter(gradients_at(outputs, edges, derivatives))
-        recording.outputs = outputs = None  # frees the graph
+        del outputs
+        recording.outputs = None  # frees the graph
         at_uses = {number: next(found) for number in numbers}
-        gradients = {name: next(found) for name in own}
-        for path, call, layouts in calls:
+        gradients = {name: next(found) for name in leaves}
+        for path, call, axes in calls:
             at_call = [_shaped(next(found), shape) for shape in call.shapes]
-            for name, part in self._replayed(layers, plan, path, call, layouts, at_call, samples).items():
-                gradients[name] = gradients[name] + part if name in gradients else part
+            for name, part in self._replayed(layers, plan, path, call, axes, at_call, samples).items():
+                before = gradients.get(name)
+                gradients[name] = part if before is None else before + part
         rows: dict[str, Rows] = {}
         for layer in layers:
             if layer in plan.by_rule:
-                of_it = plan.by_rule[layer]
-                blocks = [self._block(group, recording.uses, plan, at_uses, scale, samples) for group in of_it]
-                sizes = [sum(self.shapes[name].numel() for name in group.parameters) for group in of_it]
-                rows[layer] = blocks[0] if len(blocks) == 1 else BlockRows(tuple(blocks), tuple(sizes))
+                rows[layer] = self._rows_by_rule(plan.by_rule[layer], recording.uses, plan, at_uses, scale, samples)
             else:
                 flat = [self._flat(gradients.get(name), name, samples) for name in self.parameters[layer]]
                 rows[layer] = DenseRows(torch.cat(flat, dim=1), scale)
@@ -210,38 +208,34 @@ class Network:
     def _called(self, inputs: Any) -> Any:
         return self.model(**inputs) if isinstance(inputs, Mapping) else self.model(*_positional(inputs))
 
-    def _chosen(self, outputs: Any, samples: int) -> torch.Tensor:
-        """The tensor that the loss is of."""
-        chosen = outputs
-        if self._output is not None:
-            try:
-                by_key = isinstance(outputs, Mapping | tuple | list)
-                chosen = outputs[self._output] if by_key else getattr(outputs, self._output)
-            except (KeyError, IndexError, TypeError, AttributeError):
-                raise UnsupportedModelError(
-                    f"output: the model's output has no {self._output!r}; found {_described(outputs)}"
-                ) from None
-        elif isinstance(outputs, Mapping) and "logits" in outputs:
-            chosen = outputs["logits"]
-        elif not isinstance(outputs, torch.Tensor) and isinstance(getattr(outputs, "logits", None), torch.Tensor):
-            chosen = outputs.logits
-        if not isinstance(chosen, torch.Tensor):
-            raise UnsupportedModelError(
-                "the model must return one tensor with a row for each sample, or something with `logits`; found "
-                f"{_described(outputs)}: name the output that counts (output=...)"
-            )
-        if chosen.ndim == 0 or len(chosen) != samples:
-            raise UnsupportedModelError(
-                f"the model must return one tensor with a row for each sample, found {tuple(chosen.shape)} for "
-                f"{samples} samples"
-            )
-        return chosen
+    def _expanded_leaves(self, layers: Collection[str], plan: GradientPlan, samples: int) -> dict[str, torch.Tensor]:
+        """The parameters that the plan expands over the samples, layer by layer."""
+        tensors = dict(self.trained())
+        return {
+            name: expanded(tensors[name], axes, samples)
+            for layer in layers
+            for name, axes in plan.expanded.get(layer, {}).items()
+        }
+
+    def _rows_by_rule(
+        self,
+        groups: Sequence[ParameterGroup],
+        uses: Sequence[Use],
+        plan: GradientPlan,
+        derivatives: Mapping[int, torch.Tensor | None],
+        scale: torch.Tensor,
+        samples: int,
+    ) -> Rows:
+        """The rows of a layer, each group of its parameters by the rules of its uses."""
+        blocks = [self._block(group, uses, plan, derivatives, scale, samples) for group in groups]
+        sizes = [sum(self.shapes[name].numel() for name in group.parameters) for group in groups]
+        return blocks[0] if len(blocks) == 1 else BlockRows(tuple(blocks), tuple(sizes))
 
     def _block(
         self,
-        group: Group,
+        group: ParameterGroup,
         uses: Sequence[Use],
-        plan: Plan,
+        plan: GradientPlan,
         derivatives: Mapping[int, torch.Tensor | None],
         scale: torch.Tensor,
         samples: int,
@@ -249,40 +243,35 @@ class Network:
         """The rows of a group of parameters: the sum over its uses."""
         parts = []
         for number, roles in group.uses:
-            use, derivative = uses[number], derivatives[number]
-            if derivative is None:
+            derivative, axes = derivatives[number], plan.axes[number]
+            if derivative is None or axes is None:
                 continue
-            of_input, of_output = plan.layouts[number]
-            given = of_input.samples_first(use.input, samples)
-            derivative = of_output.samples_first(derivative.reshape(use.shape), samples)
-            if isinstance(use.rule, FunctionRule):
-                parts.append(use.rule.rows(use.call, roles, given, derivative, scale))
-            else:
-                gradients = use.rule(use.call, given, derivative)
-                flat = [gradients[role].reshape(samples, self.shapes[use.parameters[role]].numel()) for role in roles]
-                parts.append(DenseRows(torch.cat(flat, dim=1), scale))
+            use, (of_input, of_output) = uses[number], axes
+            given = of_input.first(use.input, samples)
+            parts.append(use.rows(roles, given, of_output.first(derivative.reshape(use.shape), samples), scale))
         if parts:
-            return shared_rows.added(parts)
+            return added(parts)
         flat = [self._flat(None, name, samples) for name in group.parameters]
         return DenseRows(torch.cat(flat, dim=1), scale)
 
     def _replayed(
         self,
         layers: Collection[str],
-        plan: Plan,
+        plan: GradientPlan,
         path: str,
         call: ModuleCall,
-        layouts: CallLayouts,
+        axes: CallAxes,
         derivatives: Sequence[torch.Tensor | None],
         samples: int,
     ) -> dict[str, torch.Tensor]:
         """(n, *shape) of the parameters of all layers for which a module is run again."""
-        module, gradients = dict(self.model.named_modules())[path], {}
+        module = dict(self.model.named_modules())[path]
+        gradients: dict[str, torch.Tensor] = {}
         for loop in (False, True):
             of_it = [layer for layer in layers if plan.replayed.get(layer) == Replay(path, loop)]
             places = {name: self.places[name] for layer in of_it for name in self.parameters[layer]}
             if places:
-                gradients |= replay(module, places, call, layouts, derivatives, samples, loop)
+                gradients |= replay(module, places, call, axes, derivatives, samples, loop)
         return gradients
 
     def _flat(self, gradients: torch.Tensor | None, name: str, samples: int) -> torch.Tensor:
@@ -300,94 +289,52 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 
 def expanded(parameter: torch.Tensor, axes: int, samples: int) -> torch.Tensor:
-    """A leaf (n, ...) that holds the parameter once for each sample, without a copy."""
+    """A leaf (n, ...) that holds the parameter once for each sample, without a copy.
+
+    Args:
+        axes: number of axes of length 1 between that of the samples and those of the parameter; -1 where the
+            parameter's own first axis, of length 1, becomes that of the samples.
+    """
     tensor = parameter.detach()
-    if axes < 0:  # its own first axis, of length 1, becomes that of the samples
+    if axes < 0:
         return tensor.expand(samples, *tensor.shape[1:]).requires_grad_()
     between = (1,) * axes
     return tensor.reshape(1, *between, *tensor.shape).expand(samples, *between, *tensor.shape).requires_grad_()
 
 
-def _layers(
-    model: nn.Module, trained: Mapping[str, torch.Tensor], names: Mapping[int, str], wanted: Sequence[str] | None
-) -> dict[str, list[str]]:
-    """The trained parameters of each layer: of the module that has them first, where several share them."""
-    layers: dict[str, list[str]] = {}
-    for path, _ in model.named_modules():
-        own = [name for name in trained if name.rpartition(".")[0] == path]
-        if own:
-            layers[path] = own
-    if not layers:
-        raise UnsupportedModelError("the model has no parameters that require gradients")
-    if NETWORK in layers:
-        raise UnsupportedModelError(f"a layer is named {NETWORK!r}, which stands for all layers together; rename it")
-    for name in wanted or ():
-        if name not in layers:
-            raise ValueError(_unknown_layer(model, name, layers, names))
-    return {layer: own for layer, own in layers.items() if wanted is None or layer in wanted}
+def _check_plan(plan: GradientPlan, recording: Recording, watched: Collection[str]) -> None:
+    """Raise `PlanMismatchError` unless the network called what the plan was made for."""
+    if plan.by_rule and tuple(use.signature for use in recording.uses) != plan.signatures:
+        raise PlanMismatchError
+    if any(len(recording.calls.get(path, ())) != len(plan.call_axes[path]) for path in watched):
+        raise PlanMismatchError
 
 
-def _unknown_layer(model: nn.Module, name: str, layers: Collection[str], names: Mapping[int, str]) -> str:
-    modules = dict(model.named_modules(remove_duplicate=False))
-    owners = (
-        {names[id(p)] for p in modules[name].parameters(recurse=False) if id(p) in names} if name in modules else ()
-    )
-    if owners:
-        return f"layers: the parameters of {name!r} are those of {', '.join(sorted(owners))}; ask for that layer"
-    return f"layers: among {', '.join(layers)} expected, found {name!r}"
-
-
-def _refuse(model: nn.Module) -> None:
-    """Raise where a per-sample gradient is not defined, as far as the modules tell."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
-            raise UnsupportedModelError(
-                f"layer {name!r}: batch normalisation by batch statistics makes the gradient of one sample "
-                "meaningless; call model.eval() (with running statistics)"
-            )
-        if isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0:
-            raise UnsupportedModelError(f"layer {name!r}: dropout makes the gradient random; call model.eval()")
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.scale_grad_by_freq:
-            raise UnsupportedModelError(
-                f"layer {name!r}: scale_grad_by_freq makes the gradient of a sample depend on the others of its batch"
-            )
-    for name, parameter in model.named_parameters():
-        if isinstance(parameter, nn.parameter.UninitializedParameter):
-            raise UnsupportedModelError(f"parameter {name!r} has no shape yet: call the model once before")
-        if parameter.requires_grad and parameter.is_complex():
-            raise UnsupportedModelError(f"parameter {name!r}: real numbers expected, found {parameter.dtype}")
-
-
-def _made_for_inference(model: nn.Module) -> bool:
-    return any(parameter.is_inference() for parameter in model.parameters())
-
-
-def _copied(model: nn.Module, device: torch.device) -> nn.Module:
+def _computable(model: nn.Module, own: torch.device, device: torch.device) -> nn.Module:
+    """The model itself where it can be computed with as it is, or a copy on the device, in float32 at least."""
+    kinds = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
+    for_inference = any(parameter.is_inference() for parameter in model.parameters())
+    low_precision = not kinds.isdisjoint(_LOW_PRECISION)
+    scripted = any(map(is_script, model.modules()))  # has no private copy that shares its Parameters
+    if device == own and not (low_precision or for_inference or scripted):
+        return model
     try:
         with torch.inference_mode(False):
-            return moved(copy.deepcopy(model), device)
+            model = moved(copy.deepcopy(model), device)
     except (RuntimeError, TypeError, AssertionError) as error:
         raise UnsupportedModelError(
             f"the model cannot be copied to another device or precision ({error}); move it there before the call"
         ) from error
+    return model.float() if low_precision else model
 
 
-def _is_script(module: nn.Module) -> bool:
-    return isinstance(module, torch.jit.ScriptModule)
+def _leaf(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().requires_grad_()
 
 
-def _positional(inputs: Any) -> tuple:
+def _positional(inputs: Any) -> tuple[Any, ...]:
     return inputs if isinstance(inputs, tuple) else (inputs,)
 
 
 def _shaped(derivative: torch.Tensor | None, shape: torch.Size) -> torch.Tensor | None:
     return None if derivative is None else derivative.reshape(shape)
-
-
-def _described(outputs: Any) -> str:
-    kind = type(outputs).__name__
-    if isinstance(outputs, torch.Tensor):
-        return f"{kind} {tuple(outputs.shape)}"
-    if isinstance(outputs, Mapping):
-        return f"{kind} with {', '.join(map(str, outputs))}"
-    return f"{kind} of {len(outputs)}" if isinstance(outputs, tuple | list) else kind

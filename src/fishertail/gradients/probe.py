@@ -1,10 +1,10 @@
-"""Settles how the rows of each layer are made, and proves it on a few samples against autograd.
+"""`Probe`: settles how the rows of each layer are computed, by comparing a few samples with autograd.
 
-For each layer the ways are tried from the cheapest to the dearest, until one gives what autograd gives: a rule; its
-parameters expanded over the samples; running the module again, or one that contains it, in the end the whole network.
-This finds what no list of types can: weights used elsewhere, samples of a batch that influence one another, randomness.
-The truth comes from the same forward pass, so that no ReLU is so near its kink that rounding decides; and it is never
-held whole: of each parameter's gradient, only its norm and its products with two random vectors are kept.
+For each layer the ways are tried from the cheapest to the most expensive, until one gives what autograd gives: a rule;
+its parameters expanded over the samples; running its module again, or one that contains it, in the end the whole
+network. This finds what no list of types can: weights used elsewhere, samples of a batch that influence one another,
+randomness. The reference comes from the same forward pass, so that rounding at the kink of a ReLU is the same in both.
+Of the gradient of each parameter only its norm and its products with two random vectors are kept.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,101 +13,104 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 from fishertail.errors import UnsupportedModelError
+from fishertail.gradients.accurate_sums import lengths
+from fishertail.gradients.gradient_plan import GradientPlan, Replay, parameter_groups
+from fishertail.gradients.layer_rows.protocol import Rows
+from fishertail.gradients.memory_budget import Footprint
+from fishertail.gradients.module_replay import call_axes
 from fishertail.gradients.network import Network, PlanMismatchError, expanded
-from fishertail.gradients.plan import Layout, Plan, Replay, groups, layout
+from fishertail.gradients.random_vectors import VECTORS, RandomVectors
 from fishertail.gradients.recording import Recording, Use
-from fishertail.gradients.replay import call_layouts
-from fishertail.gradients.rows import Rows
-from fishertail.gradients.sums import lengths
+from fishertail.gradients.sample_axis import SampleAxis, sample_axis
+from fishertail.gradients.saved_bytes import SavedBytes
 
 SAMPLES = 3
-_COMPARED = (0, 2)  # of these
-_VECTORS = 2
-_TILE = 1 << 12  # entries of the factor of a random vector
+_COMPARED = (0, 2)  # of these samples
 _VECTOR_SLACK = 3  # a product with a random vector is a norm times a normal number
 _AXES = 4  # at most, between the samples and the axes of a parameter that is expanded
-_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-7}  # of the largest norm
+_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-7}  # relative to the largest norm
 _SAME_SHAPE_TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}  # of outputs from batches of one shape
-_UNIMPORTANT = 1e-3  # of the network's norm: layers below are compared by this share of it, since rounding shows
+_UNIMPORTANT = 1e-3  # share of the network's norm that the tolerance of smaller layers refers to: rounding shows there
 _FAULTS = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, AttributeError, KeyError)
 
 
+Way = Callable[[GradientPlan], GradientPlan | None]
+
+
 @dataclass(frozen=True)
-class _Truth:
-    """Of each layer: norms and products with random vectors, by sample."""
+class _Reference:
+    """Autograd's gradients, summarised for each layer by norms and products with random vectors."""
 
     norms: Mapping[str, torch.Tensor]  # (compared samples,) float64
-    products: Mapping[str, torch.Tensor]  # (compared samples, _VECTORS) float64
+    products: Mapping[str, torch.Tensor]  # (compared samples, VECTORS) float64
     network: float  # the largest norm of a sample's whole gradient
 
 
-@dataclass(frozen=True)
-class Footprint:
-    """Bytes for each sample of a batch."""
-
-    graph: int  # what the forward pass keeps for the backward pass
-    rows: Mapping[str, int]  # of each layer, as they are kept
-
-    @property
-    def batch(self) -> int:
-        """In all; derivatives take as much as what they are by."""
-        return max(2 * self.graph + sum(self.rows.values()), 1)
-
-
 class Probe:
-    """
+    """Finds the plan of a network.
+
     Args:
         network: whose plan is wanted.
         samples: inputs of SAMPLES samples on its device; see `probe_index`.
 
     Attributes:
-        outputs: of these samples, once it was run.
+        outputs: of the network for these samples, after `run`.
     """
 
     def __init__(self, network: Network, samples: Any):
         self._network, self._batch = network, samples
         self._first = _sample(samples, [0])
-        self._faults: dict[str, str] = {}  # of layers whose way raised
+        self._faults: dict[str, str] = {}  # why the last way of a layer could not be computed
 
-    def run(self) -> tuple[Plan, Footprint]:
-        """The plan, proven.
+    def run(self) -> tuple[GradientPlan, Footprint]:
+        """The plan, which agrees with autograd in every layer, and the memory that a sample takes by it.
 
         Raises:
-            UnsupportedModelError: names the layer and the reason.
+            UnsupportedModelError: a layer has no way that agrees; names the layer and the reason.
         """
         aliases = self._network.aliases()
-        with _SavedBytes(self._network) as saved:
+        with SavedBytes(self._network.model) as saved:
             outputs, together = self._run(self._batch, substitutes=aliases, watched=[""])
         alone = self._check_independence(outputs.detach())
         generator = torch.Generator().manual_seed(0)
         self._residuals = torch.randn(outputs.shape, generator=generator, dtype=torch.float64).to(outputs)
-        shapes, like = self._network.shapes, {"dtype": self._network.dtype, "device": self._network.device}
-        self._random = {name: _RandomVectors(shape.numel(), generator, like) for name, shape in shapes.items()}
-        truth = self._truth(outputs, aliases)
+        network = self._network
+        self._random = {
+            name: RandomVectors(shape.numel(), generator, network.dtype, network.device)
+            for name, shape in network.shapes.items()
+        }
+        reference = self._reference(outputs, aliases)
         self.outputs = outputs.detach()
-        outputs = together.outputs = None
+        del outputs
+        together.outputs = None  # frees the graph
         plan = self._first_plan(together.uses, alone.uses)
-        if (of_all := call_layouts(together.calls[""][0], alone.calls[""][0], SAMPLES)) is not None:
-            plan = replace(plan, call_layouts={"": (of_all,)})
-        ways = {layer: self._ways(layer) for layer in self._network.layers}
-        pending = [layer for layer in self._network.layers if layer not in plan.by_rule]
+        if (of_all := call_axes(together.calls[""][0], alone.calls[""][0], SAMPLES)) is not None:
+            plan = replace(plan, call_axes={"": (of_all,)})
+        ways = {layer: self._ways(layer) for layer in network.layers}
+        pending = [layer for layer in network.layers if layer not in plan.by_rule]
         while True:
             for layer in pending:
                 plan = self._next(plan, layer, ways[layer])
-            rows = self._rows(plan, self._network.layers)
-            pending = [layer for layer in self._network.layers if not self._agrees(layer, rows.get(layer), truth)]
+            rows = self._rows(plan, network.layers)
+            pending = [layer for layer in network.layers if not self._agrees(layer, rows.get(layer), reference)]
             if not pending:
-                return plan, Footprint(
-                    saved.bytes // SAMPLES, {layer: part.nbytes // SAMPLES for layer, part in rows.items()}
-                )
+                row_bytes = {layer: part.nbytes // SAMPLES for layer, part in rows.items()}
+                return plan, Footprint(saved.bytes // SAMPLES, row_bytes)
 
-    def _run(self, inputs: Any, samples: int = SAMPLES, plan: Plan | None = None, **options):
+    def _run(
+        self,
+        inputs: Any,
+        samples: int = SAMPLES,
+        plan: GradientPlan | None = None,
+        watched: Sequence[str] = (),
+        substitutes: Mapping[str, torch.Tensor] | None = None,
+    ) -> tuple[torch.Tensor, Recording]:
+        """As `Network.run`, with an error that says what the model was called with."""
         try:
-            return self._network.run(inputs, samples, plan, **options)
+            return self._network.run(inputs, samples, plan, watched, substitutes)
         except UnsupportedModelError:
             raise
         except _FAULTS as error:
@@ -122,9 +125,9 @@ class Probe:
             ) from error
 
     def _check_independence(self, together: torch.Tensor) -> Recording:
-        """Refuse a network in which samples influence one another; gives what was recorded of the first alone."""
+        """Refuse a network in which samples influence one another. Returns what was recorded of the first alone."""
         alone, recording = self._run(self._first, 1, watched=[""])
-        surrounded = self._run(_sample(self._batch, [2, 1, 1]))[0].detach()[1]  # by others than in the batch
+        surrounded = self._run(_sample(self._batch, [2, 1, 1]))[0].detach()[1]  # by other samples than in the batch
         for found, expected, tolerance in (
             (alone.detach()[0], together[0], _TOLERANCE[self._network.dtype]),
             (surrounded, together[1], _SAME_SHAPE_TOLERANCE[self._network.dtype]),
@@ -136,12 +139,12 @@ class Probe:
                 )
         return recording
 
-    def _truth(self, outputs: torch.Tensor, aliases: Mapping[str, torch.Tensor]) -> _Truth:
-        """By autograd, each sample by itself; a gradient is summarised as it comes, and not kept."""
+    def _reference(self, outputs: torch.Tensor, aliases: Mapping[str, torch.Tensor]) -> _Reference:
+        """Autograd's gradients of each sample by itself; each is summarised as it arrives, and not kept."""
         network = self._network
         layers = {name: layer for layer, own in network.parameters.items() for name in own}
         norms = {layer: torch.zeros(len(_COMPARED), dtype=torch.float64) for layer in network.layers}
-        products = {layer: torch.zeros(len(_COMPARED), _VECTORS, dtype=torch.float64) for layer in network.layers}
+        products = {layer: torch.zeros(len(_COMPARED), VECTORS, dtype=torch.float64) for layer in network.layers}
         wanted = [aliases[name] for name in layers]
 
         def summarise(name: str, row: int, gradient: torch.Tensor) -> torch.Tensor:
@@ -162,73 +165,75 @@ class Probe:
             for hook in hooks:
                 hook.remove()
         largest = torch.linalg.vector_norm(torch.stack(list(norms.values())).nan_to_num(), dim=0).max()
-        return _Truth(norms, products, float(largest))
+        return _Reference(norms, products, float(largest))
 
-    def _first_plan(self, together: Sequence[Use], alone: Sequence[Use]) -> Plan:
-        """Every layer by its rule, as far as its uses are understood."""
+    def _first_plan(self, together: Sequence[Use], alone: Sequence[Use]) -> GradientPlan:
+        """Every layer by its rule, as far as it is clear where its uses have the samples."""
         signatures = tuple(use.signature for use in together)
         if signatures != tuple(use.signature for use in alone):
-            return Plan()
-        layouts, repeated = [], set()
+            return GradientPlan()
+        axes: list[tuple[SampleAxis, SampleAxis] | None] = []
+        repeated = set()
         for number, (batch, one) in enumerate(zip(together, alone, strict=True)):
-            pair = (layout(batch.input.shape, one.input.shape, SAMPLES), layout(batch.shape, one.shape, SAMPLES))
-            if pair == (Layout(None), Layout(None)) and self._repeats(number):
+            of_input = sample_axis(batch.input.shape, one.input.shape, SAMPLES)
+            of_output = sample_axis(batch.shape, one.shape, SAMPLES)
+            if of_input == of_output == SampleAxis(None) and self._repeats(number):
                 repeated.add(number)
-                pair = (Layout(0), Layout(0))
-            understood = None not in pair and all(part.axis is not None for part in pair)
-            layouts.append(pair if understood else (None, None))
-        plan = Plan(signatures, tuple(layouts), frozenset(repeated))
+                of_input = of_output = SampleAxis(0)
+            if of_input is None or of_output is None or None in (of_input.axis, of_output.axis):
+                axes.append(None)
+            else:
+                axes.append((of_input, of_output))
         by_rule = {}
         for layer, parameters in self._network.parameters.items():
-            found = groups(parameters, [use.parameters for use in together])
-            if all(layouts[number] != (None, None) for group in found for number, _ in group.uses):
-                by_rule[layer] = found
-        return replace(plan, by_rule=by_rule)
+            groups = parameter_groups(parameters, [use.parameters for use in together])
+            if all(axes[number] is not None for group in groups for number, _ in group.uses):
+                by_rule[layer] = groups
+        return GradientPlan(signatures, tuple(axes), frozenset(repeated), by_rule)
 
     def _repeats(self, number: int) -> bool:
         """Whether an output without samples may be repeated for each of them."""
-        return self._unchanged(plan=Plan(repeated=frozenset([number])))
+        return self._unchanged(GradientPlan(repeated=frozenset([number])))
 
-    def _unchanged(self, **options) -> bool:
-        """Whether the network gives the same outputs when it is run so."""
+    def _unchanged(self, plan: GradientPlan, substitutes: Mapping[str, torch.Tensor] | None = None) -> bool:
+        """Whether the network still gives the same outputs with a plan and substitutes."""
         try:
-            outputs, _ = self._network.run(self._batch, SAMPLES, **options)
+            outputs, _ = self._network.run(self._batch, SAMPLES, plan, substitutes=substitutes)
         except (*_FAULTS, UnsupportedModelError):
             return False
         return outputs.shape == self.outputs.shape and _close(
             outputs.detach(), self.outputs, _SAME_SHAPE_TOLERANCE[self._network.dtype]
         )
 
-    def _next(self, plan: Plan, layer: str, ways: Iterator[Callable[[Plan], Plan | None]]) -> Plan:
+    def _next(self, plan: GradientPlan, layer: str, ways: Iterator[Way]) -> GradientPlan:
+        """The plan with the next way for a layer that is possible; raises where none is left."""
         for way in ways:
             if (changed := way(plan)) is not None:
                 return changed
         reason = self._faults.get(layer, "the gradient of a sample in a batch differs from its gradient alone")
         raise UnsupportedModelError(f"layer {layer!r}: {reason}")
 
-    def _ways(self, layer: str) -> Iterator[Callable[[Plan], Plan | None]]:
+    def _ways(self, layer: str) -> Iterator[Way]:
         """What can be tried for a layer after its rule, the cheapest first."""
         yield partial(self._otherwise_folded, layer)
         yield partial(self._expanded, layer)
         for module in self._modules_around(layer):
             yield partial(self._replayed, layer, Replay(module))
-            if layer in self._faults:  # vmap cannot treat the module: no sign that it is the wrong one
+            if layer in self._faults:  # vmap cannot treat the module, which may still be the right one
                 yield partial(self._replayed, layer, Replay(module, loop=True))
 
-    def _otherwise_folded(self, layer: str, plan: Plan) -> Plan | None:
-        """Samples and positions share an axis, the positions outside."""
+    def _otherwise_folded(self, layer: str, plan: GradientPlan) -> GradientPlan | None:
+        """By its rule, with samples and positions folded the other way round: (positions, samples)."""
         numbers = {number for group in plan.by_rule.get(layer, ()) for number, _ in group.uses}
-        folded = {number for number in numbers if any(part.folded for part in plan.layouts[number])}
-        if not folded:
-            return None
-        layouts = [
-            tuple(replace(part, samples_outside=False) for part in pair) if number in folded else pair
-            for number, pair in enumerate(plan.layouts)
-        ]
-        return replace(plan, layouts=tuple(layouts))
+        axes = list(plan.axes)
+        for number in numbers:
+            pair = axes[number]
+            if pair is not None and any(axis.folded for axis in pair):
+                axes[number] = (replace(pair[0], samples_outside=False), replace(pair[1], samples_outside=False))
+        return None if axes == list(plan.axes) else replace(plan, axes=tuple(axes))
 
-    def _expanded(self, layer: str, plan: Plan) -> Plan | None:
-        """Its parameters once for each sample, so that their gradients come by sample from the same backward pass."""
+    def _expanded(self, layer: str, plan: GradientPlan) -> GradientPlan | None:
+        """With its parameters once for each sample, whose gradients come by sample from the same backward pass."""
         tensors, found = dict(self._network.trained()), {}
         for name in self._network.parameters[layer]:
             tensor = tensors[name]
@@ -239,31 +244,32 @@ class Probe:
                     break
             else:
                 return None
-        return replace(_without(plan, layer), expanded={**plan.expanded, layer: found})
+        return replace(plan.without(layer), expanded={**plan.expanded, layer: found})
 
-    def _replayed(self, layer: str, way: Replay, plan: Plan) -> Plan | None:
-        """By running a module again."""
-        plan, path = _without(plan, layer), way.module
+    def _replayed(self, layer: str, way: Replay, plan: GradientPlan) -> GradientPlan | None:
+        """By running a module again for each sample."""
+        plan, path = plan.without(layer), way.module
         if not self._network.watchable(path):
             return None
-        if path not in plan.call_layouts:
+        if path not in plan.call_axes:
             batch, one = (
                 self._run(inputs, samples, plan, watched=[path])[1].calls.get(path, [])
                 for inputs, samples in ((self._batch, SAMPLES), (self._first, 1))
             )
             if not batch or len(batch) != len(one):
                 return None
-            layouts = tuple(call_layouts(*pair, SAMPLES) for pair in zip(batch, one, strict=True))
-            if None in layouts:
+            axes = [call_axes(*pair, SAMPLES) for pair in zip(batch, one, strict=True)]
+            known = tuple(of_call for of_call in axes if of_call is not None)
+            if len(known) < len(axes):
                 return None
-            plan = replace(plan, call_layouts={**plan.call_layouts, path: layouts})
+            plan = replace(plan, call_axes={**plan.call_axes, path: known})
         return replace(plan, replayed={**plan.replayed, layer: way})
 
     def _modules_around(self, layer: str) -> Iterator[str]:
-        """The smallest module that contains all uses of the layer's parameters as far as their places tell, and up."""
+        """Modules that contain all owners of the layer's parameters, from the smallest to the whole network."""
         homes = {home for name in self._network.parameters[layer] for home in self._network.homes[name]}
         paths = [home.split(".") if home else [] for home in homes]
-        common = []
+        common: list[str] = []
         for parts in zip(*paths, strict=False):
             if len(set(parts)) > 1:
                 break
@@ -271,10 +277,10 @@ class Probe:
         for count in range(len(common), -1, -1):
             yield ".".join(common[:count])
 
-    def _rows(self, plan: Plan, layers: Sequence[str]) -> dict[str, Rows]:
-        """The rows of the layers, without those whose way raises."""
+    def _rows(self, plan: GradientPlan, layers: Sequence[str]) -> dict[str, Rows]:
+        """The rows of the layers, except those whose way raises an error."""
 
-        def derivatives_of(_):
+        def derivatives_of(_: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
             return self._residuals, torch.ones(SAMPLES, dtype=torch.float64, device=self._network.device), None
 
         for layer in layers:
@@ -288,76 +294,28 @@ class Probe:
         middle = len(layers) // 2
         return self._rows(plan, layers[:middle]) | self._rows(plan, layers[middle:])
 
-    def _agrees(self, layer: str, rows: Rows | None, truth: _Truth) -> bool:
-        """Whether the rows are the gradients: by their norms, and by products with random vectors."""
+    def _agrees(self, layer: str, rows: Rows | None, reference: _Reference) -> bool:
+        """Whether the rows have the norms of autograd's gradients, and their products with random vectors."""
         if rows is None:
             return False
-        norms = truth.norms[layer]
-        allowed = _TOLERANCE[self._network.dtype] * max(float(norms.max()), _UNIMPORTANT * truth.network, 1e-300)
+        norms = reference.norms[layer]
+        allowed = _TOLERANCE[self._network.dtype] * max(float(norms.max()), _UNIMPORTANT * reference.network, 1e-300)
         random = [self._random[name] for name in self._network.parameters[layer]]
         try:
             compared = rows.take(torch.tensor(_COMPARED, device=self._network.device))
             found = [compared.norms().cpu() - norms]
-            for number in range(_VECTORS):
+            for number in range(VECTORS):
                 vector = torch.cat([part.vector(number) for part in random])
                 products = compared.project(vector[None])[:, 0].cpu()
-                found.append((products - truth.products[layer][:, number]) / _VECTOR_SLACK)
+                found.append((products - reference.products[layer][:, number]) / _VECTOR_SLACK)
         except _FAULTS as error:
             self._faults[layer] = f"its gradients cannot be computed: {error}"
             return False
         return all(bool((part.abs() <= allowed).all()) for part in found)
 
 
-class _RandomVectors:
-    """Random vectors of a parameter space (P,): outer products of two normal ones, held as their factors."""
-
-    def __init__(self, size: int, generator: torch.Generator, like: Mapping[str, Any]):
-        self._size, self._width = size, min(_TILE, max(size, 1))
-        tiles = -(-size // self._width)
-        self._left = torch.randn(_VECTORS, tiles, generator=generator).to(**like)
-        self._right = torch.randn(_VECTORS, self._width, generator=generator).to(**like)
-
-    def vector(self, number: int) -> torch.Tensor:
-        """(P,)."""
-        return torch.outer(self._left[number], self._right[number]).flatten()[: self._size]
-
-    def products(self, gradient: torch.Tensor) -> torch.Tensor:
-        """(_VECTORS,) float64 with a gradient (P,)."""
-        whole = self._size // self._width * self._width
-        by_tile = gradient[:whole].view(-1, self._width) @ self._right.T  # (tiles, _VECTORS)
-        found = (by_tile.double() * self._left[:, : len(by_tile)].T).sum(0)
-        if whole < self._size:
-            rest = self._right[:, : self._size - whole] * self._left[:, -1:]
-            found += (rest @ gradient[whole:]).double()
-        return found.cpu()
-
-
-class _SavedBytes(saved_tensors_hooks):
-    """Counts what a forward pass keeps for the backward pass, each piece of memory once."""
-
-    def __init__(self, network: Network):
-        self._own = {tensor.untyped_storage().data_ptr() for tensor in network.model.state_dict().values()}
-        self._seen: dict[int, int] = {}
-        super().__init__(self._pack, lambda tensor: tensor)
-
-    def __enter__(self):
-        super().__enter__()
-        return self
-
-    @property
-    def bytes(self) -> int:
-        return sum(self._seen.values())
-
-    def _pack(self, tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.layout == torch.strided:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in self._own:
-                self._seen[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-
 def probe_index(samples: int) -> torch.Tensor:
-    """The first, the middle and the last; the same again where there are fewer."""
+    """Positions of the first, the middle and the last sample; some coincide where there are fewer than three."""
     return torch.linspace(0, samples - 1, SAMPLES).long()
 
 
@@ -368,12 +326,3 @@ def _sample(inputs: Any, index: Sequence[int]) -> Any:
 def _close(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
     size = float(expected.abs().nan_to_num(posinf=0.0, neginf=0.0).max()) if expected.numel() else 0.0
     return torch.allclose(found, expected, rtol=tolerance, atol=tolerance * size, equal_nan=True)
-
-
-def _without(plan: Plan, layer: str) -> Plan:
-    """The plan without what it had for a layer."""
-    parts = {
-        name: {key: value for key, value in getattr(plan, name).items() if key != layer}
-        for name in ("by_rule", "expanded", "replayed")
-    }
-    return replace(plan, **parts)

@@ -1,10 +1,10 @@
-"""One forward pass of the network, and what is needed of it to get every sample's gradient from one backward pass.
+"""One forward pass of the network, and what it leaves for every sample's gradient from one backward pass.
 
-Functions of torch that take trained Parameters are recorded as they are called: their input, and the place of their
-output in the graph (a gradient edge, which in-place operations after it do not break).
+Calls of torch functions that take trained Parameters are recorded: their input, and the place of their output in
+autograd's graph (a gradient edge, which in-place operations after it do not break).
 """
 
-import types
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,44 +12,94 @@ from typing import Any
 import torch
 from torch import nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
-from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map_only
+from torch.utils.hooks import RemovableHandle
 
-from fishertail.gradients.layer_rules import FUNCTION_RULES, Call, FunctionRule, ModuleRule
-from fishertail.gradients.recurrent import CELLS, LAYERS, padded
+from fishertail.gradients.gradient_plan import Signature
+from fishertail.gradients.layer_rows.dense import DenseRows
+from fishertail.gradients.layer_rows.protocol import Rows
+from fishertail.gradients.layer_rules.decomposition import DECOMPOSITIONS
+from fishertail.gradients.layer_rules.module_rules import ModuleRule
+from fishertail.gradients.layer_rules.rule import LAYER_RULES, Call, LayerRule
 
 
 @dataclass(frozen=True)
-class Use:
-    """A call that takes trained Parameters, by a rule."""
+class Use(ABC):
+    """A call that takes trained Parameters and has a rule."""
 
-    rule: FunctionRule | ModuleRule
     parameters: Mapping[str, str]  # role in the call: name in the network
-    call: Call | nn.Module
     input: torch.Tensor
     shape: torch.Size  # of the output
     edge: GradientEdge | None  # None where no gradient can reach it
 
     @property
-    def signature(self) -> tuple:
+    @abstractmethod
+    def signature(self) -> Signature:
         """What is the same in every batch."""
+
+    @abstractmethod
+    def rows(
+        self, roles: tuple[str, ...], inputs: torch.Tensor, derivatives: torch.Tensor, scale: torch.Tensor
+    ) -> Rows:
+        """The rows of the parameters in `roles`; arguments as of `LayerRule.rows`."""
+
+
+@dataclass(frozen=True)
+class FunctionUse(Use):
+    """A call of a function of torch."""
+
+    rule: LayerRule
+    call: Call
+
+    @property
+    def signature(self) -> Signature:
         return self.rule, tuple(self.parameters.items())
+
+    def rows(
+        self, roles: tuple[str, ...], inputs: torch.Tensor, derivatives: torch.Tensor, scale: torch.Tensor
+    ) -> Rows:
+        return self.rule.rows(self.call, roles, inputs, derivatives, scale)
+
+
+@dataclass(frozen=True)
+class ModuleUse(Use):
+    """A call of a module for whose type the user registered a rule."""
+
+    rule: ModuleRule
+    module: nn.Module
+
+    @property
+    def signature(self) -> Signature:
+        return self.rule, tuple(self.parameters.items())
+
+    def rows(
+        self, roles: tuple[str, ...], inputs: torch.Tensor, derivatives: torch.Tensor, scale: torch.Tensor
+    ) -> Rows:
+        gradients = self.rule(self.module, inputs, derivatives)
+        flat = [gradients[role].reshape(len(scale), getattr(self.module, role).numel()) for role in roles]
+        return DenseRows(torch.cat(flat, dim=1), scale)
 
 
 @dataclass(frozen=True)
 class ModuleCall:
     """A call of a module that is to be run again for each sample."""
 
-    args: tuple
+    args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     shapes: tuple[torch.Size, ...]  # of the tensors in its output
     edges: tuple[GradientEdge | None, ...]
 
+    @classmethod
+    def of(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> "ModuleCall":
+        """What is kept of a call, whose arguments are detached."""
+        tensors = [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, torch.Tensor)]
+        return cls(args, kwargs, tuple(tensor.shape for tensor in tensors), tuple(map(_edge, tensors)))
+
 
 @dataclass
 class Recording:
-    """What one forward pass left."""
+    """What one forward pass leaves."""
 
     outputs: Any = None
     uses: list[Use] = field(default_factory=list)
@@ -61,26 +111,25 @@ class Recorder(TorchFunctionMode):
 
     Args:
         names: of the trained Parameters, by id.
-        repeated: numbers of the uses whose output has no samples (a position embedding): it is repeated for each of
-            them.
-        samples: in the batch.
+        repeated: numbers of the uses whose output has no samples (a position embedding) and is repeated for each.
+        samples: number of samples in the batch.
     """
 
     def __init__(self, names: Mapping[int, str], repeated: frozenset[int] = frozenset(), samples: int = 1):
         super().__init__()
         self.recording = Recording()
-        self.quiet = 0  # depth of modules that have a rule of their own
+        self.quiet = 0  # depth of the open modules that have a rule of their own
         self._names, self._repeated, self._samples = names, repeated, samples
 
-    def __torch_function__(self, func, types_, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
         kwargs = kwargs or {}
-        if func is F.multi_head_attention_forward:
-            with self:  # its linear layers are recorded one by one
-                return _ATTENTION(*args, **kwargs)
-        if (func in LAYERS and padded(args) and not kwargs) or func in CELLS:
-            with self:  # likewise
-                return (LAYERS | CELLS)[func](*args, **kwargs)
-        rule = FUNCTION_RULES.get(func)
+        decomposition = DECOMPOSITIONS.get(func)
+        if decomposition is not None and decomposition.applies(args, kwargs):
+            with self:  # the functions it consists of are recorded one by one
+                return decomposition.run(*args, **kwargs)
+        rule = LAYER_RULES.get(func)
         if rule is None:
             return func(*args, **kwargs)
         call = rule.bind(args, kwargs)
@@ -89,67 +138,52 @@ class Recorder(TorchFunctionMode):
         }
         if not rule.applies(call):
             return func(*args, **kwargs)
-        output = rule.run(func, call)
-        return output if not parameters or self.quiet else self._recorded(rule, parameters, call, call.input, output)
+        output = rule.run(call)
+        if not parameters or self.quiet:
+            return output
+        given, output = self._repeat(call.input, output)
+        self.recording.uses.append(FunctionUse(parameters, given.detach(), output.shape, _edge(output), rule, call))
+        return output
 
-    def module_hooks(self, module: nn.Module, rule: ModuleRule, parameters: Mapping[str, str]) -> list:
-        """Record the calls of a module by a rule of its own; gives the hooks' handles."""
+    def module_hooks(self, module: nn.Module, rule: ModuleRule, parameters: Mapping[str, str]) -> list[RemovableHandle]:
+        """Record the calls of a module as uses of its rule. Returns the hooks' handles."""
 
-        def before(module, args, kwargs):
+        def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             self.quiet += 1
 
-        def after(module, args, kwargs, output):
+        def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
             self.quiet -= 1
-            given = args[0] if args else next(iter(kwargs.values()))
-            return self._recorded(rule, parameters, module, given, output)
+            given, output = self._repeat(args[0] if args else next(iter(kwargs.values())), output)
+            use = ModuleUse(parameters, given.detach(), output.shape, _edge(output), rule, module)
+            self.recording.uses.append(use)
+            return output
 
         return [
             module.register_forward_pre_hook(before, with_kwargs=True),
             module.register_forward_hook(after, with_kwargs=True),
         ]
 
-    def _recorded(self, rule, parameters, call, given: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        number = len(self.recording.uses)
-        if number in self._repeated:
-            output = output.expand(self._samples, *output.shape)
-            given = given.expand(self._samples, *given.shape)
-        edge = _edge(output)
-        self.recording.uses.append(Use(rule, parameters, call, given.detach(), output.shape, edge))
-        return output
+    def _repeat(self, given: torch.Tensor, output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Input and output of the next use, repeated for each sample where they are to be."""
+        if len(self.recording.uses) not in self._repeated:
+            return given, output
+        return given.expand(self._samples, *given.shape), output.expand(self._samples, *output.shape)
 
 
-def watch(module: nn.Module, name: str, recording: Recording) -> list:
-    """Record the calls of a module with all arguments; gives the hooks' handles."""
-    pending: list[tuple] = []
+def watch(module: nn.Module, name: str, recording: Recording) -> list[RemovableHandle]:
+    """Record the calls of a module with all their arguments. Returns the hooks' handles."""
+    pending: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 
-    def before(module, args, kwargs):
+    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         pending.append(tree_map_only(torch.Tensor, lambda t: t.detach().clone(), (args, kwargs)))
 
-    def after(module, args, kwargs, output):
-        recording.calls.setdefault(name, []).append(module_call(*pending.pop(), output))
+    def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        recording.calls.setdefault(name, []).append(ModuleCall.of(*pending.pop(), output))
 
     return [
         module.register_forward_pre_hook(before, with_kwargs=True),
         module.register_forward_hook(after, with_kwargs=True),
     ]
-
-
-def module_call(args: tuple, kwargs: Mapping[str, Any], output: Any) -> ModuleCall:
-    """What is kept of a call with arguments that are detached."""
-    tensors = [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, torch.Tensor)]
-    return ModuleCall(args, kwargs, tuple(tensor.shape for tensor in tensors), tuple(map(_edge, tensors)))
-
-
-def _edge(tensor: torch.Tensor) -> GradientEdge | None:
-    """Where the derivative by a tensor will come by; None where none does.
-
-    An in-place operation on a view, as F.linear returns it, rewrites the history of the view's base, past the view.
-    """
-    if not tensor.requires_grad:
-        return None
-    base = tensor._base
-    whole = base is not None and base.numel() == tensor.numel() and base.is_contiguous() and tensor.is_contiguous()
-    return get_gradient_edge(base if whole and base.requires_grad else tensor)
 
 
 def gradients_at(
@@ -163,12 +197,14 @@ def gradients_at(
     return [None if edge is None else next(found) for edge in edges]
 
 
-def _opened(function: types.FunctionType) -> Callable:
-    """A function of torch.nn.functional that does not hand itself to the mode, so that what it calls is recorded."""
-    scope = {**function.__globals__, "has_torch_function": lambda *_: False}
-    opened = types.FunctionType(function.__code__, scope, function.__name__, function.__defaults__)
-    opened.__kwdefaults__ = function.__kwdefaults__
-    return opened
+def _edge(tensor: torch.Tensor) -> GradientEdge | None:
+    """Where the derivative by a tensor will arrive; None where none does.
 
-
-_ATTENTION = _opened(F.multi_head_attention_forward)
+    An in-place operation on a view, which F.linear returns, rewrites the history of the view's base and bypasses the
+    view itself.
+    """
+    if not tensor.requires_grad:
+        return None
+    base = tensor._base
+    whole = base is not None and base.numel() == tensor.numel() and base.is_contiguous() and tensor.is_contiguous()
+    return get_gradient_edge(base if base is not None and whole and base.requires_grad else tensor)

@@ -1,11 +1,11 @@
-"""Rows of weights that several positions share (tokens, pixels): g_x = sum over t of left_t right_t^T, as factors.
+"""Rows of a weight that several positions share (tokens, pixels): g_x = sum_t left_t right_t^T, stored as factors.
 
-What is cheapest is chosen by counting. With T positions, O x I entries and b vectors, in multiplications:
+The cheapest way is chosen by counting multiplications. With T positions, O x I entries and b vectors:
 
-- the *ghost norm* |g|^2 = sum over s, t of (left_s . left_t) (right_s . right_t) takes T^2 (O + I), the gradient T O I;
-- a product with b vectors takes b T O I as the layer's own forward, and (T + b) O I by way of the gradient, which is
-  formed for a few samples at a time and never kept. A gradient that falls out of cache costs as much as `_SLOW_ENTRY`
-  multiplications for each entry and each time that it is touched.
+- the *ghost norm* |g|^2 = sum_{s,t} (left_s . left_t) (right_s . right_t) takes T^2 (O + I), the gradient T O I;
+- a product with b vectors takes b T O I as the layer's own forward pass, and (T + b) O I by way of the gradient, which
+  is formed for a few samples at a time and not kept. Each access to an entry of a gradient that does not fit in the
+  cache counts as `_SLOW_ENTRY` multiplications.
 """
 
 from collections.abc import Iterator
@@ -13,27 +13,29 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from fishertail.gradients.rows import DenseRows, LinearRows, Rows, Stored
-from fishertail.gradients.sums import inner_products, lengths, long_product
+from fishertail.gradients.accurate_sums import inner_products, lengths, long_product, sum_of
+from fishertail.gradients.layer_rows.dense import DenseRows, Stored
+from fishertail.gradients.layer_rows.linear import LinearRows
+from fishertail.gradients.layer_rows.protocol import Rows
 
-WORKSPACE = 16 << 20  # bytes of gradients that are formed together
+WORKSPACE = 16 << 20  # bytes of gradients formed at a time
 _IN_CACHE = 1 << 20  # bytes
-_SLOW_ENTRY, _FAST_ENTRY = 12, 2  # multiplications that take as long as touching an entry of a gradient
-_CANCELLED = 1e-2  # of the sum of the positions' own squares, below which the ghost norm loses digits
-_ROWS_TOGETHER = 64  # of an embedding, of which the samples that have any are looked at
+_SLOW_ENTRY, _FAST_ENTRY = 12, 2  # multiplications that take as long as one access to an entry of a gradient
+_CANCELLED = 1e-2  # share of the positions' own squares below which the ghost norm loses digits
+_ROWS_TOGETHER = 64  # rows of an embedding in one matrix product, over the samples that use any of them
 
 
 def formed_is_cheaper(positions: int, entries: int, vectors: int) -> bool:
-    """Whether a product with so many vectors is best taken by way of the gradient."""
+    """Whether forming the gradient makes a product with so many vectors cheaper."""
     touch = _SLOW_ENTRY if 4 * entries > _IN_CACHE else _FAST_ENTRY
     return positions + vectors + touch * (2 + vectors) < vectors * positions
 
 
 @dataclass(frozen=True)
 class OuterProductRows(Stored):
-    """Rows of a weight (O, I), and of the bias (O,) where there is one, over one or several uses of them.
+    """Rows of a weight (O, I) and perhaps a bias (O,), summed over one or several uses of them.
 
-    The left factors of a use are vectors, or the numbers of the weight's rows (an embedding: unit vectors).
+    A left factor is a vector, or the number of a row of the weight (an embedding), which stands for a unit vector.
     """
 
     lefts: tuple[torch.Tensor, ...]  # of each use: (n, T, O), or (n, T) int64
@@ -43,10 +45,10 @@ class OuterProductRows(Stored):
     bias: bool
 
     def norms(self) -> torch.Tensor:
-        """Ghost norms; where positions cancel, so that these would lose digits, by way of the gradient."""
-        squares, diagonal = 0.0, 0.0
-        for i, (left, right) in enumerate(self._uses()):
-            for j, (other_left, other_right) in enumerate(self._uses()):
+        """Ghost norms; where positions cancel and these would lose digits, the norms of the gradients."""
+        squares = diagonal = torch.zeros_like(self.scale)
+        for i, (left, right) in enumerate(self.uses()):
+            for j, (other_left, other_right) in enumerate(self.uses()):
                 if j < i:
                     continue
                 products = right @ other_right.mT
@@ -64,16 +66,16 @@ class OuterProductRows(Stored):
 
     def project(self, vectors: torch.Tensor) -> torch.Tensor:
         weights, biases = self._split(vectors)
-        result = 0.0
-        for left, right in self._uses():
+        result = self.scale.new_zeros(len(self.scale), len(vectors))
+        for left, right in self.uses():
             if not left.is_floating_point():
                 result = result + torch.stack([inner_products(weight[left], right) for weight in weights], dim=1)
             elif formed_is_cheaper(left.shape[1], weights[0].numel(), len(vectors)):
                 formed = [long_product(part, weights.flatten(1)) for _, part in _formed(left, right)]
                 result = result + torch.cat(formed)
             else:
-                images = torch.cat([right @ weight.T for weight in weights], dim=2).unflatten(2, (len(vectors), -1))
-                columns = [inner_products(images[:, :, i], left) for i in range(len(vectors))]
+                outputs = torch.cat([right @ weight.T for weight in weights], dim=2).unflatten(2, (len(vectors), -1))
+                columns = [inner_products(outputs[:, :, i], left) for i in range(len(vectors))]
                 result = result + torch.stack(columns, dim=1)
             if self.bias:
                 result = result + (left.sum(1) @ biases.T).double()
@@ -82,7 +84,7 @@ class OuterProductRows(Stored):
     def combine(self, coefficients: torch.Tensor, sums: torch.Tensor) -> None:
         scaled = (coefficients * self.scale[:, None]).to(sums.dtype)
         weights, biases = self._split(sums)
-        for left, right in self._uses():
+        for left, right in self.uses():
             if not left.is_floating_point():
                 for column, weight in zip(scaled.T, weights, strict=True):
                     weight.index_add_(0, left.flatten(), (right * column[:, None, None]).flatten(0, 1))
@@ -99,9 +101,9 @@ class OuterProductRows(Stored):
         n, positions = len(self.scale), sum(right.shape[1] for right in self.rights)
         inputs = self.rights[0].shape[2]
         if all(not left.is_floating_point() for left in self.lefts):
-            gram = self._gram_by_samples_of_each_row()
+            gram = self._gram_by_embedding_rows()
         elif positions**2 * (self.weight_rows + inputs) < self.weight_rows * inputs:
-            gram = self._gram_by_pairs()
+            gram = self._gram_by_pairs_of_positions()
         else:
             gram = self.scale.new_zeros(n, n)
             step = max(1, WORKSPACE // (n * inputs * self.rights[0].element_size()))
@@ -109,14 +111,14 @@ class OuterProductRows(Stored):
                 block = self._block(start, min(start + step, self.weight_rows))
                 gram += long_product(block, block)
         if self.bias:
-            sums = sum(left.sum(1) for left in self.lefts)
+            sums = self._bias_gradients()
             gram += long_product(sums, sums)
         return gram * torch.outer(self.scale, self.scale)
 
     def dense(self) -> DenseRows:
         parts = [self._block(0, self.weight_rows)]
         if self.bias:
-            parts.append(sum(left.sum(1) for left in self.lefts))
+            parts.append(self._bias_gradients())
         return DenseRows(torch.cat(parts, dim=1), self.scale)
 
     @property
@@ -127,7 +129,8 @@ class OuterProductRows(Stored):
     def vector_cost(self) -> int:
         return self.pair_cost * sum(right.shape[1] for right in self.rights)
 
-    def _uses(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def uses(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The factors (left, right) of each use."""
         return zip(self.lefts, self.rights, strict=True)
 
     def _split(self, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -139,25 +142,29 @@ class OuterProductRows(Stored):
         parts = [lengths(self.take(slice(i, i + 1)).dense().gradients) for i in range(len(self.scale))]
         return torch.cat(parts)
 
+    def _bias_gradients(self) -> torch.Tensor:
+        """(n, O), without the scale."""
+        return sum_of([left.sum(1) for left in self.lefts])
+
     def _block(self, start: int, stop: int) -> torch.Tensor:
-        """(n, (stop - start) I): the gradients of some rows of the weight."""
-        total = 0.0
-        for left, right in self._uses():
+        """(n, (stop - start) I): the gradients of some rows of the weight, without the scale."""
+        parts = []
+        for left, right in self.uses():
             if left.is_floating_point():
-                total = total + left[:, :, start:stop].mT @ right
+                parts.append(left[:, :, start:stop].mT @ right)
             else:
                 block = right.new_zeros(len(right) * (stop - start), right.shape[2])
                 sample, position = ((left >= start) & (left < stop)).nonzero(as_tuple=True)
                 places = sample * (stop - start) + left[sample, position] - start
-                total = total + block.index_add_(0, places, right[sample, position]).unflatten(0, (len(right), -1))
-        return total.flatten(1)
+                parts.append(block.index_add_(0, places, right[sample, position]).unflatten(0, (len(right), -1)))
+        return sum_of(parts).flatten(1)
 
-    def _gram_by_pairs(self) -> torch.Tensor:
-        """Every position of every sample with every other."""
+    def _gram_by_pairs_of_positions(self) -> torch.Tensor:
+        """From the products of every position of every sample with every other."""
         n = len(self.scale)
         gram = self.scale.new_zeros(n, n)
-        for left, right in self._uses():
-            for other_left, other_right in self._uses():
+        for left, right in self.uses():
+            for other_left, other_right in self.uses():
                 step = max(1, WORKSPACE // (4 * left.shape[1] * n * other_left.shape[1]))
                 for samples in torch.arange(n, device=left.device).split(step):
                     products = right[samples].flatten(0, 1) @ other_right.flatten(0, 1).T
@@ -166,8 +173,8 @@ class OuterProductRows(Stored):
                     gram[samples] += by_sample.sum(1, dtype=torch.float64)
         return gram
 
-    def _gram_by_samples_of_each_row(self) -> torch.Tensor:
-        """Some rows of an embedding at a time, the frequent ones first, over the samples that have any of them."""
+    def _gram_by_embedding_rows(self) -> torch.Tensor:
+        """Some rows of an embedding at a time, the most frequent first, over the samples that use any of them."""
         n = len(self.scale)
         gram = self.scale.new_zeros(n, n)
         rows = torch.cat([left.flatten() for left in self.lefts])
@@ -191,17 +198,17 @@ class OuterProductRows(Stored):
 def outer_product_rows(
     left: torch.Tensor, right: torch.Tensor, scale: torch.Tensor, weight_rows: int, bias: bool
 ) -> OuterProductRows | DenseRows:
-    """Factors, or the gradients where these are smaller."""
+    """Rows of a weight with `weight_rows` rows, stored as factors, or as gradients where these are smaller."""
     return _smaller(OuterProductRows((left,), (right,), scale, weight_rows, bias))
 
 
 def added(parts: list[Rows]) -> Rows:
-    """The rows of parameters that are used several times: the sum over their uses, factored where that is smaller."""
+    """The rows of parameters that are used several times: sums over their uses, as factors where these are smaller."""
     if len(parts) == 1:
         return parts[0]
-    factored = [_factors(part) for part in parts]
-    if all(part is not None for part in factored):
-        uses = [use for part in factored for use in part._uses()]
+    factored = [factors for part in parts if (factors := _factors(part)) is not None]
+    if len(factored) == len(parts):
+        uses = [use for factors in factored for use in factors.uses()]
         kinds = ([use for use in uses if use[0].is_floating_point() == floating] for floating in (True, False))
         joined = [[torch.cat(factors, dim=1) for factors in zip(*kind, strict=True)] for kind in kinds if kind]
         return _smaller(replace(factored[0], lefts=tuple(j[0] for j in joined), rights=tuple(j[1] for j in joined)))
@@ -219,14 +226,14 @@ def _factors(rows: Rows) -> OuterProductRows | None:
 
 
 def _smaller(rows: OuterProductRows) -> OuterProductRows | DenseRows:
-    """The rows as they are, or with the gradients themselves where these are less to keep."""
+    """The rows as they are, or as gradients where these take less memory."""
     entries = rows.weight_rows * (rows.rights[0].shape[2] + rows.bias)
     factors = sum(tensor[0].nbytes for tensor in (*rows.lefts, *rows.rights)) // rows.rights[0].element_size()
     return rows if factors < entries else rows.dense()
 
 
 def _formed(left: torch.Tensor, right: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
-    """The gradients (m, O I) of a few samples at a time, so many as stay in cache."""
+    """The gradients (m, O I) of as many samples at a time as fit in the cache."""
     step = max(1, _IN_CACHE // (left.shape[2] * right.shape[2] * right.element_size()))
     for start in range(0, len(left), step):
         samples = slice(start, start + step)
@@ -234,7 +241,7 @@ def _formed(left: torch.Tensor, right: torch.Tensor) -> Iterator[tuple[slice, to
 
 
 def _left_products(left: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """left_s . other_t, (..., S, T), where either may be numbers that stand for unit vectors."""
+    """left_s . other_t (..., S, T), where either may be numbers that stand for unit vectors."""
     if left.is_floating_point() and other.is_floating_point():
         return left @ other.mT
     if left.is_floating_point():

@@ -1,12 +1,12 @@
-"""What of a memory budget goes to vectors and Gram matrices, and which scopes are solved together."""
+"""`MemoryPlan`: what of a budget goes to rows, vectors and Gram matrices, and which scopes are solved together."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fishertail.fisher.krylov import RESTART
-from fishertail.fisher.start import GRAM_SAMPLES, START_EXTRA, gram_size
+from fishertail.fisher.start import START_EXTRA, gram_has_all, gram_size
 from fishertail.gradients.matrix import GradientMatrix
-from fishertail.gradients.memory import default_budget, readable
+from fishertail.gradients.memory_budget import readable
 
 _LEAST_BLOCKS = 3  # of vectors that a Krylov space needs to go on after a restart
 
@@ -18,31 +18,33 @@ class MemoryPlan:
     rows: float  # bytes for rows that are kept
     gathered: float  # bytes for rows that are gathered for a Gram matrix
     vectors: float  # bytes for vectors and Gram matrices
-    groups: list[list[str]]  # names of scopes that are solved together
-    blocks: int  # of vectors that a Krylov space keeps
+    groups: list[list[str]]  # names of the scopes that are solved together
+    blocks: int  # number of blocks of vectors that a Krylov space keeps
 
 
-def memory_plan(matrix: GradientMatrix, sizes: Mapping[str, int], k: int, budget: float | None) -> MemoryPlan:
-    """
+def memory_plan(matrix: GradientMatrix, sizes: Mapping[str, int], k: int, budget: float) -> MemoryPlan:
+    """How to spend a budget. Batches of the matrix become smaller where that makes room for the largest scope.
+
     Args:
-        sizes: parameters of each scope.
-        budget: bytes; half of what is free by default. What is returned does not count.
+        matrix: an open one.
+        sizes: number of parameters of each scope.
+        k: how many eigenpairs are wanted.
+        budget: bytes; what is returned to the user does not count.
 
     Raises:
-        ValueError: the largest scope does not fit.
+        ValueError: the largest scope does not fit; names the least budget that would do.
     """
-    total = default_budget(matrix.device) if budget is None else budget
     of_gram = gram_size(len(matrix))
     largest_rows = of_gram * max(matrix.row_bytes.values())
     costs = _costs(matrix, sizes, k, _LEAST_BLOCKS)
     largest = max(costs, key=costs.__getitem__)
-    matrix.fit_batches(total - largest_rows - costs[largest])
-    available = total - matrix.batch_bytes - largest_rows
+    matrix.fit_batches(budget - largest_rows - costs[largest])
+    available = budget - matrix.batch_bytes - largest_rows
     if costs[largest] > available:
         least = costs[largest] + matrix.batch_bytes + largest_rows
         raise ValueError(
             f"memory_budget: at least {readable(least)} expected, which {largest!r} takes "
-            f"({sizes[largest]} parameters, k = {k}, a batch of {matrix.batch_size}); found {readable(total)}"
+            f"({sizes[largest]} parameters, k = {k}, a batch of {matrix.batch_size}); found {readable(budget)}"
         )
     blocks = _LEAST_BLOCKS
     for more in (RESTART // 2, RESTART):
@@ -65,8 +67,8 @@ def _costs(matrix: GradientMatrix, sizes: Mapping[str, int], k: int, blocks: int
 
 def _cost(samples: int, size: int, k: int, blocks: int, itemsize: int) -> float:
     """Bytes that one scope takes beside its rows."""
-    if samples <= GRAM_SAMPLES[0]:  # the Gram matrix has it all: no Krylov space
+    if gram_has_all(samples):  # no Krylov space is needed
         return 3 * 8 * samples**2 + 2 * itemsize * size * min(k, size)
-    # basis and images, those of the start, and three copies of the directions in a sweep
+    # basis and products, those of the start, and three copies of the directions in a sweep
     vectors = (min(k, size) + START_EXTRA) * (2 * blocks + 5)
     return 3 * 8 * gram_size(samples) ** 2 + itemsize * size * vectors

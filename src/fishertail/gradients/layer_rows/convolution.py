@@ -1,6 +1,6 @@
-"""Rows of a convolution: its input and the derivative by its output, or the gradients, whichever is smaller.
+"""Rows of a convolution: stored as its input and the derivative by its output, or as gradients if these are smaller.
 
-Kept as factors, a convolution is an operator: G v is the convolution with weight v, and G^T c its weight gradient.
+Stored as factors, the rows are an operator: G v is the convolution with weight v, and G^T c its weight gradient.
 """
 
 from collections.abc import Iterator
@@ -9,17 +9,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch.nn import functional as F
 
-from fishertail.gradients.rows import DenseRows, Rows, Stored
-from fishertail.gradients.shared_rows import WORKSPACE, OuterProductRows, formed_is_cheaper
-from fishertail.gradients.sums import inner_products, lengths, long_product
+from fishertail.gradients.accurate_sums import inner_products, lengths, long_product
+from fishertail.gradients.layer_rows.dense import DenseRows, Stored
+from fishertail.gradients.layer_rows.outer_products import WORKSPACE, OuterProductRows, formed_is_cheaper
+from fishertail.gradients.layer_rows.protocol import Rows
 
-_SAMPLES_IN_CACHE = 32  # of a convolution's windows: 8 to 32 were fastest
+_SAMPLES_IN_CACHE = 32  # samples whose windows are copied at a time: 8 to 32 were fastest
 _WINDOWS = 8 << 20  # bytes of unfolded inputs at a time
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """What makes a 2-d convolution: zero padding is by numbers, other padding is done to its input before."""
+    """The shape of a 2-d convolution. Padding is by zeros; any other is applied to the input beforehand."""
 
     weight: torch.Size  # (O, I / groups, kernel height, kernel width)
     stride: tuple[int, int]
@@ -34,30 +35,31 @@ class Geometry:
         """(O, I / groups, kernel height, kernel width): the sum over the samples."""
         weight = inputs.new_empty(self.weight)
         options = (self.stride, self.padding, self.dilation, False, (0, 0), self.groups, (False, True, False))
-        return torch.ops.aten.convolution_backward(derivatives, inputs, weight, None, *options)[1]
+        gradient: torch.Tensor = torch.ops.aten.convolution_backward(derivatives, inputs, weight, None, *options)[1]
+        return gradient
 
     def kernel_first(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Vectors (k, P) of the weight and perhaps a bias, with the weight by (O, kernel, I / groups)."""
+        """Vectors (k, P) with the weight reordered to (O, kernel height, kernel width, I / groups); the bias stays."""
         entries = self.weight.numel()
         kernel = vectors[:, :entries].unflatten(1, self.weight).permute(0, 1, 3, 4, 2).flatten(1)
         return torch.cat([kernel, vectors[:, entries:]], dim=1)
 
     def channel_first(self, vectors: torch.Tensor) -> torch.Tensor:
-        """The inverse."""
+        """The inverse of `kernel_first`."""
         (outputs, fan_in, height, width), entries = self.weight, self.weight.numel()
         weight = vectors[:, :entries].unflatten(1, (outputs, height, width, fan_in)).permute(0, 1, 4, 2, 3).flatten(1)
         return torch.cat([weight, vectors[:, entries:]], dim=1)
 
     def windows(self, inputs: torch.Tensor) -> torch.Tensor:
-        """(n, I * kernel height * kernel width, T): what the kernel meets at each of the T positions."""
+        """(n, I * kernel height * kernel width, T): the input below the kernel at each of the T positions."""
         return F.unfold(inputs, self.weight[2:], self.dilation, self.padding, self.stride)
 
 
 @dataclass(frozen=True)
 class KernelRows(DenseRows):
-    """Gradients of a convolution, by (O, kernel height, kernel width, I / groups): the order in which they are formed.
+    """Gradients of a convolution in the order in which they are formed: (O, kernel height, kernel width, I / groups).
 
-    To put each gradient into the order of the weight would take a fifth of the time of the norms; vectors are few.
+    Reordering every gradient as the weight is would take a fifth of the time of the norms; vectors are few.
     """
 
     geometry: Geometry
@@ -76,7 +78,7 @@ class KernelRows(DenseRows):
 
 @dataclass(frozen=True)
 class ConvolutionRows(Stored):
-    """A convolution at so few positions that its factors are smaller than a gradient."""
+    """The factors of a convolution at so few positions that they are smaller than its gradient."""
 
     geometry: Geometry
     inputs: torch.Tensor  # (n, input height, input width, I)
@@ -126,23 +128,11 @@ class ConvolutionRows(Stored):
                 total[self._entries :] += weighted.sum((0, 2, 3))
 
     def gram(self) -> torch.Tensor:
-        """By blocks of outputs, so that only a block of the gradients is formed; or by pairs of positions."""
-        n, (outputs, *fan_in), groups = len(self.scale), self.geometry.weight, self.geometry.groups
-        fan_in = torch.Size(fan_in).numel()
+        """By pairs of positions, or by blocks of outputs, so that only a block of the gradients is formed at a time."""
+        n, groups = len(self.scale), self.geometry.groups
+        outputs, fan_in = self.geometry.weight[0], self.geometry.weight[1:].numel()
         if groups == 1 and self._positions**2 * (outputs + fan_in) < self._entries:
-            parts = list(self._unfolded())
-            whole = (
-                parts[0]
-                if len(parts) == 1
-                else OuterProductRows(
-                    (torch.cat([part.lefts[0] for part in parts]),),
-                    (torch.cat([part.rights[0] for part in parts]),),
-                    self.scale,
-                    outputs,
-                    self.bias,
-                )
-            )
-            return whole.gram()
+            return _concatenated(list(self._unfolded())).gram()
         gram = self.scale.new_zeros(n, n)
         step = max(1, WORKSPACE // (n * fan_in * self.inputs.element_size()))
         for group in range(groups):
@@ -182,7 +172,7 @@ class ConvolutionRows(Stored):
             yield samples, replace(part._kernel_rows(), scale=torch.ones_like(part.scale))
 
     def _windows(self, group: int = 0) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
-        """Derivatives (m, O / groups, T) and windows (m, fan-in, T) of one group, a few samples at a time."""
+        """Samples, derivatives (m, O / groups, T) and windows (m, fan-in, T) of one group, a few samples at a time."""
         groups = self.geometry.groups
         fan_in, outputs = self.geometry.weight[1:].numel(), self.geometry.weight[0] // groups
         channels = self.inputs.shape[3] // groups
@@ -202,7 +192,7 @@ class ConvolutionRows(Stored):
 def convolution_rows(
     geometry: Geometry, inputs: torch.Tensor, derivatives: torch.Tensor, scale: torch.Tensor, bias: bool
 ) -> Rows:
-    """Rows of a convolution of inputs (n, I, H, W) with derivatives (n, O, H', W') by its output."""
+    """Rows of a convolution with inputs (n, I, H, W) and derivatives (n, O, H', W') of the loss by its output."""
     entries = geometry.weight.numel()
     if inputs[0].numel() + derivatives[0].numel() < entries:
         inputs, derivatives = (tensor.permute(0, 2, 3, 1).contiguous() for tensor in (inputs, derivatives))
@@ -210,17 +200,24 @@ def convolution_rows(
     return KernelRows(_gradients(geometry, inputs, derivatives, bias), scale, geometry)
 
 
+def _concatenated(parts: list[OuterProductRows]) -> OuterProductRows:
+    if len(parts) == 1:
+        return parts[0]
+    left, right = torch.cat([part.lefts[0] for part in parts]), torch.cat([part.rights[0] for part in parts])
+    return replace(parts[0], lefts=(left,), rights=(right,), scale=torch.cat([part.scale for part in parts]))
+
+
 def _channels_first(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.permute(0, 3, 1, 2)
 
 
 def _gradients(geometry: Geometry, inputs: torch.Tensor, derivatives: torch.Tensor, bias: bool) -> torch.Tensor:
-    """(n, P): weight by (O, kernel height, kernel width, I / groups), then bias.
+    """(n, P): the weight as (O, kernel height, kernel width, I / groups), then the bias.
 
-    One batched matrix product for each row of the kernel, of the derivatives with windows as wide as the kernel. A
-    window is copied out once for all rows of the kernel, a few samples at a time, so that the copies stay in cache:
-    twice as fast here as a product for each entry of the kernel, and 1.2 to 5.5 times as fast as a backward for each
-    sample.
+    Each row of the kernel takes one batched matrix product of the derivatives with windows as wide as the kernel. The
+    windows are copied once for all rows of the kernel, a few samples at a time, so that the copies stay in the cache.
+    This was twice as fast as one product for each entry of the kernel, and 1.2 to 5.5 times as fast as one backward
+    pass for each sample.
     """
     samples, groups, (outputs, fan_in, kernel_h, kernel_w) = len(inputs), geometry.groups, geometry.weight
     by_position = derivatives.permute(0, 2, 3, 1).flatten(1, 2).unflatten(2, (groups, -1)).transpose(1, 2)
@@ -242,7 +239,7 @@ def _gradients(geometry: Geometry, inputs: torch.Tensor, derivatives: torch.Tens
 
 
 def _row_windows(geometry: Geometry, padded: torch.Tensor, width: int) -> torch.Tensor:
-    """(n, groups, padded height, output width, kernel width, I / groups): what a row of the kernel meets."""
+    """(n, groups, padded height, output width, kernel width, I / groups): the input below each row of the kernel."""
     channels = padded.shape[3] // geometry.groups
     sample, line, pixel, _ = padded.stride()
     return padded.as_strided(
@@ -258,6 +255,6 @@ def _row_of_kernel(
     """(n, groups, O / groups, kernel width * I / groups): the weight gradients of one row of the kernel."""
     top, step = row * geometry.dilation[0], geometry.stride[0]
     lines = windows[:, :, top : top + (height - 1) * step + 1 : step].flatten(2, 3).flatten(3)
-    if lines.shape[3] < by_position.shape[3]:  # a product with few columns is slow: up to four times
+    if lines.shape[3] < by_position.shape[3]:  # a product with few columns is up to four times slower
         return (lines.mT @ by_position).mT
     return by_position.mT @ lines

@@ -1,0 +1,15 @@
+"""How each kind of layer gives its per-sample gradients: one file for each kind, and all of them are found here.
+
+A file in this folder registers its rules when it is imported: those of a function of torch with `treats`, a function
+that consists of simpler ones with `decomposes`. `register_layer_rule` is for modules of users.
+"""
+
+import importlib
+import pkgutil
+
+from fishertail.gradients.layer_rules.module_rules import register_layer_rule
+
+__all__ = ["register_layer_rule"]
+
+for _file in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_file.name}")

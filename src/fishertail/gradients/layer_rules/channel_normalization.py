@@ -1,0 +1,61 @@
+"""Normalisations with a weight and a bias for each channel: batch (in eval mode), group and instance normalisation."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch.nn import functional as F
+
+from fishertail.gradients.layer_rules.rule import Call, LayerRule, treats
+
+
+class ChannelNormalization(LayerRule):
+    """y = w z + b with z the normalised input, w and b by channel, which is the axis after the samples."""
+
+    def applies(self, call: Call) -> bool:
+        return not call.options.get("training")
+
+    def gradients(self, call: Call, inputs: torch.Tensor, derivatives: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        products = derivatives * self.function(**{"input": inputs, **call.options})
+        if inputs.ndim == 2:
+            return {"weight": products, "bias": derivatives}
+        return {"weight": products.flatten(2).sum(2), "bias": derivatives.flatten(2).sum(2)}
+
+
+@treats(F.batch_norm)
+class BatchNormalization(ChannelNormalization):
+    """Normalisation by running statistics."""
+
+    argument_names: ClassVar[tuple[str, ...]] = (
+        "input",
+        "running_mean",
+        "running_var",
+        "weight",
+        "bias",
+        "training",
+        "momentum",
+        "eps",
+    )
+
+
+@treats(F.group_norm)
+class GroupNormalization(ChannelNormalization):
+    """Normalisation by the statistics of groups of channels of a sample."""
+
+    argument_names: ClassVar[tuple[str, ...]] = ("input", "num_groups", "weight", "bias", "eps")
+
+
+@treats(F.instance_norm)
+class InstanceNormalization(ChannelNormalization):
+    """Normalisation by the statistics of each channel of a sample."""
+
+    argument_names: ClassVar[tuple[str, ...]] = (
+        "input",
+        "running_mean",
+        "running_var",
+        "weight",
+        "bias",
+        "use_input_stats",
+        "momentum",
+        "eps",
+    )

@@ -1,0 +1,73 @@
+"""What is refused before anything is computed, and which layers a model has."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import torch
+from torch import nn
+
+from fishertail.errors import UnsupportedModelError
+
+NETWORK = "network"  # all layers together
+
+
+def refuse_undefined_gradients(model: nn.Module) -> None:
+    """Refuse a model whose modules show that it has no per-sample gradients.
+
+    Raises:
+        UnsupportedModelError: names the layer or parameter, the reason, and what to do.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
+            raise UnsupportedModelError(
+                f"layer {name!r}: batch normalisation by batch statistics makes the gradient of one sample "
+                "meaningless; call model.eval() (with running statistics)"
+            )
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0:
+            raise UnsupportedModelError(f"layer {name!r}: dropout makes the gradient random; call model.eval()")
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.scale_grad_by_freq:
+            raise UnsupportedModelError(
+                f"layer {name!r}: scale_grad_by_freq makes the gradient of a sample depend on the others of its batch"
+            )
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise UnsupportedModelError(f"parameter {name!r} has no shape yet: call the model once before")
+        if parameter.requires_grad and parameter.is_complex():
+            raise UnsupportedModelError(f"parameter {name!r}: real numbers expected, found {parameter.dtype}")
+
+
+def layers_of(
+    model: nn.Module, trained: Mapping[str, torch.Tensor], names: Mapping[int, str], wanted: Sequence[str] | None
+) -> dict[str, list[str]]:
+    """The names of the trained parameters of each layer. One that several modules share belongs to the first.
+
+    Args:
+        trained: the trained parameters by name.
+        names: their names by id.
+        wanted: names of the layers that are wanted; all by default.
+
+    Raises:
+        UnsupportedModelError: no parameter is trained, or a layer is called "network".
+        ValueError: there is no such layer.
+    """
+    layers: dict[str, list[str]] = {}
+    for path, _ in model.named_modules():
+        own = [name for name in trained if name.rpartition(".")[0] == path]
+        if own:
+            layers[path] = own
+    if not layers:
+        raise UnsupportedModelError("the model has no parameters that require gradients")
+    if NETWORK in layers:
+        raise UnsupportedModelError(f"a layer is named {NETWORK!r}, which stands for all layers together; rename it")
+    for name in wanted or ():
+        if name not in layers:
+            raise ValueError(_unknown_layer(model, name, layers, names))
+    return {layer: own for layer, own in layers.items() if wanted is None or layer in wanted}
+
+
+def _unknown_layer(model: nn.Module, name: str, layers: Collection[str], names: Mapping[int, str]) -> str:
+    modules = dict(model.named_modules(remove_duplicate=False))
+    own = modules[name].parameters(recurse=False) if name in modules else ()
+    owners = {names[id(parameter)] for parameter in own if id(parameter) in names}
+    if owners:
+        return f"layers: the parameters of {name!r} are those of {', '.join(sorted(owners))}; ask for that layer"
+    return f"layers: among {', '.join(layers)} expected, found {name!r}"
