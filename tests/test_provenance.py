@@ -106,6 +106,34 @@ def test_a_folder_itself_can_be_asked_for(folder):
     assert len({before, after, provenance.code_hash("folder")}) == 3
 
 
+DISCOVERS = (
+    "import importlib, pkgutil\nfor found in pkgutil.iter_modules(__path__):\n    importlib.import_module(found.name)\n"
+)
+LATER = "import pkgutil\ndef names():\n    return [found.name for found in pkgutil.iter_modules(__path__)]\n"
+
+
+@pytest.mark.parametrize(("text", "counts"), [(DISCOVERS, True), (LATER, False)])
+def test_a_folder_that_imports_all_of_its_files_depends_on_each(folder, text, counts):
+    (folder / "folder" / "__init__.py").write_text(text)
+    hashes = [provenance.code_hash("user")]
+    edit(folder / "folder" / "stranger.py", "5", "7")
+    hashes.append(provenance.code_hash("user"))
+    (folder / "folder" / "added.py").write_text("value = 8\n")
+    provenance.code_hash.cache_clear()
+    hashes.append(provenance.code_hash("user"))
+    assert len(set(hashes)) == (3 if counts else 1)
+
+
+@pytest.mark.parametrize("rule", ["prelu", "attention"])
+def test_results_of_gradients_depend_on_every_layer_rule_and_training_does_not(package, rule):
+    names = ("gradient_table", "analysis", "training")
+    before = {name: provenance.code_hash(name) for name in names}
+    path = package / "gradients" / "layer_rules" / f"{rule}.py"
+    path.write_text(path.read_text() + "\nadded = 1\n")
+    provenance.code_hash.cache_clear()
+    assert [name for name in names if before[name] != provenance.code_hash(name)] == ["gradient_table", "analysis"]
+
+
 @pytest.mark.parametrize("condition", ["TYPE_CHECKING", "typing.TYPE_CHECKING"])
 def test_imports_for_type_hints_do_not_count(folder, condition):
     (folder / "user.py").write_text(f"if {condition}:\n    from fishertail.hinted import hint\n")

@@ -155,7 +155,8 @@ def test_the_list_of_modules_is_complete_and_in_the_order_of_imports():
     listed = [name for row in rows for name in re.findall(r"`([\w/]*\w)`", row)]
     package = ROOT / "src" / "fishertail"
     paths = [path.relative_to(package).with_suffix("") for path in package.rglob("*.py") if path.stem != "__init__"]
-    assert sorted(listed) == sorted(str(path) for path in paths if path.parts[0] != "page")
+    listed_as_folders = ("page", "gradients/layer_rules")  # in which a new file needs no entry
+    assert sorted(listed) == sorted(str(path) for path in paths if not str(path).startswith(listed_as_folders))
     for position, module in enumerate(listed):
         for node in ast.parse((package / f"{module}.py").read_text()).body:  # imports in functions are exempt
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "fishertail":

@@ -64,8 +64,9 @@ def code_hash(*modules: str) -> str:
     """A hash of what `modules` of this package do, and of every module of the package that they import.
 
     Comments, docstrings and imports for type hints do not count: only a change that can alter results makes a rule run
-    again. Imports are followed into folders, whose `__init__` they run, so that it counts, too. The root's `__init__`
-    does not: it gives names to users, and imports nothing by itself.
+    again. Imports are followed into folders, whose `__init__` they run, so that it counts, too, and with it all files
+    of the folder if it imports these by its `__path__`. The root's `__init__` does not count: it gives names to users,
+    and imports nothing by itself.
 
     Args:
         modules: dotted names below the package: "training", "gradients.matrix", or a folder, "gradients".
@@ -80,6 +81,9 @@ def code_hash(*modules: str) -> str:
             raise ValueError(f"no module {module!r} in {_PACKAGE}")
         tree = _WithoutTypeHints().visit(ast.parse(path.read_text()))
         pending += _package_imports(tree, module if path.name == "__init__.py" else module.rpartition(".")[0])
+        if path.name == "__init__.py" and _imports_its_folder(tree):
+            names = {f"{module}.{file.stem}" for file in path.parent.iterdir() if file != path}
+            pending += [name for name in names if _source(name) is not None]
         _drop_docstrings(tree)
         seen[module] = ast.dump(tree)
     return hashlib.sha256("\n".join(seen[module] for module in sorted(seen)).encode()).hexdigest()[:16]
@@ -112,6 +116,17 @@ def _package_imports(tree: ast.AST, folder: str) -> list[str]:
     below = [parts[1:] for parts in names if parts[0] == "fishertail"]
     found = [".".join(parts[: count + 1]) for parts in below for count in range(len(parts))]
     return [module for module in found if _source(module) is not None]
+
+
+def _imports_its_folder(tree: ast.AST) -> bool:
+    """Whether an `__init__` uses `__path__` as it runs: to import every file of its folder, which no name shows.
+
+    A function that does so when it is called does not count.
+    """
+    if isinstance(tree, ast.Name) and tree.id == "__path__":
+        return True
+    inside = () if isinstance(tree, ast.FunctionDef | ast.Lambda) else ast.iter_child_nodes(tree)
+    return any(_imports_its_folder(node) for node in inside)
 
 
 class _WithoutTypeHints(ast.NodeTransformer):

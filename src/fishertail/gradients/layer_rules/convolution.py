@@ -1,7 +1,5 @@
 """Convolutions of one and two dimensions."""
 
-from typing import ClassVar
-
 import torch
 from torch.nn import functional as F
 
@@ -15,7 +13,7 @@ from fishertail.gradients.layer_rules.rule import Call, LayerRule, treats
 class Convolution2d(LayerRule):
     """A convolution of pictures."""
 
-    argument_names: ClassVar[tuple[str, ...]] = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+    argument_names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 
     def rows(
         self, call: Call, roles: tuple[str, ...], inputs: torch.Tensor, derivatives: torch.Tensor, scale: torch.Tensor

@@ -1,7 +1,5 @@
 """Embeddings."""
 
-from typing import ClassVar
-
 import torch
 from torch.nn import functional as F
 
@@ -14,15 +12,7 @@ from fishertail.gradients.layer_rules.rule import Call, LayerRule, treats
 class Embedding(LayerRule):
     """A look-up table: row i of the weight at each position where the input is i. g adds d_t to the row of token t."""
 
-    argument_names: ClassVar[tuple[str, ...]] = (
-        "input",
-        "weight",
-        "padding_idx",
-        "max_norm",
-        "norm_type",
-        "scale_grad_by_freq",
-        "sparse",
-    )
+    argument_names = ("input", "weight", "padding_idx", "max_norm", "norm_type", "scale_grad_by_freq", "sparse")
 
     def applies(self, call: Call) -> bool:
         return not call.options.get("scale_grad_by_freq")

@@ -1,7 +1,6 @@
 """Leaky ReLU with a trained slope."""
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch.nn import functional as F
@@ -13,7 +12,7 @@ from fishertail.gradients.layer_rules.rule import Call, LayerRule, treats
 class PReLU(LayerRule):
     """y = max(0, h) + w min(0, h), with one w for each channel or one for all."""
 
-    argument_names: ClassVar[tuple[str, ...]] = ("input", "weight")
+    argument_names = ("input", "weight")
 
     def gradients(self, call: Call, inputs: torch.Tensor, derivatives: torch.Tensor) -> Mapping[str, torch.Tensor]:
         weight = call.parameters["weight"]

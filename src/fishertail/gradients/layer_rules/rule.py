@@ -6,7 +6,7 @@ type, so that they also hold for modules that call several of these, and for wei
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -51,7 +51,7 @@ class LayerRule:
     A subclass decorated with `treats` defines `gradients`, or `rows` where the gradients have a factored form.
     """
 
-    argument_names: ClassVar[tuple[str, ...]] = ("input", "weight", "bias")  # of the positional arguments, in order
+    argument_names: tuple[str, ...] = ("input", "weight", "bias")  # of the positional arguments, in order
 
     def __init__(self, function: Function):
         self.function = function

@@ -1,7 +1,6 @@
 """Normalisations with a weight and a bias for each channel: batch (in eval mode), group and instance normalisation."""
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch.nn import functional as F
@@ -9,7 +8,7 @@ from torch.nn import functional as F
 from fishertail.gradients.layer_rules.rule import Call, LayerRule, treats
 
 
-class ChannelNormalization(LayerRule):
+class ChannelNormalisation(LayerRule):
     """y = w z + b with z the normalised input, w and b by channel, which is the axis after the samples."""
 
     def applies(self, call: Call) -> bool:
@@ -23,39 +22,21 @@ class ChannelNormalization(LayerRule):
 
 
 @treats(F.batch_norm)
-class BatchNormalization(ChannelNormalization):
+class BatchNormalisation(ChannelNormalisation):
     """Normalisation by running statistics."""
 
-    argument_names: ClassVar[tuple[str, ...]] = (
-        "input",
-        "running_mean",
-        "running_var",
-        "weight",
-        "bias",
-        "training",
-        "momentum",
-        "eps",
-    )
+    argument_names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
 
 
 @treats(F.group_norm)
-class GroupNormalization(ChannelNormalization):
+class GroupNormalisation(ChannelNormalisation):
     """Normalisation by the statistics of groups of channels of a sample."""
 
-    argument_names: ClassVar[tuple[str, ...]] = ("input", "num_groups", "weight", "bias", "eps")
+    argument_names = ("input", "num_groups", "weight", "bias", "eps")
 
 
 @treats(F.instance_norm)
-class InstanceNormalization(ChannelNormalization):
+class InstanceNormalisation(ChannelNormalisation):
     """Normalisation by the statistics of each channel of a sample."""
 
-    argument_names: ClassVar[tuple[str, ...]] = (
-        "input",
-        "running_mean",
-        "running_var",
-        "weight",
-        "bias",
-        "use_input_stats",
-        "momentum",
-        "eps",
-    )
+    argument_names = ("input", "running_mean", "running_var", "weight", "bias", "use_input_stats", "momentum", "eps")

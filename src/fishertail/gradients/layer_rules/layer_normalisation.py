@@ -1,7 +1,6 @@
 """Normalisations over the last axes, with a weight and a bias for each entry: layer and RMS normalisation."""
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch.nn import functional as F
@@ -10,10 +9,10 @@ from fishertail.gradients.layer_rules.rule import Call, LayerRule, treats
 
 
 @treats(F.layer_norm)
-class LayerNormalization(LayerRule):
+class LayerNormalisation(LayerRule):
     """y = w z + b with z the normalised input; positions before the last axes share w and b."""
 
-    argument_names: ClassVar[tuple[str, ...]] = ("input", "normalized_shape", "weight", "bias", "eps")
+    argument_names: tuple[str, ...] = ("input", "normalized_shape", "weight", "bias", "eps")
 
     def gradients(self, call: Call, inputs: torch.Tensor, derivatives: torch.Tensor) -> Mapping[str, torch.Tensor]:
         products = derivatives * self.function(**{"input": inputs, **call.options})
@@ -24,7 +23,7 @@ class LayerNormalization(LayerRule):
 
 
 @treats(F.rms_norm)
-class RmsNormalization(LayerNormalization):
+class RmsNormalisation(LayerNormalisation):
     """The same without a bias."""
 
-    argument_names: ClassVar[tuple[str, ...]] = ("input", "normalized_shape", "weight", "eps")
+    argument_names = ("input", "normalized_shape", "weight", "eps")
