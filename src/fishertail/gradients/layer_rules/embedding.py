@@ -18,7 +18,7 @@ class Embedding(LayerRule):
         return not call.options.get("scale_grad_by_freq")
 
     def run(self, call: Call) -> torch.Tensor:
-        options, weight = dict(call.options, sparse=False), _weight(call)
+        options, weight = dict(call.options, sparse=False), call.weight
         if (max_norm := options.pop("max_norm", None)) is not None:  # would renormalise the user's weights in place
             with torch.no_grad():
                 limited = weight.detach().clone()
@@ -30,14 +30,8 @@ class Embedding(LayerRule):
     def rows(
         self, call: Call, roles: tuple[str, ...], inputs: torch.Tensor, derivatives: torch.Tensor, scale: torch.Tensor
     ) -> Rows:
-        width, tokens = derivatives.shape[-1], len(_weight(call))
+        width, tokens = derivatives.shape[-1], len(call.weight)
         left, right = inputs.reshape(len(inputs), -1), derivatives.reshape(len(inputs), -1, width)
         if (padding := call.options.get("padding_idx")) is not None:
             right = torch.where((left == padding % tokens)[:, :, None], 0.0, right)
         return outer_product_rows(left.long(), right, scale, tokens, False)
-
-
-def _weight(call: Call) -> torch.Tensor:
-    weight = call.parameters["weight"]
-    assert weight is not None
-    return weight

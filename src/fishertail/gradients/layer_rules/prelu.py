@@ -15,7 +15,5 @@ class PReLU(LayerRule):
     argument_names = ("input", "weight")
 
     def gradients(self, call: Call, inputs: torch.Tensor, derivatives: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        weight = call.parameters["weight"]
-        assert weight is not None
         by_channel = (derivatives * inputs.clamp_max(0)).unsqueeze(-1).flatten(2).sum(2)
-        return {"weight": by_channel if weight.numel() > 1 else by_channel.sum(1, keepdim=True)}
+        return {"weight": by_channel if call.weight.numel() > 1 else by_channel.sum(1, keepdim=True)}

@@ -44,6 +44,13 @@ class Call:
     parameters: Mapping[str, torch.Tensor | None]  # weight and bias; None where the call has none
     options: Mapping[str, Any]
 
+    @property
+    def weight(self) -> torch.Tensor:
+        """The weight, of a call that has one."""
+        weight = self.parameters["weight"]
+        assert weight is not None
+        return weight
+
 
 class LayerRule:
     """What is known of a function of torch: its arguments, and the gradients of its weight and bias.
