@@ -81,30 +81,40 @@ def solve(
         norms = None
     found: dict[str, Eigenpairs] = {}
     for names in plan.groups:
-        layers_of = {name: scopes[name] for name in names}
-        own = {layer for layers in layers_of.values() for layer in layers}
+        group = {name: scopes[name] for name in names}
+        own = {layer for layers in group.values() for layer in layers}
         cache = RowCache(matrix, own, plan.rows, reserved=reserved(len(matrix)))
-        grams: Sequence[torch.Tensor | None] = [None] * len(names)
-        if norms is None and gram_has_all(len(matrix)):  # the norms are the diagonal of the Gram matrix
-            grams = _grams_of_all(cache, list(layers_of.values()), plan)
-            squares = [gram.diagonal() for gram in grams if gram is not None]
-        else:
-            norms = matrix.norms(needed, keep=cache.keep) if norms is None else norms
-            squares = [squares_of(norms, layers) for layers in layers_of.values()]
-        group = []
-        for name, part, gram in zip(names, squares, grams, strict=True):
-            kept = None if keep is None else keep[name]
-            group.append(Scope(name, Eigenproblem.of(scopes[name], sizes[name], part, kept, request), gram))
-        JointSolver(cache, plan).solve(group)
-        found |= {scope.name: scope.found for scope in group}
+        if norms is None and not gram_has_all(len(matrix)):
+            norms = matrix.norms(needed, keep=cache.keep)
+        found |= JointSolver(cache, plan).solve(_scopes(cache, group, norms, keep, request, plan))
     return {name: found[name] for name in scopes}
 
 
-def _grams_of_all(cache: RowCache, scopes: Sequence[tuple[str, ...]], plan: MemoryPlan) -> list[torch.Tensor]:
-    """G G^T of all samples in each scope, from one pass that keeps their rows."""
-    for batch in cache.matrix.batches(layers=cache.layers):
-        cache.keep(batch)
-    return GradientOperator(cache, torch.arange(len(cache.matrix)), scopes).grams(plan.gathered)
+def _scopes(
+    cache: RowCache,
+    group: Mapping[str, tuple[str, ...]],
+    norms: GradientNorms | None,
+    keep: Mapping[str, NDArray[np.bool_]] | None,
+    request: Request,
+    plan: MemoryPlan,
+) -> list[Scope]:
+    """The scopes of a group with their problems. Without norms, Gram matrices of all samples have these as diagonals."""
+    squares: list[torch.Tensor]
+    grams: Sequence[torch.Tensor | None]
+    if norms is None:
+        for batch in cache.matrix.batches(layers=cache.layers):
+            cache.keep(batch)
+        everything = torch.arange(len(cache.matrix))
+        found = GradientOperator(cache, everything, list(group.values())).grams(plan.gathered)
+        squares, grams = [gram.diagonal() for gram in found], found
+    else:
+        squares, grams = [squares_of(norms, layers) for layers in group.values()], [None] * len(group)
+    scopes = []
+    for (name, layers), part, gram in zip(group.items(), squares, grams, strict=True):
+        parameters = sum(cache.matrix.sizes[layer] for layer in layers)
+        kept = None if keep is None else keep[name]
+        scopes.append(Scope(name, Eigenproblem.of(layers, parameters, part, kept, request), gram))
+    return scopes
 
 
 class JointSolver:
@@ -119,14 +129,16 @@ class JointSolver:
         self._cache, self._plan = cache, plan
         self._samples = len(cache.matrix)
 
-    def solve(self, scopes: Sequence[Scope]) -> None:
-        """Find the eigenpairs of all scopes."""
+    def solve(self, scopes: Sequence[Scope]) -> dict[str, Eigenpairs]:
+        """The eigenpairs of all scopes by name."""
         for scope in scopes:
             if not scope.problem.solvable:
                 scope.found = degenerate(scope.problem)
-        scopes = [scope for scope in scopes if scope.problem.solvable]
-        if not scopes:
-            return
+        if solvable := [scope for scope in scopes if scope.problem.solvable]:
+            self._solve(solvable)
+        return {scope.name: scope.found for scope in scopes}
+
+    def _solve(self, scopes: Sequence[Scope]) -> None:
         sample = gram_sample(_problems(scopes), self._samples)
         grams = self._grams(scopes, sample.index)
         for scope, gram in zip(scopes, grams, strict=True):
