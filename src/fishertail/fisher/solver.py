@@ -98,7 +98,7 @@ def _scopes(
     request: Request,
     plan: MemoryPlan,
 ) -> list[Scope]:
-    """The scopes of a group with their problems. Without norms, Gram matrices of all samples have these as diagonals."""
+    """The scopes of a group with their problems; without norms, these come from Gram matrices of all samples."""
     squares: list[torch.Tensor]
     grams: Sequence[torch.Tensor | None]
     if norms is None:
