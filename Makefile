@@ -5,10 +5,11 @@ DEVICE ?= cpu
 DATA ?= data
 GPU_SECONDS ?= 540
 PROFILE ?= profiles/local
+PYTHONS ?= python3.11 python3.12 python3.13
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help figures paper cost report test test-all test-long schedulers browser bench bench-networks gpu lint format schema envs image unlock clean
+.PHONY: help figures paper cost report docs docs-check test test-all test-long test-pythons schedulers browser bench bench-networks gpu lint format envs image unlock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,8 +25,8 @@ paper: $(VENV)/.run ## the paper's grid on MNIST and CIFAR-10, on this machine (
 	snakemake --profile profiles/local --report results/report.html --quiet all
 	@echo "Page: results/report/index.html   Figures: results/figures   Tables: results/tables   Report: results/report.html"
 
-cost: $(VENV)/.run ## what the pending jobs will cost in GPU-hours and node-hours; PROFILE=profiles/tsubame
-	@python -m fishertail.cost $(PROFILE)
+cost: $(VENV)/.run ## what the pending jobs will cost: hours, points, how long they take; PROFILE=profiles/tsubame
+	@python -m fishertail.grid.cost $(PROFILE)
 
 schedulers: ## install the schedulers that executor/tests starts (Debian, as root); without them these tests are skipped
 	bash executor/tests/install.sh
@@ -36,24 +37,29 @@ browser: ## install the browser that tests/page drives (Debian, as root); withou
 test: $(VENV)/.test ## the tests, in minutes
 	python -m pytest -n 2
 
-test-all: test ## the long tests, too, on real schedulers, and on MNIST and CIFAR-10 where they are at hand
+test-all: test ## also the slow tests: on real schedulers, and on MNIST and CIFAR-10 if they are there
 	python -m pytest -n 2 -m "slow and not long"
 
-test-long: $(VENV)/.test ## what takes minutes on real schedulers: outages, kill -9 at any moment, 1,000 jobs (15 minutes)
+test-long: $(VENV)/.test ## tests that take minutes on real schedulers: outages, kill -9 at any moment, 1,000 jobs (15 minutes)
 	python -m pytest -n 2 -m long
 
-bench: $(VENV)/.bench bench-networks ## fishertail beside its peers (some three hours on 2 cores); DEVICE=cuda, DATA=directory
+test-pythons: ## the numerical tests on every Python at hand; PYTHONS="python3.12 python3.13" names them
+	for python in $(PYTHONS); do bash tests/pythons.sh $$python || exit 1; done
+
+bench: $(VENV)/.bench bench-networks ## fishertail compared with its peers (about three hours on 2 cores); DEVICE=cuda, DATA=directory
 	python -m benchmarks.run --device $(DEVICE) --data-dir $(DATA)
 
-bench-networks: $(VENV)/.bench ## the part of it on ResNet-18, GoogLeNet, AlexNet, ViT and GPT, and the chart (an hour or so on 1 core)
+bench-networks: $(VENV)/.bench ## only ResNet-18, GoogLeNet, AlexNet, ViT and GPT, and the chart (about an hour on 1 core)
 	python -m benchmarks.run_networks --device $(DEVICE)
 
-gpu: $(VENV)/.test $(VENV)/.bench ## what only a GPU can show, in calls that go on; GPU_SECONDS=540, DATA=directory
+gpu: $(VENV)/.test $(VENV)/.bench ## tests and benchmarks that need a GPU; each call continues the last; GPU_SECONDS=540, DATA=directory
 	python -m benchmarks.gpu --seconds $(GPU_SECONDS) --data-dir $(DATA)
 
-lint: $(VENV)/.test ## ruff, snakefmt and snakemake --lint
+lint: $(VENV)/.test docs-check ## ruff, mypy, snakefmt, snakemake --lint, and whether the documentation is in sync
 	ruff check .
 	ruff format --check .
+	mypy
+	mypy --config-file executor/pyproject.toml executor/src
 	snakefmt --check Snakefile workflow tests/schedulers executor/tests
 	snakemake --lint
 
@@ -62,10 +68,15 @@ format: $(VENV)/.test ## put the code into the project's format
 	ruff format .
 	snakefmt Snakefile workflow tests/schedulers executor/tests
 
-schema: $(VENV)/.run ## write workflow/schemas/config.schema.json anew from the pydantic model
-	python -m fishertail.config > workflow/schemas/config.schema.json
+docs: $(VENV)/.docs ## the documentation as a site, site/index.html, with what is generated from registered objects
+	python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict --quiet
+	@echo "Site: site/index.html"
 
-envs: ## write envs/conda.yaml anew from envs/lock.txt
+docs-check: $(VENV)/.run ## check that the generated parts of the documentation are up to date
+	python docs/generate.py --check
+
+envs: ## write envs/conda.yaml from envs/lock.txt
 	$(PYTHON) envs/write_conda.py
 
 image: ## build envs/fishertail.sif, for snakemake --sdm apptainer
@@ -85,7 +96,11 @@ $(VENV)/.run: envs/lock.txt pyproject.toml executor/pyproject.toml | $(VENV)/bin
 	python -m pip install --quiet --no-deps --editable . --editable executor
 	@touch $@
 
-$(VENV)/.test: envs/lock-test.txt $(VENV)/.run
+$(VENV)/.docs: envs/lock-docs.txt $(VENV)/.run
+	python -m pip install --quiet -r envs/lock-docs.txt
+	@touch $@
+
+$(VENV)/.test: envs/lock-test.txt $(VENV)/.docs
 	python -m pip install --quiet -r envs/lock-test.txt
 	@touch $@
 

@@ -10,12 +10,9 @@ configfile: "config.yaml"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
-include: "workflow/rules/gradients.smk"
-include: "workflow/rules/fisher.smk"
-include: "workflow/rules/statistics.smk"
+include: "workflow/rules/measurements.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
-include: "workflow/rules/claims.smk"
 include: "workflow/rules/page.smk"
 include: "workflow/rules/cluster.smk"
 
@@ -30,6 +27,7 @@ rule all:
     """Every figure and table of the paper, and the page that shows them, from the grid of config.yaml."""
     default_target: True
     input:
-        figures=FIGURES,
-        tables=TABLES,
+        measured=PLAN.measured_files(),
+        figures=[path for each in PLAN.figures.values() for path in PLAN.figure_files(each)],
+        tables=[path for each in PLAN.tables.values() for path in PLAN.table_files(each)],
         page="<results>/report/index.html",

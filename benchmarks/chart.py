@@ -9,7 +9,7 @@ matplotlib.use("agg")
 import pandas as pd
 from matplotlib import pyplot as plt
 
-from fishertail.figures import STYLE
+from fishertail.results.drawing import STYLE
 
 COLOURS = {  # fishertail stands out, its peers are quiet
     "fishertail": "#D55E00",

@@ -154,9 +154,10 @@ def stamp(gpu: str) -> str:
     """What a result depends on besides its step: GPU, torch and our code."""
     import torch
 
-    from fishertail.provenance import code_hash
+    from fishertail.results.provenance import code_hash
 
-    return f"{gpu}, torch {torch.__version__}, code {code_hash('training', 'analysis', 'gradient_table')}"
+    code = code_hash("training.sgd", "execution.measuring", "fisher.eigenpairs")
+    return f"{gpu}, torch {torch.__version__}, code {code}"
 
 
 def _run(command: Sequence[str], log: Path, seconds: float, grace: float) -> str:

@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.problems import Problem
-from fishertail import training
+from fishertail.training import sgd
 
 
 class _Images(Dataset):
@@ -52,7 +52,7 @@ def bare(problem: Problem, batch_size: int, rate: float) -> None:
 
 def fishertail(problem: Problem, batch_size: int, rate: float) -> None:
     options = {"batch_size": batch_size, "learning_rate": rate, "seed": 0, "epoch": 1}
-    training.train_epoch(problem.model, problem.images, problem.labels, **options)
+    sgd.train_epoch(problem.model, problem.images, problem.labels, **options)
 
 
 LOOPS = {"fishertail": fishertail, "bare loop": bare, "DataLoader loop": data_loader}

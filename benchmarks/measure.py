@@ -20,7 +20,7 @@ import torch
 
 from benchmarks import exactness, loops, methods, networks, passes, problems
 from benchmarks.passes import Clock, Pass
-from fishertail.parallel import prepare_process
+from fishertail.execution.workers import prepare_process
 
 RATES = {"fc": 0.05, "conv": 0.001}
 WARM_UP = 200  # samples, to load what is loaded once, and to choose a memory format

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from benchmarks.problems import KEPT, Problem, mean_loss
-from fishertail import checkpoints
-from fishertail.data.torchvision import declare_torchvision_operators
+from fishertail.data.operators import declare_torchvision_operators
+from fishertail.training import checkpoints
 
 CLASSES, VOCABULARY, POSITIONS = 10, 1000, 64
 GRADIENTS_BATCH = 16  # of peers that hold the gradients of a batch: one of AlexNet is 228 MB

@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmarks.networks import NETWORKS
 from benchmarks.passes import Pass
-from fishertail.provenance import machine
+from fishertail.results.provenance import machine
 
 PACKAGES = ["torch", "torchvision", "opacus", "backpack-for-pytorch", "curvlinops-for-pytorch", "scipy"]
 WRONG = 0.01  # relative error of a norm or an eigenvalue, beyond which it is that of something else

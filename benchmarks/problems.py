@@ -7,10 +7,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fishertail import checkpoints, config, datasets, models, training
+from fishertail.data import loading
+from fishertail.data.dataset import Dataset
+from fishertail.grid import config
+from fishertail.results.run import Block
+from fishertail.training import checkpoints, sgd
+from fishertail.training.networks import build
+from fishertail.training.schedule import steps_per_epoch
 
 KEPT = Path("benchmarks/results/checkpoints")
 DATASETS = {"fc": "mnist", "conv": "cifar10"}
+BATCH_SIZE = 16
 WIDTHS = [125, 250, 500, 1000, 2000]  # of the networks fc125, fc250, ..., for the cost against P
 WIDTHS_SAMPLES, WIDTHS_EPOCH = 5000, 1  # that these are measured on
 
@@ -43,20 +50,24 @@ def train(name: str, epochs: list[int], data_dir: str, device: str = "cpu") -> N
     if all(_path(name, epoch).exists() for epoch in epochs):
         return
     options, data = _architecture(name), _dataset(name, data_dir)
-    model = models.build(base(name), options, data.shape, data.classes, 0)
-    how = {"batch_size": 16, "learning_rate": options["learning_rate"], "seed": 0, "device": device, "name": name}
-    block = training.train_block(model, data, range(max(epochs) + 1), **how)
-    for epoch, _, weights in block:
-        if epoch in epochs:
-            _path(name, epoch).parent.mkdir(parents=True, exist_ok=True)
-            checkpoints.write({epoch: weights}, str(_path(name, epoch)), {})
+    model = build.build(base(name), options, data.shape, data.classes, 0)
+    how = {"batch_size": BATCH_SIZE, "learning_rate": options["learning_rate"], "seed": 0, "device": device}
+    wanted = {_step(data, epoch): epoch for epoch in epochs}
+    for at in sgd.train_block(model, data, Block(1, max(*epochs, 1)), **how, name=name):
+        if at.step in wanted:
+            path = _path(name, wanted.pop(at.step))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            checkpoints.write({at.step: at.weights}, str(path), {})
+        if not wanted:
+            return
 
 
 def load(name: str, epoch: int, samples: int | None, data_dir: str, device: str) -> Problem:
     """The network after `epoch` epochs, and some of its training samples, at random; all if None."""
     data = _dataset(name, data_dir)
-    model = models.build(base(name), _architecture(name), data.shape, data.classes, 0)
-    model.load_state_dict(checkpoints.read(str(_path(name, epoch)), [epoch])[epoch])
+    model = build.build(base(name), _architecture(name), data.shape, data.classes, 0)
+    step = _step(data, epoch)
+    model.load_state_dict(checkpoints.read(str(_path(name, epoch)), [step])[step])
     images, labels = data.training_data(device)
     if samples is not None:
         chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:samples].to(device)
@@ -70,13 +81,18 @@ def base(name: str) -> str:
 
 
 def _architecture(name: str) -> dict:
-    options = config.load({}).architectures[base(name)].model_dump()
+    options = config.default().architecture(base(name)).model_dump()
     width = name.removeprefix(base(name))
     return options | {"hidden_widths": [int(width)] * len(options["hidden_widths"])} if width else options
 
 
-def _dataset(name: str, data_dir: str) -> datasets.Dataset:
-    return datasets.load(DATASETS[base(name)], data_dir)
+def _dataset(name: str, data_dir: str) -> Dataset:
+    return loading.load(DATASETS[base(name)], data_dir)
+
+
+def _step(data: Dataset, epoch: int) -> int:
+    """The SGD step at the end of an epoch."""
+    return epoch * steps_per_epoch(len(data.train_labels), BATCH_SIZE)
 
 
 def _path(name: str, epoch: int) -> Path:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from benchmarks.passes import Pass
 from benchmarks.problems import WIDTHS, WIDTHS_SAMPLES
-from fishertail.provenance import machine
+from fishertail.results.provenance import machine
 
 FULL = {"fc": 60_000, "conv": 50_000}
 PEERS = ["torch", "curvlinops-for-pytorch", "backpack-for-pytorch", "opacus", "scipy"]
@@ -92,7 +92,7 @@ def _number(value: float, fault: str | None = None) -> str:
 
 def _plot(table: pd.DataFrame, path: Path) -> None:
     """Passes against N for both networks, and against P for fc of several widths: flat is as cheap as a pass."""
-    plt.style.use(Path(__file__).parents[1] / "src" / "fishertail" / "fishertail.mplstyle")
+    plt.style.use(Path(__file__).parents[1] / "src" / "fishertail" / "results" / "fishertail.mplstyle")
     widths = table["model"].isin([f"fc{width}" for width in WIDTHS])
     panels = [("fc", table["model"].eq("fc"), "samples"), ("conv", table["model"].eq("conv"), "samples")]
     panels.append(("fc, 5 widths", widths, "parameters"))

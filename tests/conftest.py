@@ -81,7 +81,7 @@ def one_folder_for_all_workers(tmp_path_factory):
 @pytest.fixture(scope="session")
 def digits():
     """scikit-learn's digits: 1437 + 360 images of 8 x 8."""
-    from fishertail import datasets
+    from fishertail.data import loading as datasets
 
     return datasets.load("digits")
 

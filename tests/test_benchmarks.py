@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from benchmarks import chart, exactness, methods, networks, networks_report, passes
+from benchmarks import chart, exactness, methods, networks, networks_report, passes, problems
 from benchmarks.passes import Clock
 
 
@@ -26,6 +26,20 @@ def test_fishertail_and_a_peer_agree_with_the_truth(problem, tmp_path):
 def test_a_network_is_the_same_when_it_is_loaded_again(problem):
     again = networks.load("gpt-tied", 20, "cpu")
     assert all((a == b).all() for a, b in zip(problem.model.parameters(), again.model.parameters(), strict=True))
+
+
+def test_the_checkpoints_that_are_measured_on_are_trained_once_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(problems, "KEPT", tmp_path)
+    monkeypatch.setattr(problems, "DATASETS", {"fc": "digits"})
+    problems.train("fc16", [0, 2], "data")
+    kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert set(kept) == {"fc16-epoch0000.safetensors", "fc16-epoch0002.safetensors"}
+    problems.train("fc16", [2], "data")
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == kept
+    before, after = (problems.load("fc16", epoch, 100, "data", "cpu") for epoch in (0, 2))
+    assert len(after.labels) == 100
+    losses = [float(problems.mean_loss(each.model(each.images), each.labels)) for each in (before, after)]
+    assert losses[1] < losses[0] - 0.2
 
 
 def test_the_best_pass_is_one_of_those_tried(problem):

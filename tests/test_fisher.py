@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 import fishertail
-from fishertail import config, datasets, models, training
+from fishertail.data import loading as datasets
 from fishertail.fisher import eigenpairs as fisher
 from fishertail.fisher import krylov, solver, start
 from fishertail.gradients.matrix import GradientMatrix
+from fishertail.grid import config
+from fishertail.training import networks as models
+from fishertail.training import sgd as training
 from tests.trained import digits_network
 from tests.truth import dense_eigenvalues, dense_gradients
 

@@ -1,6 +1,7 @@
 """`make gpu` with stand-ins for its steps: its time, going on in the next call, and what it says without a GPU."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -112,6 +113,10 @@ def test_the_training_loops_are_among_the_benchmarks():
     chosen = [task for task in gpu_parts.run.tasks(gpu_parts.MODELS) if task["kind"] == "training"]
     methods = {task["method"] for task in chosen if task["batch_size"] == gpu_parts.BATCH_SIZE}
     assert {"fishertail", "bare loop"} <= methods
+
+
+def test_a_result_depends_on_our_code():
+    assert re.fullmatch(r"a GPU, torch \S+, code [0-9a-f]{16}", gpu.stamp("a GPU"))
 
 
 def test_the_steps_are_there(tmp_path):

@@ -50,7 +50,10 @@ def test_norms_on_trained_checkpoints(name, epochs):
     ("dataset", "name", "epochs", "rate"), [("mnist", "fc", 12, 0.05), ("cifar10", "conv", 2, 0.01)]
 )
 def test_norms_on_the_papers_data(real_data, dataset, name, epochs, rate):
-    from fishertail import config, datasets, models, training
+    from fishertail.data import loading as datasets
+    from fishertail.grid import config
+    from fishertail.training import networks as models
+    from fishertail.training import sgd as training
 
     data = datasets.load(dataset, real_data)
     architecture = config.Config().architectures[name].model_dump() | {"learning_rate": rate}

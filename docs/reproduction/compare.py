@@ -25,10 +25,10 @@ CANDIDATE = ["dataset", "model", "layer"]
 
 
 def compare(trimmed: pd.DataFrame, spectra: pd.DataFrame) -> pd.DataFrame:
-    """A row a data set, model, layer and batch size: printed and ours (means over seeds), nearest layers first."""
+    """One row for each data set, model, layer and batch size: printed and ours (means over seeds), nearest first."""
     means = trimmed.groupby([*CANDIDATE, "batch_size"], as_index=False).agg(
-        A=("A", "mean"), B=("B", "mean"), B_anew=("B_anew", "mean"), seeds=("seed", "nunique"),
-        minimum_passed=("minimum", lambda found: (found == "reached").all()),
+        A=("A", "mean"), B=("B", "mean"), B_resolved=("B_resolved", "mean"), seeds=("seed", "nunique"),
+        minimum_passed=("minimum", lambda found: (found == "passed").all()),
     )  # fmt: skip
     table = PRINTED.merge(means, on=["dataset", "batch_size"])
     over_epochs = spectra.groupby([*CANDIDATE, "batch_size"], as_index=False).agg(
@@ -42,7 +42,7 @@ def compare(trimmed: pd.DataFrame, spectra: pd.DataFrame) -> pd.DataFrame:
 
 
 def spectra_of_kept_runs() -> pd.DataFrame:
-    """lambda_1 of every kept run, analysed epoch and layer."""
+    """lambda_1 of every kept run, analysed checkpoint and layer."""
     parts = []
     for path in sorted(HERE.glob("runs/*/bs*/seed*/epochs*/spectrum.csv")):
         network, batch_size, _, _ = path.relative_to(HERE / "runs").parts[:4]

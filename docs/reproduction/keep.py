@@ -1,15 +1,16 @@
-"""Keep what a run of the paper's grid found as compact tables: python docs/reproduction/keep.py
+"""Keep what a run of the paper's grid found as compact tables: python docs/reproduction/keep.py [--weights]
 
-Some megabytes in place of tens of gigabytes: of each finished run what the grid needs of it (fishertail.kept_runs), the
+Some megabytes instead of tens of gigabytes: what the grid needs of each finished run (fishertail.execution.keep), the
 figures as SVG with their tables, the tables over all runs, and the times of all jobs.
 """
 
 import shutil
+import sys
 from pathlib import Path
 
 import pandas as pd
 
-from fishertail import kept_runs
+from fishertail.execution.keep import keep as keep_runs
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -24,7 +25,7 @@ def copy(source: Path, target: Path) -> None:
 
 def keep(results: Path, benchmarks: Path) -> None:
     """Runs as far as they are finished; the figures and tables over all of them."""
-    kept_runs.keep(results, HERE)
+    keep_runs(results, HERE, weights="--weights" in sys.argv)
     for pattern in OF_THE_GRID:
         for path in results.glob(pattern):
             copy(path, HERE / path.relative_to(results))

@@ -16,6 +16,6 @@ for stage in "${stages[@]}"; do
   only+="${only:+, }\"$stage\""
   echo "$(date '+%F %T') $stage"
   snakemake --profile profiles/local --configfile docs/reproduction/grid.yaml --config "only=[$only]" \
-    --set-threads per_sample_gradients=1 fim_eigen=1 fim_eigen_at_minimum=1 trimmed_eigenvalues=1 train=1 \
+    --set-threads per_sample_gradients=1 fim_eigen=1 fim_eigen_at_landmarks=1 trimmed_eigenvalues_at_landmarks=1 train=1 \
     || exit 1
 done

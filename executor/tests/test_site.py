@@ -22,6 +22,8 @@ KNOWN = ", ".join(schedulers.NAMES)
         ({"scheduler": "pbs", "account": "a", "account_option": "-W x"}, "account_option: string should match pattern"),
         ({"scheduler": "pbs", "account": "a", "walltime_limit": "1 day"}, "walltime_limit: .*integer.*found '1 day'"),
         ({"scheduler": "pbs", "account": 12}, "account: input should be a valid string, found 12"),
+        ({"scheduler": "pbs", "account": "a", "charge": {"used": 1}}, "charge.factors: "),
+        ({"scheduler": "pbs", "account": "a", "charge": {"factors": {1: -1}}}, "charge.factors.1: .*found -1"),
     ],
 )
 def test_faults(tmp_path, settings, fault):

@@ -2,6 +2,7 @@
 
 import warnings
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import psutil
 import torch
@@ -31,7 +32,7 @@ def known(name: str | torch.device, key: str = "device") -> torch.device:
         key: what the error calls the setting.
 
     Raises:
-        DeviceError: torch knows none of this name.
+        DeviceError: torch knows no device of this name.
     """
     try:
         return torch.device(name)
@@ -42,7 +43,9 @@ def known(name: str | torch.device, key: str = "device") -> torch.device:
 
 
 def check(name: str | torch.device, key: str = "device") -> None:
-    """Raise where fishertail cannot compute on a device. Nothing is made on a GPU, which a worker may want alone.
+    """Raise unless fishertail can compute on a device.
+
+    Nothing is allocated on a CUDA GPU, since a worker may need it exclusively.
 
     Raises:
         DeviceError: torch knows no device of this name, or it has no float64.
@@ -52,7 +55,8 @@ def check(name: str | torch.device, key: str = "device") -> None:
     if device.type == "cpu":
         return
     module = getattr(torch, device.type, None)
-    count = module.device_count() if hasattr(module, "is_available") and module.is_available() else 0
+    available = module is not None and hasattr(module, "is_available") and module.is_available()
+    count = module.device_count() if module is not None and available else 0
     if (device.index or 0) >= count:
         raise NodeError(f"{key}: a device that torch finds here ({_present()}) expected, found '{name}'")
     if device.type != "cuda" and not _has_float64(device):
@@ -63,7 +67,7 @@ def resolved(name: str | torch.device) -> torch.device:
     """The device of a name or of `auto`, checked, with its index: `cuda` is the same device as `cuda:0`.
 
     Raises:
-        DeviceError, NodeError: as of `check`.
+        DeviceError, NodeError: see `check`.
     """
     name = automatic() if name == AUTO else name
     check(name)
@@ -71,22 +75,22 @@ def resolved(name: str | torch.device) -> torch.device:
 
 
 def free_memory(device: torch.device | str) -> int:
-    """In bytes: the device's own, where it tells, and the machine's otherwise."""
+    """Free memory in bytes: that of the device if torch reports it, else that of the machine."""
     device = torch.device(device)
     query = getattr(getattr(torch, device.type, None), "mem_get_info", None)
     return psutil.virtual_memory().available if device.type == "cpu" or query is None else query(device)[0]
 
 
 def names(device: torch.device | str) -> list[str]:
-    """What the vendor calls the devices of this type that the process sees; empty where torch is not told."""
+    """The vendor's names of the visible devices of this type; empty if torch does not know them."""
     module = getattr(torch, torch.device(device).type, None)
-    if not hasattr(module, "get_device_name"):
+    if module is None or not hasattr(module, "get_device_name"):
         return []
     return [module.get_device_name(index) for index in range(module.device_count())]
 
 
-def without_autocast(device: torch.device) -> AbstractContextManager:
-    """Turns autocast off, where it is on: a vendor's plugin for torch need not have it."""
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """A context without autocast. It does nothing where autocast is off: a vendor's plugin may not support it."""
     on = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
     return torch.autocast(device.type, enabled=False) if on else nullcontext()
 
@@ -95,7 +99,7 @@ _WITHOUT_FLOAT64 = "has no float64, in which losses and norms are computed"
 
 
 def _has_float64(device: torch.device) -> bool:
-    torch.ones(1, device=device)  # whatever else keeps it from computing speaks for itself
+    torch.ones(1, device=device)  # any other reason why it cannot compute raises its own error
     try:
         torch.ones(1, dtype=torch.float64, device=device)
     except (RuntimeError, TypeError):

@@ -14,7 +14,7 @@ class DatasetError(FishertailError):
 
 
 class StorageError(FishertailError):
-    """A file cannot be written, or holds something else than what was written there."""
+    """A file cannot be written, or no longer holds what was written to it."""
 
 
 class DivergedError(FishertailError):

@@ -11,9 +11,15 @@ import torch
 from torch import nn
 
 import fishertail
-from fishertail import config, datasets, devices, models, provenance, training
+from fishertail import devices
+from fishertail.data import loading
 from fishertail.gradients.matrix import GradientMatrix
 from fishertail.gradients.memory_budget import resolved_budget
+from fishertail.grid import config
+from fishertail.results import provenance
+from fishertail.results.run import Block
+from fishertail.training import sgd
+from fishertail.training.networks import build
 from tests.device.simulated import NAME
 from tests.gradients.test_networks import made
 
@@ -51,7 +57,7 @@ def network(name: str, samples: int = 40) -> tuple[nn.Module, torch.Tensor, torc
         model = nn.Sequential(*layers)
         model(pictures)
         return model.eval(), pictures, labels
-    return models.build(name, _architecture(name), (1, 8, 8), 5, 0).eval(), pictures, labels
+    return build.build(name, _architecture(name), (1, 8, 8), 5, 0).eval(), pictures, labels
 
 
 def norms(name: str, place: str) -> tuple[fishertail.GradientNorms, fishertail.GradientNorms]:
@@ -88,17 +94,19 @@ def eigenpairs(name: str, place: str, **options: Any) -> list[dict[str, np.ndarr
     ]
 
 
-def trained(name: str, device: str, dropout: bool = False) -> tuple[list, dict[str, np.ndarray], bool]:
+def trained(
+    name: str, device: str, dropout: bool = False, octaves: bool = False
+) -> tuple[list, dict[str, np.ndarray], bool]:
     """Metrics and last weights after two epochs on digits, and whether the device's random numbers go on as before."""
-    data = datasets.load("digits")
-    model = models.build(name, _architecture(name), data.shape, data.classes, 0)
+    data = loading.load("digits")
+    model = build.build(name, _architecture(name), data.shape, data.classes, 0)
     if dropout:
         model = nn.Sequential(nn.Dropout(0.2), model)
     before = _random_state(device)
     options = {"batch_size": 64, "learning_rate": 0.1, "seed": 0, "device": device}
-    results = list(training.train_block(model, data, [0, 1, 2], **options))
-    weights = {name: tensor.numpy() for name, tensor in results[-1][2].items()}
-    return [metrics for _, metrics, _ in results], weights, torch.equal(before, _random_state(device))
+    results = list(sgd.train_block(model, data, Block(1, 2), **options, octaves=octaves))
+    weights = {name: tensor.numpy() for name, tensor in results[-1].weights.items()}
+    return [at.metrics for at in results], weights, torch.equal(before, _random_state(device))
 
 
 def analysed(device: str, **options: Any) -> dict[str, pd.DataFrame]:
@@ -106,7 +114,7 @@ def analysed(device: str, **options: Any) -> dict[str, pd.DataFrame]:
     model, images, labels = network("fc")
     checkpoints = {e: {n: t * (1 + 0.1 * e) for n, t in model.state_dict().items()} for e in range(3)}
     result = fishertail.analyse_run(model, checkpoints, images, labels, device=device, threads=1, k=2, **options)
-    return {name: getattr(result, name) for name in ("gradients", "outliers", "spectrum", "projections")}
+    return {name: getattr(result, name) for name in ("norms", "outliers", "spectrum", "projections")}
 
 
 def facts() -> dict[str, Any]:
@@ -165,4 +173,4 @@ def _at(place: str, function: Callable, model: nn.Module, images: torch.Tensor, 
 
 def _architecture(name: str) -> dict:
     small = {"hidden_widths": [16] * (4 if name == "fc" else 2)} | ({"channels": [4] * 4} if name == "conv" else {})
-    return config.Config().architectures[name].model_dump() | small
+    return config.default().architecture(name).model_dump() | small

@@ -72,11 +72,19 @@ def test_training(there, name, dropout):
         assert np.allclose(of_device[key], tensor, rtol=1e-4, atol=1e-5), key
 
 
+def test_checkpoints_inside_epochs_change_no_weights(there):
+    _, expected, _ = there(computing.trained, "fc", NAME, True)
+    metrics, weights, as_before = there(computing.trained, "fc", NAME, True, True)
+    assert as_before
+    assert len(metrics) == 3 + 6  # 1, 2, 4, 8, 16 and 32 of the 2 * 23 steps
+    assert all(np.array_equal(weights[key], tensor) for key, tensor in expected.items())
+
+
 @pytest.mark.parametrize(("device", "jobs"), [(NAME, 1), ("auto", 1), (NAME, 2)])
 def test_analyse_run(there, device, jobs, tmp_path):
     options = {"cluster": "local", "jobs": jobs, "folder": tmp_path} if jobs > 1 else {}
     expected, found = there(computing.analysed, "cpu"), there(computing.analysed, device, **options)
-    for name in ("gradients", "outliers", "projections"):
+    for name in ("norms", "outliers", "projections"):
         pd.testing.assert_frame_equal(found[name], expected[name], rtol=1e-4, atol=1e-5, obj=name)
     assert np.allclose(found["spectrum"]["eigenvalue"], expected["spectrum"]["eigenvalue"], rtol=1e-4)
 

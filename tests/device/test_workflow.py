@@ -5,12 +5,12 @@ import os
 import pandas as pd
 import pytest
 
-from fishertail import storage
+from fishertail.results import storage
 from tests.device.simulated import NAME
 from tests.workflow.project import Project
 
 RUN = "results/runs/digits-fc/bs256/seed0"
-TARGETS = [f"{RUN}/epochs0001-0002/gradients.parquet", f"{RUN}/epochs0001-0002/spectrum.csv"]
+TARGETS = [f"{RUN}/epochs0001-0002/norms.parquet", f"{RUN}/epochs0001-0002/spectrum.csv"]
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 

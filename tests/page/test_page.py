@@ -73,7 +73,7 @@ def test_the_slider_moves_the_histogram_by_keyboard(opened):
     assert len(bars) > 3
     opened.page.keyboard.press("ArrowRight")
     opened.settle()
-    assert opened.epoch() == "epoch 1"
+    assert opened.epoch() == "step 1 (epoch 0.167)"
     assert opened.bars() != bars
     opened.page.keyboard.press("ArrowLeft")
     opened.settle()
@@ -81,7 +81,7 @@ def test_the_slider_moves_the_histogram_by_keyboard(opened):
 
 
 def test_what_is_shown_is_what_the_tables_say(opened, finished_once):
-    from fishertail import storage
+    from fishertail.results import storage
 
     run = finished_once.path / "results/runs/digits-fc/bs256/seed0"
     opened.page.focus("#epoch")
@@ -90,17 +90,17 @@ def test_what_is_shown_is_what_the_tables_say(opened, finished_once):
     facts = opened.page.inner_text("#facts")
     metrics = storage.read_table(run / "metrics.csv").iloc[-1]
     outliers = storage.read_table(run / "outliers.csv")
-    count = outliers[(outliers["layer"] == "fc4") & (outliers["epoch"] == 4)]["outliers_distance"].item()
+    count = outliers[(outliers["layer"] == "fc4") & (outliers["step"] == 24)]["outliers_distance"].item()
     assert f"{count} of 1,437" in facts
     assert f"{metrics['validation_loss']:.4g}" in facts
     assert f"{100 * metrics['validation_accuracy']:.2f} %" in facts
 
 
 def test_the_outliers_are_shown_with_label_loss_and_norm(opened, finished_once):
-    from fishertail import storage
+    from fishertail.results import storage
 
     samples = storage.read_table(finished_once.path / "results/runs/digits-fc/bs256/seed0/outlier_samples.csv")
-    shown = samples[samples["epoch"] == 0]
+    shown = samples[samples["step"] == 0]
     opened.page.focus("#epoch")
     opened.page.keyboard.press("Home")
     opened.settle()

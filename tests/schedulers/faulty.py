@@ -1,7 +1,7 @@
 """A job that fails by its own fault, and notes that it was run."""
 
 from fishertail.errors import DatasetError
-from fishertail.jobs import job
+from fishertail.execution.job import job
 
 with job(snakemake):
     with open("out/faults", "a") as file:

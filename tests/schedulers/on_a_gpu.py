@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fishertail.jobs import job
+from fishertail.execution.job import job
 
 with job(snakemake, torch=True) as this:
     Path(snakemake.output[0]).write_text(this.device)

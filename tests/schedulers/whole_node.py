@@ -3,8 +3,8 @@
 import json
 import os
 
-from fishertail import parallel
-from fishertail.jobs import job
+from fishertail.execution.job import job
+from fishertail.execution.workers import spread
 
 
 def seen(share):
@@ -13,6 +13,6 @@ def seen(share):
 
 with job(snakemake) as this:
     gpus = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
-    workers = parallel.spread(seen, dict.fromkeys(range(6)), workers=len(gpus), gpus=gpus)
+    workers = spread(seen, dict.fromkeys(range(6)), workers=len(gpus), gpus=gpus)
     with open(snakemake.output[0], "w") as file:
         json.dump({"gpus": gpus, "workers": workers}, file)

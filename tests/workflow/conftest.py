@@ -18,6 +18,6 @@ def project(tmp_path) -> Project:
 @pytest.fixture
 def finished(finished_once, tmp_path) -> Project:
     """A copy of a project that has finished, to be spoilt."""
-    path = tmp_path / "project"
+    path = tmp_path / "finished"
     shutil.copytree(finished_once.path, path, symlinks=True)
     return Project(path)

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.workflow
 
 RUN = Path("results/runs/digits-fc/bs256/seed0")
 BLOCK = RUN / "epochs0001-0002"
+SCRIPTS = {"per_sample_gradients": "measure_block", "fim_eigen": "measure_block"}
 
 
 def wait_for(condition, seconds=120):
@@ -34,7 +35,7 @@ def script_process(parent: subprocess.Popen, rule: str):
                 line = process.cmdline()
             except psutil.Error:
                 continue
-            if any(part.endswith(f".{rule}.py") for part in line) and "python" in Path(line[0]).name:
+            if any(part.endswith(f".{SCRIPTS.get(rule, rule)}.py") for part in line) and "python" in Path(line[0]).name:
                 return process
         return None
 
@@ -57,14 +58,14 @@ def assert_same_results(project, finished_once):
     ("rule", "target"),
     [
         ("train", "metrics.csv"),
-        ("per_sample_gradients", "gradients.parquet"),
+        ("per_sample_gradients", "norms.parquet"),
         ("fim_eigen", "eigenvectors.safetensors"),
     ],
 )
 def test_a_killed_job_is_made_good_by_the_same_command(project, finished_once, rule, target):
     with project.start(str(BLOCK / target)) as snakemake:
-        process = script_process(snakemake, rule)
         wait_for(lambda: started_work(project, rule))
+        process = script_process(snakemake, rule)  # of two rules with one script, that which has begun
         process.send_signal(signal.SIGKILL)
         assert snakemake.wait(120) != 0
     assert not (project.path / BLOCK / target).exists()
@@ -85,15 +86,18 @@ def test_a_killed_snakemake_is_made_good_after_unlocking(project, finished_once)
     assert_same_results(project, finished_once)
 
 
-@pytest.mark.parametrize("block_size", [1, 3, 4])
+@pytest.mark.parametrize(
+    "block_size", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(4, marks=pytest.mark.slow)]
+)
 def test_the_block_size_changes_no_weight(project, finished_once, block_size):
-    from fishertail import checkpoints, storage
+    from fishertail.results import storage
+    from fishertail.training import checkpoints
 
     project.write_grid(epochs_per_job=block_size)
     project.run(str(RUN / "metrics.csv"))
     last = {1: "epochs0004-0004", 3: "epochs0004-0004", 4: "epochs0001-0004"}[block_size]
-    found = checkpoints.read(project.path / RUN / last / "checkpoints.safetensors", [4])[4]
-    expected = checkpoints.read(finished_once.path / RUN / "epochs0003-0004" / "checkpoints.safetensors", [4])[4]
+    found = checkpoints.read(project.path / RUN / last / "checkpoints.safetensors", [24])[24]
+    expected = checkpoints.read(finished_once.path / RUN / "epochs0003-0004" / "checkpoints.safetensors", [24])[24]
     assert all((found[name] == expected[name]).all() for name in expected)
     tables = [storage.read_table(p.path / RUN / "metrics.csv") for p in (project, finished_once)]
     assert tables[0].equals(tables[1])
@@ -105,16 +109,21 @@ DATASET = Path("results/datasets/digits.safetensors")
 @pytest.mark.parametrize(
     ("name", "spoil", "reader"),
     [
-        (BLOCK / "checkpoints.safetensors", lambda content: content[: len(content) // 2], BLOCK / "gradients.parquet"),
-        (BLOCK / "checkpoints.safetensors", lambda content: content[:-9] + b"alterings", BLOCK / "gradients.parquet"),
-        (BLOCK / "gradients.parquet", lambda content: b"garbage", RUN / "outliers.csv"),
-        (BLOCK / "gradients.parquet", lambda content: content[: len(content) // 2], RUN / "outliers.csv"),
+        (BLOCK / "checkpoints.safetensors", lambda content: content[: len(content) // 2], BLOCK / "norms.parquet"),
+        pytest.param(
+            BLOCK / "checkpoints.safetensors",
+            lambda content: content[:-9] + b"alterings",
+            BLOCK / "norms.parquet",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(BLOCK / "norms.parquet", lambda content: b"garbage", RUN / "outliers.csv", marks=pytest.mark.slow),
+        (BLOCK / "norms.parquet", lambda content: content[: len(content) // 2], RUN / "outliers.csv"),
         (RUN / "metrics.csv", lambda content: content + b"9", Path("results/figures/fig1_validation_accuracy.csv")),
-        (DATASET, lambda content: content[:-1000], BLOCK / "gradients.parquet"),
+        (DATASET, lambda content: content[:-1000], BLOCK / "norms.parquet"),
     ],
     ids=["truncated checkpoint", "altered checkpoint", "garbage", "truncated table", "altered table", "data set"],
 )
-def test_a_broken_file_is_named_and_made_anew_once_deleted(finished, finished_once, name, spoil, reader):
+def test_a_broken_file_is_named_and_computed_again_once_deleted(finished, finished_once, name, spoil, reader):
     path = finished.path / name
     times = path.stat().st_atime_ns, path.stat().st_mtime_ns
     path.write_bytes(spoil(path.read_bytes()))
@@ -130,16 +139,17 @@ def test_a_broken_file_is_named_and_made_anew_once_deleted(finished, finished_on
 
 def test_a_diverged_run_names_itself_and_keeps_the_blocks_before(finished, finished_once):
     first = {name: content for name, content in finished_once.results().items() if "epochs0001-0002" in name}
-    source = finished.path / "src" / "fishertail" / "training.py"
+    source = finished.path / "src" / "fishertail" / "training" / "sgd.py"
     line = "        metrics = Metrics("
-    spoil = "        if epoch == 5:\n            next(model.parameters()).data[0] = float('nan')\n"
+    spoil = "        if step == 30:\n            next(model.parameters()).data[0] = float('nan')\n"
     spoilt = source.read_text().replace(line, spoil + line)
     assert spoilt != source.read_text()
     source.write_text(spoilt)
     finished.write_grid(epochs=6)
     output = finished.run("--rerun-triggers", "mtime", "input", check=False)
     assert (
-        "error: digits-fc, batch size 256, seed 0: the loss is not finite after epoch 5 at learning rate 0.2" in output
+        "error: digits-fc, batch size 256, seed 0: the loss is not finite after step 30 (epoch 5) at learning rate 0.2"
+        in output
     )
     assert {name: finished.results()[name] for name in first} == first
 

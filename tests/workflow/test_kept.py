@@ -1,4 +1,4 @@
-"""Runs kept as tables take the place of runs computed anew, bit for bit, and only where they fit the grid."""
+"""Runs kept as tables take the place of computed runs, bit for bit, file by file, and only where they fit the grid."""
 
 import shutil
 import subprocess
@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from fishertail.results import storage
 from tests.workflow.project import Project
 
 pytestmark = pytest.mark.workflow
@@ -13,10 +14,10 @@ OVER_ALL_RUNS = ("figures/", "tables/", "report/")
 RUN = "kept/runs/digits-fc/bs256/seed0"
 
 
-def keep(project: Project) -> None:
-    command = [sys.executable, "-m", "fishertail.kept_runs", "kept"]
+def keep(project: Project, *options: str) -> None:
+    command = [sys.executable, "-m", "fishertail.execution.keep", "kept", *options]
     done = subprocess.run(command, cwd=project.path, env=project.environment, capture_output=True, text=True)
-    assert done.stdout == "kept digits-fc/bs256/seed0\n", done.stderr
+    assert done.stdout == "kept digits-fc/bs256/seed0\n", done.stdout + done.stderr
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_kept_tables_give_the_same_bits_with_nothing_trained(finished_once, kept
 def test_kept_tables_stand_beside_runs_to_compute(kept):
     kept.write_grid(kept=["kept"], seeds=[0, 1])
     rules = kept.rules_to_run()
-    assert (rules["train"], rules["trimmed_eigenvalues"], rules["claims"]) == (2, 1, 1)
+    assert (rules["train"], rules["trimmed_eigenvalues_at_landmarks"], rules["claims"]) == (2, 1, 1)
 
 
 def test_old_blocks_are_neither_kept_nor_left(finished):
@@ -52,23 +53,77 @@ def test_old_blocks_are_neither_kept_nor_left(finished):
     assert sorted(path.name for path in (finished.path / RUN).glob("epochs*")) == ["epochs0001-0002", "epochs0003-0004"]
 
 
-def test_an_incomplete_run_is_named_and_refused(kept):
-    (kept.path / RUN / "outliers.csv").unlink()
-    output = kept.run("-n", check=False)
-    assert f"kept: {RUN}: outliers.csv expected, not found" in output
+@pytest.mark.slow
+def test_what_a_kept_run_lacks_is_shown_as_missing_and_the_rest_is_used(kept):
+    (kept.path / RUN / "outlier_samples.csv").unlink()
+    (kept.path / RUN / "epochs0003-0004" / "spectrum.csv").unlink()
+    kept.run()
+    page = (kept.path / "results/report/index.html").read_text()
+    lacks = "epochs0003-0004/spectrum.csv, outlier_samples.csv"
+    assert f"digits-fc/bs256/seed0, kept in kept/runs/digits-fc/bs256/seed0: without {lacks}" in page
+    assert '"lambda_1"' in page
 
 
-def test_a_missing_block_and_a_broken_record_are_named(kept):
-    shutil.rmtree(kept.path / RUN / "epochs0003-0004")
-    assert f"kept: {RUN}: epochs0003-0004/metrics.csv, epochs0003-0004/spectrum.csv" in kept.run("-n", check=False)
-    (kept.path / RUN / "at_minimum" / "spectrum.csv").write_text("epoch\n")
-    assert f"{RUN}/at_minimum/spectrum.csv: not a file that fishertail wrote" in kept.run("-n", check=False)
+@pytest.mark.slow
+def test_a_run_goes_on_from_its_last_weights_as_if_it_had_never_stopped(finished, project):
+    """On another machine: nothing is there but what was kept."""
+    keep(finished, "--weights")
+    shutil.copytree(finished.path / "kept", project.path / "kept")
+    target = "results/runs/digits-fc/bs256/seed0"
+    project.write_grid(kept=["kept"], epochs=6)
+    rules = project.rules_to_run()
+    assert (rules["train"], rules["per_sample_gradients"], rules["fim_eigen"]) == (1, 1, 1)
+    project.run()
+    assert not (project.path / target / "epochs0001-0002").exists()
+    assert project.rules_to_run() == {}
+    finished.write_grid(epochs=6)
+    finished.run()
+    for name in ("metrics.csv", "outliers.csv", "ax_statistics.csv", "ax_histogram.parquet", "outlier_samples.csv"):
+        tables = [storage.read_table(p.path / target / name) for p in (finished, project)]
+        assert tables[0].equals(tables[1]), name
+    tables = [storage.read_table(p.path / "results/tables/claim_effects.csv") for p in (finished, project)]
+    assert tables[0].equals(tables[1])
 
 
-def test_a_run_kept_too_short_is_refused(kept):
+@pytest.mark.slow
+def test_a_run_that_went_on_is_kept_as_a_whole(finished, project):
+    keep(finished, "--weights")
+    shutil.copytree(finished.path / "kept", project.path / "kept")
+    project.write_grid(kept=["kept"], epochs=6)
+    project.run()
+    keep(project)
+    names = ["epochs0001-0002", "epochs0003-0004", "epochs0005-0006"]
+    assert sorted(path.name for path in (project.path / RUN).glob("epochs*")) == names
+    assert (project.path / RUN / "last_weights.safetensors").exists() is False  # not asked for again
+    shutil.rmtree(project.path / "results")
+    assert not project.rules_to_run().keys() & {"train", "per_sample_gradients", "fim_eigen", "mad_curve"}
+
+
+def test_a_broken_record_is_named(kept):
+    (kept.path / RUN / "metrics.csv").write_text("epoch\n")
+    assert f"{RUN}/metrics.csv: not a file that fishertail wrote" in kept.run("-n", check=False)
+
+
+def test_a_file_of_another_run_is_refused(kept):
+    path = kept.path / RUN / "outliers.csv"
+    record, table = storage.read_provenance(path), storage.read_table(path)
+    other = {key: value for key, value in record.items() if key != "sha256"} | {"run": record["run"] | {"seed": 1}}
+    storage.write_table(table, path, other)
+    output = kept.run(check=False)
+    assert "a file of the run digits-fc/bs256/seed0 expected, found one of digits-fc/bs256/seed1" in output
+
+
+def test_a_run_kept_by_version_0_1_is_named_with_the_way_to_convert_it(kept):
+    path = kept.path / RUN / "metrics.csv"
+    record = {key: value for key, value in storage.read_provenance(path).items() if key not in ("run", "sha256")}
+    storage.write_table(storage.read_table(path).drop(columns="step"), path, record)
+    assert "python -m fishertail.results.conversion" in kept.run("-n", check=False)
+
+
+def test_a_run_kept_too_short_is_refused_without_weights(kept):
     kept.write_grid(kept=["kept"], epochs=6)
     output = kept.run("-n", check=False)
-    assert f"kept: {RUN}: 4 epochs, expected 6 or more" in output
+    assert f"kept: {RUN}: 4 epochs, expected 6 or more, or last_weights.safetensors to go on from" in output
     kept.write_grid(kept=["kept"], epochs=2)
     assert kept.rules_to_run().keys() & {"train", "per_sample_gradients"} == set()
 

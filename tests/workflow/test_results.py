@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from fishertail import storage
+from fishertail.results import storage
 
 pytestmark = pytest.mark.workflow
 
@@ -59,31 +59,47 @@ def test_every_file_carries_parameters_versions_and_the_hash_of_its_data(finishe
 
 
 def test_lambda_1_is_the_mean_square_of_a_x_and_a_of_fig_6(finished_once):
-    spectrum = storage.read_table(finished_once.path / RUN / "at_minimum/spectrum.csv").set_index("layer")
-    a_x = storage.read_table(finished_once.path / RUN / "at_minimum/projections.parquet")
-    trimmed = storage.read_table(finished_once.path / RUN / "trimmed_eigenvalues.csv").set_index("layer")
-    assert len(a_x) == 1437
+    spectrum = storage.read_table(finished_once.path / RUN / "landmarks/spectrum.csv").set_index("layer")
+    a_x = storage.read_table(finished_once.path / RUN / "landmarks/projections.parquet")
+    trimmed = storage.read_table(finished_once.path / RUN / "landmarks/trimmed.csv").set_index("layer")
+    assert len(a_x) == 1437  # the tiny run stops at its lowest loss, so that the landmarks are one
     for layer in spectrum.index:
         mean_square = np.square(a_x[layer].astype(float)).mean()
         assert mean_square == pytest.approx(spectrum.loc[layer, "eigenvalue"], rel=1e-6)
         assert trimmed.loc[layer, "A"] == pytest.approx(mean_square, rel=1e-6)
         largest = np.sort(np.square(a_x[layer].astype(float)))[: 1437 - 143]
         assert trimmed.loc[layer, "B"] == pytest.approx(largest.mean(), rel=1e-6)
-        assert trimmed.loc[layer, "B_anew"] >= trimmed.loc[layer, "B"] * (1 - 1e-4)
+        assert trimmed.loc[layer, "B_resolved"] >= trimmed.loc[layer, "B"] * (1 - 1e-4)
         assert trimmed.loc[layer, "left_out"] == 143
 
 
-def test_histograms_count_every_sample_at_every_epoch(finished_once):
-    histograms = storage.read_table(finished_once.path / RUN / "ax_histograms.parquet")
-    totals = histograms.groupby(["epoch", "layer"])["count"].sum()
-    assert len(totals) == 5 * 6
+STEPS = [0, 1, 2, 4, 6, 8, 12, 18, 24]  # 6 of an epoch: octaves inside the first two, and the ends of four
+
+
+def test_time_is_the_step_and_epochs_follow_from_it(finished_once):
+    for name in ("metrics.csv", "outliers.csv", "ax_statistics.csv", "ax_histogram.parquet"):
+        table = storage.read_table(finished_once.path / RUN / name)
+        assert sorted(table["step"].unique()) == STEPS
+        np.testing.assert_array_equal(table["epoch"], table["step"] / 6)
+
+
+def test_every_file_of_a_run_names_its_run(finished_once):
+    run = {"dataset": "digits", "model": "fc", "batch_size": 256, "seed": 0}
+    for path in (finished_once.path / RUN).rglob("*.*"):
+        assert storage.read_provenance(path)["run"] == run, path
+
+
+def test_histograms_count_every_sample_at_every_checkpoint(finished_once):
+    histograms = storage.read_table(finished_once.path / RUN / "ax_histogram.parquet")
+    totals = histograms.groupby(["step", "layer"])["count"].sum()
+    assert len(totals) == len(STEPS) * 6
     assert (totals == 1437).all()
 
 
-def test_gradients_hold_every_sample_at_every_epoch(finished_once):
-    for block, epochs in (("epochs0001-0002", [0, 1, 2]), ("epochs0003-0004", [3, 4])):
-        table = storage.read_table(finished_once.path / RUN / block / "gradients.parquet")
-        assert table.groupby("epoch").size().to_dict() == dict.fromkeys(epochs, 1437)
+def test_norms_hold_every_sample_at_every_checkpoint(finished_once):
+    for block, steps in (("epochs0001-0002", STEPS[:7]), ("epochs0003-0004", STEPS[7:])):
+        table = storage.read_table(finished_once.path / RUN / block / "norms.parquet")
+        assert table.groupby("step").size().to_dict() == dict.fromkeys(steps, 1437)
         layers = table[[f"fc{i}" for i in range(1, 6)]].to_numpy(float)
         np.testing.assert_allclose(np.linalg.norm(layers, axis=1), table["network"], rtol=1e-6)
 

@@ -1,26 +1,20 @@
-# Where rules run on a cluster, and what they ask for
-import json
+# Where rules run on a cluster, and what `make cost` needs to know of their jobs
 import os
 
-from fishertail.cost import RESOURCES_VARIABLE
-
-
-def gpus_of(any_rule):
-    """0 for a rule that declares none."""
-    asked = any_rule.resources.get("gpus")
-    return (asked.value or 0) if asked is not None else 0
-
-
-def first_runtime(any_rule):
-    """Minutes of the first attempt."""
-    return any_rule.resources["runtime"].evaluate(None, attempt=1).value
-
+from fishertail.grid.cost import JOBS_VARIABLE, write_jobs
 
 if CONFIG.machine.cpu_rules == "local":
     workflow.localrules(*(each.name for each in workflow.rules if not gpus_of(each)))
 
-if path := os.environ.get(RESOURCES_VARIABLE):  # for `make cost`
-    asked = {
-        each.name: {"gpus": gpus_of(each), "runtime": first_runtime(each)} for each in workflow.rules if gpus_of(each)
-    }
-    Path(path).write_text(json.dumps(asked))
+
+def asked_for(rule_name, job_wildcards):
+    """GPUs, threads and minutes of the first attempt of a job."""
+    asked = rule_named(rule_name).resources
+    runtime = asked["runtime"]
+    if runtime.is_evaluable():
+        runtime = runtime.evaluate(job_wildcards, attempt=1)
+    return {"gpus": asked["gpus"].value, "threads": asked["_cores"].value, "minutes": runtime.value}
+
+
+if path := os.environ.get(JOBS_VARIABLE):
+    write_jobs(Path(path), ESTIMATOR, asked_for, CONFIG.pathvars.get("results", "results"))

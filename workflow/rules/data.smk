@@ -4,7 +4,7 @@
 rule prepare_dataset:
     """Read a data set from its source (downloading it where it must), check it, and write it as one file."""
     input:
-        lambda wildcards: sources.source_files(wildcards.dataset, CONFIG.machine.data_dir),
+        PLAN.source_files,
     output:
         DATASET,
     log:
@@ -16,9 +16,6 @@ rule prepare_dataset:
         data_dir=CONFIG.machine.data_dir,
     params:
         dataset=lambda wildcards: wildcards.dataset,
-        code=lambda wildcards: code_hash(
-            sources.module(wildcards.dataset, CONFIG.machine.data_dir, check_files=workflow.is_main_process),
-            "data.dataset",
-        ),
+        code=PLAN.code_of_dataset,
     script:
         "../scripts/prepare_dataset.py"

@@ -2,10 +2,10 @@
 
 
 rule train:
-    """Train one block of epochs; keep the weights after each, and losses and accuracies."""
+    """Train one block of epochs; keep the weights, losses and accuracies at its checkpoints."""
     input:
         dataset=DATASET,
-        previous=previous_checkpoints,
+        previous=PLAN.previous_weights,
     output:
         checkpoints=f"{RUN}/{{block}}/checkpoints.safetensors",
         metrics=f"{RUN}/{{block}}/metrics.csv",
@@ -20,11 +20,12 @@ rule train:
         **MACHINE,
         gpus=1,
         mem_mb=memory(4000),
-        runtime=minutes(120),
+        runtime=minutes("train"),
     params:
-        run=run_parameters,
-        epochs=block_epochs,
-        code=code_hash("training", "models", "checkpoints", "metrics", "data.dataset"),
+        run=PLAN.run_parameters,
+        epochs=PLAN.block_epochs,
+        octaves=PLAN.octaves,
+        code=PLAN.code_of_training,
     script:
         "../scripts/train.py"
 
@@ -32,15 +33,17 @@ rule train:
 rule run_metrics:
     """Put the metrics of all blocks of a run together."""
     input:
-        of_blocks("metrics.csv"),
+        PLAN.metrics_parts,
     output:
-        f"{RUN}/metrics.csv",
+        metrics=f"{RUN}/metrics.csv",
     log:
         f"<logs>/run_metrics/{RUN_NAME}.log",
     localrule: True
     conda:
         "../../envs/conda.yaml"
     params:
-        code=code_hash("storage"),
+        run=PLAN.run_parameters,
+        blocks=PLAN.all_blocks,
+        code=plan.code_hash("execution.steps:put_metrics_together"),
     script:
         "../scripts/run_metrics.py"

@@ -1,10 +1,7 @@
-"""Put the metrics of all blocks of a run together."""
+"""The metrics of all blocks of a run, as one table."""
 
-import pandas as pd
-
-from fishertail import provenance, storage
-from fishertail.jobs import job
+from fishertail.execution import steps
+from fishertail.execution.job import job
 
 with job(snakemake) as this:
-    table = pd.concat([storage.read_table(path) for path in snakemake.input], ignore_index=True)
-    storage.write_table(table, snakemake.output[0], this.provenance(provenance.data_of(snakemake.input)))
+    steps.put_metrics_together(this, list(snakemake.input), dict(snakemake.output.items()))

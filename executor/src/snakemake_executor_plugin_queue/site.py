@@ -21,7 +21,23 @@ def _known(scheduler: str) -> str:
 
 
 Positive = Annotated[int, Field(strict=True, ge=1)]
+NotNegative = Annotated[float, Field(ge=0)]
 ByGpus = dict[Annotated[int, Field(ge=0)], str]
+
+
+class Charge(BaseModel):
+    """What a job is charged, for those who estimate it; it changes nothing about submission.
+
+    That is factor x (used x seconds, `least` at least, + asked x seconds asked for) / 3600, with the smallest entry of
+    `factors` that has enough GPUs.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    factors: Annotated[dict[Annotated[int, Field(ge=0)], NotNegative], Field(min_length=1)]
+    used: NotNegative = 1.0
+    asked: NotNegative = 0.0
+    least: NotNegative = 0.0
 
 
 class Site(BaseModel):
@@ -42,6 +58,7 @@ class Site(BaseModel):
     modules: list[str] = []
     scratch: str | None = None
     options: list[str] = []
+    charge: Charge | None = None
 
     @property
     def queues(self) -> ByGpus:

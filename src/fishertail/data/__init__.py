@@ -1,1 +1,1 @@
-"""Labelled image data sets."""
+"""Data sets: where each comes from, a file for each source, and one form in memory."""

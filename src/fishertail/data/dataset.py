@@ -4,14 +4,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from fishertail import storage
+from fishertail.data.source import SPLITS
 from fishertail.errors import DatasetError
-
-SPLITS = ("train", "test")
+from fishertail.results import storage
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Dataset:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
-        return tuple(self.train_images.shape[1:])
+        _, channels, height, width = self.train_images.shape
+        return channels, height, width
 
     def training_data(self, device: str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
         """Training images (N, C, H, W) float32 in [0, 1], and labels (N,)."""
@@ -40,7 +41,7 @@ class Dataset:
         return self.test_images.to(device).float().div_(255), self.test_labels.to(device)
 
 
-def write(dataset: Dataset, path: str | Path, provenance: dict) -> None:
+def write(dataset: Dataset, path: str | Path, provenance: Mapping[str, Any]) -> None:
     """Write `dataset` as one safetensors file."""
     tensors = {
         f"{split}_{kind}": getattr(dataset, f"{split}_{kind}") for split in SPLITS for kind in ("images", "labels")
@@ -107,7 +108,7 @@ def _checked_images(array: np.ndarray, where: str) -> np.ndarray:
 
 def _checked_labels(array: np.ndarray, where: str) -> np.ndarray:
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise DatasetError(f"{where}: one integer a sample expected, found {array.dtype} of shape {array.shape}")
+        raise DatasetError(f"{where}: one integer for each sample expected, found {array.dtype} of shape {array.shape}")
     if array.size and array.min() < 0:
         raise DatasetError(f"{where}: labels from 0 on expected, found {array.min()}")
     return array.astype(np.int64)

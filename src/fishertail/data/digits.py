@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-import numpy as np
+from fishertail.data.source import Arrays, BuiltIn, Source
 
 TRAINING = 1437  # samples
 
 
-def load(name: str, data_dir: Path, attempts: int) -> tuple[dict[str, np.ndarray], str | Path]:
+def load(name: str, data_dir: Path, attempts: int) -> tuple[Arrays, str | Path]:
     """1,437 training and 360 test images of 8 x 8, and where they come from."""
+    import numpy as np
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -17,3 +18,11 @@ def load(name: str, data_dir: Path, attempts: int) -> tuple[dict[str, np.ndarray
     split = train_test_split(images, labels, train_size=TRAINING, random_state=0, stratify=labels)
     arrays = dict(zip(("train_images", "test_images", "train_labels", "test_labels"), split, strict=True))
     return arrays, "scikit-learn's load_digits"
+
+
+SOURCE = Source(
+    name="digits",
+    meaning="scikit-learn's handwritten digits, embedded in the package",
+    load=load,
+    built_in={"digits": BuiltIn("digits", TRAINING, "1,437 + 360 grey images of 8 x 8, 10 classes; no download")},
+)

@@ -2,23 +2,23 @@
 
 from pathlib import Path
 
-import numpy as np
-
-from fishertail.data.dataset import SPLITS
+from fishertail.data.source import SPLITS, Arrays, Source
 from fishertail.errors import DatasetError
 
 
-def load(name: str, data_dir: Path, attempts: int) -> tuple[dict[str, np.ndarray], str | Path]:
+def load(name: str, data_dir: Path, attempts: int) -> tuple[Arrays, str | Path]:
     """Images and labels, classes in the order of their folders' names, and the root of the tree."""
-    root = data_dir / name
+    import numpy as np
     from PIL import Image
 
-    arrays, classes = {}, None
+    root = data_dir / name
+    arrays: dict[str, np.ndarray] = {}
+    classes: list[str] = []
     for split in SPLITS:
         directory = root / split
         found = sorted(path.name for path in directory.iterdir() if path.is_dir()) if directory.is_dir() else []
         if not found:
-            raise DatasetError(f"{directory}: one folder a class expected, found none")
+            raise DatasetError(f"{directory}: one folder for each class expected, found none")
         classes = classes or found
         if not set(found) <= set(classes):
             raise DatasetError(f"{directory}: classes {sorted(set(found) - set(classes))} are not among those of train")
@@ -37,3 +37,24 @@ def load(name: str, data_dir: Path, attempts: int) -> tuple[dict[str, np.ndarray
         arrays[f"{split}_images"] = np.stack(images) if images else np.empty((0, 1, 1), np.uint8)
         arrays[f"{split}_labels"] = np.array([classes.index(path.parent.name) for path in paths], dtype=np.int64)
     return arrays, root
+
+
+def files(name: str, data_dir: Path) -> list[Path]:
+    """The pictures; none where there is no such tree."""
+    root = data_dir / name
+    return sorted(path for path in root.glob("*/*/*") if path.is_file()) if (root / "train").is_dir() else []
+
+
+def training_samples(name: str, data_dir: Path) -> int:
+    """The number of pictures below train/."""
+    return sum(1 for path in (data_dir / name / "train").glob("*/*") if path.is_file())
+
+
+SOURCE = Source(
+    name="folder",
+    meaning="pictures below `data_dir/NAME/{train,test}/<class>/`, in any format that Pillow reads",
+    load=load,
+    files=files,
+    training_samples=training_samples,
+    looked_for=lambda name, data_dir: f"a folder {data_dir / name / 'train'}/<class>/",
+)

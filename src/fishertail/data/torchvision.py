@@ -3,18 +3,29 @@
 import time
 import urllib.error
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
-
-from fishertail.data.dataset import SPLITS
+from fishertail.data.operators import declare_torchvision_operators
+from fishertail.data.source import SPLITS, Arrays, BuiltIn, Source
 from fishertail.errors import DatasetError
 
-TRAINING = {"mnist": 60_000, "cifar10": 50_000}  # samples
+TRAINING, TEST = {"mnist": 60_000, "cifar10": 50_000}, 10_000  # samples
+BUILT_IN = {
+    "mnist": BuiltIn("MNIST", TRAINING["mnist"], "60,000 + 10,000 grey images of 28 x 28, 10 classes; downloaded"),
+    "cifar10": BuiltIn(
+        "CIFAR-10",
+        TRAINING["cifar10"],
+        "50,000 + 10,000 colour images of 32 x 32, 10 classes; downloaded",
+        ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    ),
+}
 
 
-def load(name: str, data_dir: Path, attempts: int) -> tuple[dict[str, np.ndarray], str | Path]:
-    """The images as the official files have them, and where these lie; downloaded where they are missing."""
+def load(name: str, data_dir: Path, attempts: int) -> tuple[Arrays, str | Path]:
+    """The images of the official files, and the folder of these; they are downloaded if they are missing."""
+    import numpy as np
+    import torch
+
     declare_torchvision_operators()
     from torchvision import datasets
 
@@ -25,9 +36,9 @@ def load(name: str, data_dir: Path, attempts: int) -> tuple[dict[str, np.ndarray
     else:
         where, url = data_dir / "cifar-10-batches-py", kind.url
         files = [file for file, _ in kind.train_list + kind.test_list]
-    if not all((where / file).is_file() for file in files):  # an interrupted download goes on, too
+    if not all((where / file).is_file() for file in files):  # also after an interrupted download
         _download(kind, data_dir, where, url, attempts)
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     try:
         for split in SPLITS:
             part = kind(str(data_dir), train=split == "train", download=False)
@@ -37,13 +48,13 @@ def load(name: str, data_dir: Path, attempts: int) -> tuple[dict[str, np.ndarray
         raise DatasetError(
             f"{where}: not the files of {name} ({error or type(error).__name__}); delete the folder"
         ) from error
-    for split, expected in zip(SPLITS, (TRAINING[name], 10_000), strict=True):
+    for split, expected in zip(SPLITS, (TRAINING[name], TEST), strict=True):
         if len(arrays[f"{split}_images"]) != expected:
             raise DatasetError(f"{where}: {expected} {split} images expected, found {len(arrays[f'{split}_images'])}")
     return arrays, where
 
 
-def _download(kind, data_dir: Path, where: Path, url: str, attempts: int) -> None:
+def _download(kind: Any, data_dir: Path, where: Path, url: str, attempts: int) -> None:
     """Download by torchvision, which verifies checksums; wait 1, 2, 4, ... seconds between attempts."""
     for attempt in range(attempts):
         try:
@@ -61,20 +72,9 @@ def _download(kind, data_dir: Path, where: Path, url: str, attempts: int) -> Non
     )
 
 
-def declare_torchvision_operators() -> None:
-    """Let torchvision be imported beside a torch for which its compiled operators were not built.
-
-    Data sets need none of those operators, but importing torchvision registers shapes for two of them and fails
-    where they are not declared.
-    """
-    schemas = {
-        "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-        "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    }
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for name, schema in schemas.items():
-            library.define(name + schema)
-        declare_torchvision_operators.library = library  # the declarations live as long as this object
+SOURCE = Source(
+    name="torchvision",
+    meaning="MNIST and CIFAR-10, downloaded by torchvision where they are missing",
+    load=load,
+    built_in=BUILT_IN,
+)

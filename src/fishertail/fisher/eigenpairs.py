@@ -33,10 +33,10 @@ def fisher_eigenpairs(
     """The k largest eigenpairs of the empirical Fisher matrix over all samples, for each layer asked for.
 
     Args:
-        model, images, labels, loss, device, batch_size, output: as of `gradient_norms`.
+        model, images, labels, loss, device, batch_size, output: see `gradient_norms`.
         layers: names of layers, and "network" for all parameters together; by default all of these.
-        k: how many of the largest eigenvalues; at most the number of samples. A layer with fewer parameters has as
-            many as these.
+        k: how many of the largest eigenvalues; at most the number of samples. A layer with P < k parameters has P
+            eigenpairs.
         rtol: relative error of the eigenvalues.
         projected: for how many of the pairs a_x of all samples is wanted, at a third of a forward and backward pass
             for each; by default all k. The eigenvalues of the other pairs are those over the active samples, which
@@ -50,8 +50,8 @@ def fisher_eigenpairs(
         defined, and the eigenvalues are infinite with `converged` False.
 
     Raises:
-        UnsupportedModelError, DeviceError, NodeError, TypeError: as of `gradient_norms`.
-        ValueError: as of `gradient_norms`; an unknown layer; k or `projected` out of range; a budget that is too
+        UnsupportedModelError, DeviceError, NodeError, TypeError: see `gradient_norms`.
+        ValueError: see `gradient_norms`; also an unknown layer; k or `projected` out of range; a budget that is too
             small, with the least that would do.
     """
     with GradientMatrix(

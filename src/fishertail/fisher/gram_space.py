@@ -17,7 +17,7 @@ _PRODUCTS = 2  # of F with each vector, which are expected otherwise
 
 
 class GramSpace:
-    """The eigenpairs of F = sum_x w_x^2 g_x g_x^T from those of W G G^T W. Attributes as of `Space`.
+    """The eigenpairs of F = sum_x w_x^2 g_x g_x^T from those of W G G^T W. Attributes: see `Space`.
 
     If W G G^T W u = lambda u, then V = G^T W u / sqrt(lambda). The residual bounds the effect of rounding in the Gram
     matrix.
@@ -27,7 +27,7 @@ class GramSpace:
         dtype: in which the Gram matrix was computed.
     """
 
-    def __init__(self, problem: Eigenproblem, gram: torch.Tensor, index: torch.Tensor, dtype: torch.dtype):
+    def __init__(self, problem: Eigenproblem, gram: torch.Tensor, index: torch.Tensor, dtype: torch.dtype) -> None:
         weights = problem.weights[index]
         values, vectors = leading_pairs(gram * torch.outer(weights, weights), problem.k + 1, 0.1 * problem.rtol**2)
         usable = values > torch.finfo(dtype).eps * values[:1]

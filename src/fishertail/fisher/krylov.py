@@ -13,7 +13,7 @@ class KrylovSpace:
     """Rayleigh-Ritz for F = sum_x w_x^2 g_x g_x^T on a basis Q, with A = G Q and W = F Q at hand.
 
     The trace of F is 1, or close to it. New directions are the residuals of the wanted pairs, which span the Krylov
-    space of the start; a restart keeps the Ritz vectors with their A and W. Vectors are rows. Attributes as of `Space`.
+    space of the start; a restart keeps the Ritz vectors with their A and W. Vectors are rows. Attributes: see `Space`.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class KrylovSpace:
         following: float | None = None,
         outside: float = 0.0,
         blocks: int = RESTART,
-    ):
+    ) -> None:
         """
         Args:
             start: (b, P) vectors to start from, of any length, and not necessarily independent.
@@ -111,7 +111,7 @@ class KrylovSpace:
         self.following = self._following(sizes)
         unfinished = ~self.converged(self.residuals + self._outside)[:count]
         if len(values) > count and unfinished.any():
-            # the next pair is iterated on, too, as long as it may be as large as a wanted one
+            # the next pair is also iterated on as long as it may be as large as a wanted one
             close = (values[:count] - self.residuals[:count] <= self.following)[unfinished].any().view(1)
             unfinished = torch.cat([unfinished, close])
         self._propose(residuals[: len(unfinished)][unfinished.to(residuals.device)])

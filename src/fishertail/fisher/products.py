@@ -20,7 +20,7 @@ class ScopedVectors:
         sizes: number of parameters of each layer.
     """
 
-    def __init__(self, scopes: Sequence[tuple[str, ...]], counts: Sequence[int], sizes: Mapping[str, int]):
+    def __init__(self, scopes: Sequence[tuple[str, ...]], counts: Sequence[int], sizes: Mapping[str, int]) -> None:
         self._scopes, self._sizes = scopes, sizes
         self._rows_of: dict[str, dict[int, slice]] = {}  # by layer and number of the scope
         for number, (layers, count) in enumerate(zip(scopes, counts, strict=True)):
@@ -56,7 +56,7 @@ class ScopedVectors:
         ]
 
     def project(self, rows: Mapping[str, Rows], by_layer: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
-        """G v (n, b) float64 of each scope, for the rows of n samples and vectors as of `cut`."""
+        """G v (n, b) float64 of each scope, for the rows of n samples and vectors as from `cut`."""
         found: dict[int, torch.Tensor] = {}
         for layer, of_layer in self._rows_of.items():
             values = rows[layer].project(by_layer[layer])
@@ -67,6 +67,6 @@ class ScopedVectors:
     def combine(
         self, rows: Mapping[str, Rows], coefficients: Sequence[torch.Tensor], sums: Mapping[str, torch.Tensor]
     ) -> None:
-        """Add sum_x c_x g_x for coefficients (n, b) of each scope to `sums`, which is as of `zeros`."""
+        """Add sum_x c_x g_x for coefficients (n, b) of each scope to `sums`, which is as from `zeros`."""
         for layer, of_layer in self._rows_of.items():
             rows[layer].combine(torch.cat([coefficients[number] for number in of_layer], dim=1), sums[layer])

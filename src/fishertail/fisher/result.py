@@ -1,4 +1,4 @@
-"""`Eigenpairs`: what is returned of a scope, put together from the active samples and the others."""
+"""`Eigenpairs`: the result for a scope, put together from the active samples and the others."""
 
 from dataclasses import dataclass
 
@@ -19,9 +19,8 @@ class Eigenpairs:
 
     For a pair with `converged`, |F V - lambda V| is `residuals` at most, and the relative error of the eigenvalue that
     follows from it, an estimate, is within the tolerance. `certified` is a proof that a pair is the i-th largest: the
-    Gram matrix of the start bounds the next eigenvalue from above, by what its samples have and all the trace that the
-    others hold. While the norms are even (in the first epochs), that bound is too weak, and `certified` is False for
-    correct pairs, too.
+    next eigenvalue is at most that of the start's Gram matrix plus all the trace that the other samples hold. While the
+    norms are even (in the first epochs) this bound is too weak, and correct pairs are not certified either.
     """
 
     eigenvalues: NDArray[np.float64]  # (k,), largest first
@@ -62,7 +61,7 @@ def eigenpairs_of(
     Args:
         space: solved on the samples at `active` (ascending).
         of_others: G V (m, p) of the other samples, with the space's vectors; None where there are none.
-        next_at_most: as of the function of this name.
+        next_at_most: see the function of this name.
     """
     others = torch.ones(len(problem.shares), dtype=torch.bool)
     others[active] = False

@@ -29,7 +29,7 @@ class Scope:
         self.next_at_most = next_at_most(self.problem, index, self.start_gram)
 
     def finish(self, active: torch.Tensor, of_others: torch.Tensor | None) -> None:
-        """Put the eigenpairs over all samples together; arguments as of `eigenpairs_of`."""
+        """Put the eigenpairs over all samples together; for the arguments see `eigenpairs_of`."""
         self.found = eigenpairs_of(self.problem, self.space, active, of_others, self.next_at_most)
 
     @property

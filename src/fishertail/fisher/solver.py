@@ -66,8 +66,8 @@ def solve(
         norms: of all samples and at least these layers; computed if they are not at hand.
         keep: for each scope, which samples (N,) make up F; by default all. F is the mean over them, but a_x is
             returned for all samples.
-        k, rtol, projected: as of `fisher_eigenpairs`.
-        memory_budget: bytes, as of `fisher_eigenpairs`; by default that of the matrix.
+        k, rtol, projected: see `fisher_eigenpairs`.
+        memory_budget: bytes, see `fisher_eigenpairs`; by default that of the matrix.
 
     Raises:
         ValueError: k or `projected` is out of range, or the budget too small.
@@ -125,7 +125,7 @@ class JointSolver:
         plan: how much memory vectors, Gram matrices and gathered rows may take.
     """
 
-    def __init__(self, cache: RowCache, plan: MemoryPlan):
+    def __init__(self, cache: RowCache, plan: MemoryPlan) -> None:
         self._cache, self._plan = cache, plan
         self._samples = len(cache.matrix)
 

@@ -38,5 +38,5 @@ def eigenvalue_errors(values: torch.Tensor, residuals: torch.Tensor, following: 
 
 
 def padded(rows: torch.Tensor, count: int) -> torch.Tensor:
-    """`count` rows, of which those that are missing are 0."""
+    """`count` rows; those that are missing are 0."""
     return torch.cat([rows, rows.new_zeros(count - len(rows), *rows.shape[1:])])

@@ -12,7 +12,7 @@ from fishertail.fisher.operator import GradientOperator
 from fishertail.fisher.space import Space
 from fishertail.gradients.cache import RowCache
 
-GRAM_SAMPLES = (400, 1500)  # whose Gram matrix makes the start: at least, and at most within a fortieth of all
+GRAM_SAMPLES = (400, 1500)  # of the start: at least the first; at most the second, and a fortieth of all
 GRAM_LEFT_OUT = 0.1  # of the trace, beyond which the samples of the start say nothing about the gap
 LEVEL_SHARE = 1 / 8  # of all samples: the largest level
 LEVEL_LEFT_OUT = 1e-2  # of the trace, by the samples that a level leaves out or draws from

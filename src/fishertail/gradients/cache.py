@@ -14,8 +14,8 @@ from fishertail.gradients.matrix import Batch, GradientMatrix
 class RowCache:
     """Rows of some layers of a `GradientMatrix`, by sample.
 
-    Each layer has one block of memory. Many small blocks, allocated between others that are freed at once, took half
-    as much memory again, and memory that is new to a process is slow.
+    Each layer has one block of memory. Many small blocks between short-lived ones took 50 % more memory, and memory
+    that is new to a process is slow.
 
     Args:
         matrix: an open one.
@@ -24,7 +24,7 @@ class RowCache:
         reserved: for how many samples `keep` leaves room when it is called with a whole pass.
     """
 
-    def __init__(self, matrix: GradientMatrix, layers: Collection[str], budget: float, reserved: int = 0):
+    def __init__(self, matrix: GradientMatrix, layers: Collection[str], budget: float, reserved: int = 0) -> None:
         self.matrix, self.device = matrix, matrix.device
         self.layers = tuple(layer for layer in matrix.layers if layer in layers)
         self._budget, self._reserved = budget, reserved

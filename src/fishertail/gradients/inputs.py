@@ -39,9 +39,7 @@ def samples_of(inputs: Any, targets: Any = None) -> Samples:
     if isinstance(inputs, Dataset):
         return _DatasetSamples(inputs, default_collate, targets)
     if isinstance(targets, Dataset | DataLoader):
-        raise TypeError(
-            f"labels: a tensor or an array expected, found {type(targets).__name__}; pass it in place of images"
-        )
+        raise TypeError(f"labels: a tensor or an array expected, found {type(targets).__name__}; pass it as images")
     if targets is None:
         raise TypeError("labels expected; only a Dataset or a DataLoader stands for both images and labels")
     return _TensorSamples(_arrays(inputs, "images"), _arrays(targets, "labels"))
@@ -50,7 +48,7 @@ def samples_of(inputs: Any, targets: Any = None) -> Samples:
 class _TensorSamples:
     """Samples in tensors or arrays."""
 
-    def __init__(self, inputs: Any, targets: Any):
+    def __init__(self, inputs: Any, targets: Any) -> None:
         lengths = [{len(leaf) for leaf in tree_flatten(part)[0]} for part in (inputs, targets)]
         for kind, found in zip(("images", "labels"), lengths, strict=True):
             if len(found) != 1:
@@ -73,7 +71,7 @@ class _TensorSamples:
 class _DatasetSamples:
     """Samples of a dataset, collated into batches."""
 
-    def __init__(self, dataset: Dataset[Any], collate: Callable[[list[Any]], Any], targets: Any):
+    def __init__(self, dataset: Dataset[Any], collate: Callable[[list[Any]], Any], targets: Any) -> None:
         if targets is not None:
             raise TypeError("labels: none expected beside a Dataset or DataLoader, which has its own")
         if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):

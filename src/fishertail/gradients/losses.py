@@ -57,14 +57,14 @@ class CrossEntropy:
     Args:
         mean: whether positions are averaged, not summed.
         ignore_index: the label of positions that do not count.
-        by_position: whether outputs (N, d1, ..., C) with labels (N, d1, ...) are accepted, too, as of language models.
+        by_position: whether to accept outputs (N, d1, ..., C) with labels (N, d1, ...), too, as language models have.
     """
 
-    def __init__(self, mean: bool = True, ignore_index: int = -100, by_position: bool = False):
+    def __init__(self, mean: bool = True, ignore_index: int = -100, by_position: bool = False) -> None:
         self._mean, self._ignored, self._by_position = mean, ignore_index, by_position
 
     def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> Derivatives:
-        """As of `Loss`."""
+        """See `Loss`."""
         axis = self._class_axis(outputs, targets)
         logits = outputs.movedim(axis, -1)
         if targets.is_floating_point():
@@ -79,7 +79,7 @@ class CrossEntropy:
         return Derivatives(residuals.movedim(-1, axis), scale, losses, correct)
 
     def check(self, outputs: torch.Tensor, targets: Any) -> None:
-        """As of `Loss`."""
+        """See `Loss`."""
         axis = self._class_axis(outputs[:1], targets[:1])
         if not targets.is_floating_point():
             self._checked_labels(targets, outputs.shape[axis])
@@ -149,11 +149,11 @@ class CrossEntropy:
 class OtherLoss:
     """Any loss, called with the outputs and the target of one sample as a batch of one."""
 
-    def __init__(self, loss: Callable[..., torch.Tensor]):
+    def __init__(self, loss: Callable[..., torch.Tensor]) -> None:
         self._loss = loss
 
     def __call__(self, outputs: torch.Tensor, targets: Any) -> Derivatives:
-        """As of `Loss`."""
+        """See `Loss`."""
         try:
             residuals, losses = torch.func.vmap(torch.func.grad_and_value(self._of_one))(outputs, targets)
         except RuntimeError:  # a mask, `.item()`, or an operation that torch.func does not know

@@ -106,7 +106,7 @@ class GradientMatrix:
     Use it as a context: on entry, the rows of a few samples are compared with autograd's gradients.
 
     Args:
-        As of `gradient_norms`.
+        See `gradient_norms`.
 
     Attributes:
         layers: names of the layers, in the order of the model's parameters.
@@ -130,7 +130,7 @@ class GradientMatrix:
         batch_size: int | None = None,
         memory_budget: float | None = None,
         output: str | int | None = None,
-    ):
+    ) -> None:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size: at least 1 expected, found {batch_size}")
         self._samples = samples_of(images, labels)

@@ -40,7 +40,7 @@ def batch_size_for(footprint: Footprint, device: torch.device, budget: float | N
     """How many samples are computed together.
 
     Args:
-        budget: bytes, as of `resolved_budget`.
+        budget: bytes, see `resolved_budget`.
 
     Raises:
         ValueError: not even one sample fits a given budget.

@@ -19,7 +19,7 @@ Places = Mapping[str, Sequence[tuple[nn.Module, str]]]  # of each parameter: the
 def call_axes(of_batch: ModuleCall, of_one: ModuleCall, samples: int) -> CallAxes | None:
     """Where a module's arguments and outputs have the samples, by its calls with a batch and with one sample.
 
-    Returns None where the shapes do not tell.
+    Returns None if the shapes do not determine it.
     """
     batch, one = (_tensors((call.args, call.kwargs)) for call in (of_batch, of_one))
     if len(batch) != len(one) or len(of_batch.shapes) != len(of_one.shapes):

@@ -59,7 +59,7 @@ class Network:
         layers: Sequence[str] | None = None,
         device: str | torch.device | None = None,
         output: str | int | None = None,
-    ):
+    ) -> None:
         model = unwrapped(model)
         refuse_undefined_gradients(model)
         own = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
@@ -283,7 +283,7 @@ class Network:
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Without inference mode, gradients and autocast, whatever is set around the call."""
+    """A context without inference mode, gradients and autocast, whatever the caller has set."""
     with torch.inference_mode(False), torch.no_grad(), devices.without_autocast(device):
         yield
 

@@ -65,7 +65,7 @@ def moved(model: nn.Module, device: torch.device) -> nn.Module:
 
 @contextmanager
 def substituted(tensors: Mapping[tuple[nn.Module, str], torch.Tensor]) -> Iterator[None]:
-    """While it is open, put tensors in the place of Parameters of the copy, by module and name."""
+    """A context in which tensors replace Parameters of the copy, by module and name."""
     owned = {place: place[0]._parameters[place[1]] for place in tensors}
     try:
         for (module, name), tensor in tensors.items():

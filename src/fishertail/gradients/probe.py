@@ -60,7 +60,7 @@ class Probe:
         outputs: of the network for these samples, after `run`.
     """
 
-    def __init__(self, network: Network, samples: Any):
+    def __init__(self, network: Network, samples: Any) -> None:
         self._network, self._batch = network, samples
         self._first = _sample(samples, [0])
         self._faults: dict[str, str] = {}  # why the last way of a layer could not be computed

@@ -15,7 +15,7 @@ class RandomVectors:
         dtype, device: of the vectors.
     """
 
-    def __init__(self, size: int, generator: torch.Generator, dtype: torch.dtype, device: torch.device):
+    def __init__(self, size: int, generator: torch.Generator, dtype: torch.dtype, device: torch.device) -> None:
         self._size, self._width = size, min(_TILE, max(size, 1))
         tiles = -(-size // self._width)
         self._left = torch.randn(VECTORS, tiles, generator=generator).to(dtype=dtype, device=device)

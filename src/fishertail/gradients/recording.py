@@ -42,7 +42,7 @@ class Use(ABC):
     def rows(
         self, roles: tuple[str, ...], inputs: torch.Tensor, derivatives: torch.Tensor, scale: torch.Tensor
     ) -> Rows:
-        """The rows of the parameters in `roles`; arguments as of `LayerRule.rows`."""
+        """The rows of the parameters in `roles`; for the arguments see `LayerRule.rows`."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Recorder(TorchFunctionMode):
         samples: number of samples in the batch.
     """
 
-    def __init__(self, names: Mapping[int, str], repeated: frozenset[int] = frozenset(), samples: int = 1):
+    def __init__(self, names: Mapping[int, str], repeated: frozenset[int] = frozenset(), samples: int = 1) -> None:
         super().__init__()
         self.recording = Recording()
         self.quiet = 0  # depth of the open modules that have a rule of their own

@@ -39,7 +39,7 @@ class SampleAxis:
 
 
 def sample_axis(of_batch: torch.Size, of_one: torch.Size, samples: int) -> SampleAxis | None:
-    """The axis by a tensor's shape in a batch of `samples` and for one sample alone; None where these do not tell."""
+    """The axis, by the shapes of a tensor for a batch of `samples` and for one; None if these do not determine it."""
     if len(of_batch) != len(of_one):
         return None
     differing = [axis for axis, pair in enumerate(zip(of_batch, of_one, strict=True)) if pair[0] != pair[1]]

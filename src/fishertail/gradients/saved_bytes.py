@@ -10,7 +10,7 @@ from torch.autograd.graph import saved_tensors_hooks
 class SavedBytes:
     """While it is open, counts what autograd saves, each piece of memory once, without the model's own tensors."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module) -> None:
         self._own = {tensor.untyped_storage().data_ptr() for tensor in model.state_dict().values()}
         self._seen: dict[int, int] = {}
         self._hooks = saved_tensors_hooks(self._pack, lambda tensor: tensor)

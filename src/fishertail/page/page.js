@@ -29,9 +29,18 @@ const offered = (choice) => {
 };
 const chosenRun = () => data.runs.find((run) => CHOICES.every((name) => String(run[name]) === byId(name).value));
 const chosenLayer = () => chosenRun().layers[byId("layer").value];
-const chosenEpoch = () => chosenLayer().analysed[Number(slider.value)];
+const chosenStep = () => chosenLayer().analysed[Number(slider.value)];
+const epochText = (step, run) => String(Number((step / run.per_epoch).toPrecision(3)));
+const timeText = (step, run) => (step % run.per_epoch ? `step ${whole(step)} (epoch ${epochText(step, run)})` : `epoch ${step / run.per_epoch}`);
 
-// Counts of one epoch by bin: the first bin that is not empty comes before them.
+// Steps that a time axis labels: the start, and whole powers of ten of an epoch.
+const timeTicks = (run) => {
+  const last = run.steps[run.steps.length - 1];
+  const powers = [0.001, 0.01, 0.1, 1, 10, 100, 1000].map((epochs) => epochs * run.per_epoch);
+  return [0, ...powers.filter((step) => step >= 2 && step <= last)];
+};
+
+// Counts of one checkpoint by bin: the first bin that is not empty comes before them.
 const counts = ([first, ...values]) => values.map((count, i) => [first + i, count]).filter(([, count]) => count > 0);
 
 const edgeText = (edge) => {
@@ -42,7 +51,7 @@ const edgeText = (edge) => {
 const edges = data.edges.map((edge) => (edge === "-inf" ? -Infinity : edge === "inf" ? Infinity : edge));
 const power = (edge) => (edge < 0 ? "−" : "") + raised(Math.round(Math.log10(Math.abs(edge))));
 
-// Of the bins any epoch uses: the span, the smallest share, and where whole powers of ten are.
+// Of the bins any checkpoint uses: the span, the smallest share, and where whole powers of ten are.
 const extentOf = (layer) => {
   const all = layer.counts.flatMap(counts);
   const bins = all.map(([bin]) => bin);
@@ -63,59 +72,62 @@ const extentOf = (layer) => {
 const showRun = () => {
   const run = chosenRun(), layer = chosenLayer();
   slider.max = layer.analysed.length - 1;
-  const points = (epochs, values) =>
-    epochs.map((epoch, i) => ({ epoch, value: values[i] })).filter(({ value }) => value !== null);
-  const curves = {
-    lambda_1: points(layer.analysed, layer.lambda_1).filter(({ value }) => value > 0),
-    outliers: points(layer.count_epochs, layer.outliers),
-    validation_loss: points(run.epochs, run.validation_loss),
-  };
+  const points = (steps, values) => steps
+    .map((step, i) => ({ step, epoch: step / run.per_epoch, value: values[i] })).filter(({ value }) => value !== null);
+  const curves = { validation_loss: points(run.steps, run.validation_loss) };
+  for (const name of Object.keys(data.panels)) {
+    const { steps, values } = layer.curves[name];
+    const logarithmic = JSON.stringify(charts[name]).includes('"type":"log"');
+    curves[name] = points(steps, values).filter(({ value }) => !logarithmic || value > 0);
+  }
   for (const [name, rows] of Object.entries(curves))
-    views[name].data("curve", rows).data("minimum", [{ epoch: run.minimum }]);
+    views[name].data("curve", rows).data("minimum", [{ step: run.minimum }])
+      .signal("ticks", timeTicks(run)).signal("per_epoch", run.per_epoch);
   const extent = extentOf(layer);
   views.histogram.data("extent", extent.corners).data("ticks", extent.ticks);
   byId("passed").textContent = run.passed
-    ? `Lowest validation loss: after epoch ${run.minimum} (dashed).`
-    : `The validation loss was lowest after the last epoch, ${run.minimum} (dashed): it may fall further, this run ended too early.`;
-  showEpoch();
+    ? `Lowest validation loss: after ${timeText(run.minimum, run)} (dashed).`
+    : `The validation loss was lowest after ${timeText(run.minimum, run)} (dashed), and the run stopped early: it may fall further.`;
+  showStep();
 };
 
-const showEpoch = () => {
-  const run = chosenRun(), layer = chosenLayer(), position = Number(slider.value), epoch = chosenEpoch();
+const showStep = () => {
+  const run = chosenRun(), layer = chosenLayer(), position = Number(slider.value), step = chosenStep();
   const { samples, floor } = extentOf(layer);
-  const at = (epochs, values) => values[epochs.indexOf(epoch)];
+  const at = (steps, values) => values[steps.indexOf(step)];
   views.histogram.data("bins", counts(layer.counts[position]).map(([bin, count]) => ({
     bin, bin_end: bin + 1, share: count / samples, floor, count, label: `${edgeText(edges[bin])} to ${edgeText(edges[bin + 1])}`,
   })));
   for (const [name, view] of Object.entries(views)) {
-    if (name !== "histogram") view.signal("epoch", epoch);
+    if (name !== "histogram") view.signal("step", step);
     view.runAsync();
   }
-  byId("epoch-shown").value = `epoch ${epoch}`;
-  const outliers = at(layer.count_epochs, layer.outliers);
-  const facts = {
-    "lambda_1": number(layer.lambda_1[position]) + (layer.converged[position] ? "" : " (not converged)"),
-    [`outliers, ${byId("layer").value}`]: outliers === undefined ? "–" : `${whole(outliers)} of ${whole(samples)}`,
-    "validation loss": number(at(run.epochs, run.validation_loss)),
-    "validation accuracy": `${(100 * at(run.epochs, run.validation_accuracy)).toFixed(2)} %`,
-  };
-  const told = Object.entries(facts).map(([name, value]) => `${name} ${value}`).join(", ");
-  slider.setAttribute("aria-valuetext", `epoch ${epoch}: ${told}`);
-  byId("chart-histogram").setAttribute("aria-label", `Distribution of a_x over all training samples after epoch ${epoch}: ${told}`);
+  byId("epoch-shown").value = timeText(step, run);
+  const facts = {};
+  for (const [name, { title, counts: whole_numbers }] of Object.entries(data.panels)) {
+    const value = at(layer.curves[name].steps, layer.curves[name].values);
+    if (whole_numbers) facts[`${title}, ${byId("layer").value}`] = value === undefined ? "–" : `${whole(value)} of ${whole(samples)}`;
+    else facts[title] = number(value) + (name === "spectrum" && !layer.converged[position] ? " (not converged)" : "");
+  }
+  facts["validation loss"] = number(at(run.steps, run.validation_loss));
+  facts["validation accuracy"] = `${(100 * at(run.steps, run.validation_accuracy)).toFixed(2)} %`;
+  const summary = Object.entries(facts).map(([name, value]) => `${name} ${value}`).join(", ");
+  slider.setAttribute("aria-valuetext", `${timeText(step, run)}: ${summary}`);
+  byId("chart-histogram").setAttribute("aria-label", `Distribution of a_x over all training samples after ${timeText(step, run)}: ${summary}`);
   byId("facts").replaceChildren(...Object.entries(facts).map(([name, value]) => {
     const fact = document.createElement("div");
-    const term = document.createElement("dt"), told = document.createElement("dd");
-    term.textContent = name; told.textContent = value; fact.append(term, told);
+    const term = document.createElement("dt"), shown = document.createElement("dd");
+    term.textContent = name; shown.textContent = value; fact.append(term, shown);
     return fact;
   }));
-  showSamples(run, epoch);
+  showSamples(run, step);
 };
 
-const showSamples = (run, epoch) => {
-  const rows = run.samples[epoch] ?? [], names = data.classes[run.dataset];
+const showSamples = (run, step) => {
+  const rows = run.samples[step] ?? [], names = data.classes[run.dataset];
   byId("samples-title").textContent = rows.length
-    ? `The outliers of largest gradient norm of the network after epoch ${epoch}`
-    : `No outliers by the gradient norm of the network after epoch ${epoch}`;
+    ? `The outliers of largest gradient norm of the network after ${timeText(step, run)}`
+    : `No outliers by the gradient norm of the network after ${timeText(step, run)}`;
   byId("samples").replaceChildren(...rows.map(([sample, label, loss, norm, ax, correct]) => {
     const item = document.createElement("li"), image = new Image(), title = document.createElement("b");
     const name = names ? names[label] : label;
@@ -138,10 +150,10 @@ const choose = (from) => {
   const run = chosenRun(), kept = byId("layer").value;
   const layers = Object.keys(run.layers);
   fill(byId("layer"), layers, layers.includes(kept) ? kept : run.figure_layer);
-  const wanted = shownEpoch ?? run.minimum;
+  const wanted = shownEpoch === null ? run.minimum : shownEpoch * run.per_epoch;
   const analysed = chosenLayer().analysed;
   slider.max = analysed.length - 1;
-  slider.value = analysed.reduce((best, epoch, i) => Math.abs(epoch - wanted) < Math.abs(analysed[best] - wanted) ? i : best, 0);
+  slider.value = analysed.reduce((best, step, i) => Math.abs(step - wanted) < Math.abs(analysed[best] - wanted) ? i : best, 0);
   showRun();
 };
 
@@ -154,8 +166,8 @@ const start = async () => {
   }
   CHOICES.forEach((name, i) => byId(name).addEventListener("change", () => choose(i + 1)));
   byId("layer").addEventListener("change", () => choose(CHOICES.length));
-  slider.addEventListener("input", () => { shownEpoch = chosenEpoch(); showEpoch(); });
+  slider.addEventListener("input", () => { shownEpoch = chosenStep() / chosenRun().per_epoch; showStep(); });
   choose(0);
   document.body.dataset.ready = "true";
 };
-if (data.runs.length) start();
+if (data.runs.length) start(); else byId("explorer").hidden = true;

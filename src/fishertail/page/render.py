@@ -1,4 +1,4 @@
-"""The page, out of its parts: tables, figures, charts and the explorer's data, in one HTML file."""
+"""Assembles the page: tables, figures, charts and the explorer's data, in one HTML file."""
 
 import base64
 import importlib.metadata
@@ -7,65 +7,66 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import jinja2
+import markupsafe
 import pandas as pd
 import vl_convert
 
-from fishertail import stopping
 from fishertail.data.dataset import Dataset
+from fishertail.data.source import built_in
 from fishertail.page import charts
-from fishertail.tables import RUN
-
-_CAPTIONS = {  # of figN_NAME, or figN_NAME_DATASET
-    "validation_accuracy": "validation accuracy over the epochs; mean over the seeds, and their range.",
-    "ax_over_epochs": "how a_x is distributed over all training samples, epoch by epoch.",
-    "ax_at_minimum": "how a_x is distributed at the epoch of lowest validation loss, by batch size.",
-    "trimmed_eigenvalues": "lambda_1 over all samples (A), and without those of largest |a_x| (B).",
-    "outliers": "the number of outliers over the epochs, with the validation loss.",
-}
+from fishertail.paper import exhibits, stopping
+from fishertail.results.exhibits import Panel, Results
 
 
 def render(
+    results: Results,
     *,
-    claims: pd.DataFrame,
-    effects: pd.DataFrame,
-    stopping_summary: pd.DataFrame,
-    explorer: Mapping,
+    explorer: Mapping[str, Any],
     figures: Sequence[str],
-    tables: Mapping[str, pd.DataFrame],
     datasets: Sequence[Dataset],
+    panels: Mapping[str, Panel],
+    missing: Sequence[str],
     configuration: str,
 ) -> str:
     """The HTML of the page.
 
     Args:
-        claims, effects: of `fishertail.claims`.
-        stopping_summary: of `fishertail.stopping`.
+        results: with the tables over runs.
         explorer: of `fishertail.page.data`.
         figures: paths of SVG files.
-        tables: shown below the figures, by title.
-        datasets: named by their content.
-        configuration: as text.
+        datasets: shown with the hashes of their content.
+        panels: charts of a run, by name.
+        missing: what kept runs lack, one line for each run.
+        configuration: the configuration as text.
     """
     folder = files("fishertail.page")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string((folder / "page.html.j2").read_text())
-    raw = jinja2.utils.markupsafe.Markup
+    raw = markupsafe.Markup
+    known = [table for exhibit in exhibits.tables().values() for table in exhibit.tables]
+    shown = {table.name: results[table.name] for table in known if table.name in results.tables}
+    titles = {table.name: table.meaning for table in known if table.name not in _SECTIONS}
     return template.render(
         css=raw((folder / "page.css").read_text()),
         javascript=raw((folder / "page.js").read_text()),
         vega=raw(_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))),
         data=raw(_json(explorer)),
-        charts=raw(_json(charts.all_charts())),
-        networks=_networks(explorer["runs"]),
-        claims=claims.to_dict("records"),
-        effects=raw(table_html(effects)),
-        stopping=raw(table_html(stopping_summary)),
-        stopping_finding=stopping.finding(stopping_summary),
-        figures=[{"uri": _svg_uri(path), "caption": _caption(path)} for path in figures],
+        charts=raw(_json(charts.all_charts(panels))),
+        panels={name: panel.title for name, panel in panels.items()},
+        networks=_networks(results),
+        missing=missing,
+        claims=shown["claims"].to_dict("records") if "claims" in shown else [],
+        effects=raw(table_html(shown["claim_effects"])) if "claim_effects" in shown else "",
+        stopping=raw(table_html(shown["stopping"])) if "stopping" in shown else "",
+        stopping_finding=stopping.finding(shown["stopping"]) if "stopping" in shown else "",
+        figures=[_figure(path) for path in figures],
         tables=[
-            {"title": title, "html": raw(table_html(table)), "rows": len(table)} for title, table in tables.items()
+            {"title": title, "html": raw(table_html(shown[name])), "rows": len(shown[name])}
+            for name, title in titles.items()
+            if name in shown
         ],
         data_hashes={data.name: data.content_hash for data in datasets},
         configuration=configuration,
@@ -73,10 +74,13 @@ def render(
     )
 
 
+_SECTIONS = ("claims", "claim_effects", "stopping", "stopping_runs")  # tables that have a section of their own
+
+
 def table_html(table: pd.DataFrame) -> str:
     """A table with numbers to the right, shares in percent, and headings without underscores."""
     shown = table.copy()
-    for column in shown.select_dtypes("float"):
+    for column in map(str, shown.select_dtypes("float")):
         shown[column] = shown[column].map(_number(column), na_action="ignore")
     shown = shown.rename(columns=lambda name: name if name == "lambda_1" else _heading(name))
     html = shown.to_html(index=False, border=0, justify="left", na_rep="–")
@@ -103,7 +107,7 @@ def _aligned(html: str, numeric: Collection[int]) -> str:
     """A table of pandas with the class `number` on the cells of numeric columns."""
     position = -1
 
-    def cell(match: re.Match) -> str:
+    def cell(match: re.Match[str]) -> str:
         nonlocal position
         position = -1 if match[0].startswith("<tr") else position + 1
         return match[0] if match[0].startswith("<tr") or position not in numeric else f'<{match[1]} class="number">'
@@ -111,30 +115,39 @@ def _aligned(html: str, numeric: Collection[int]) -> str:
     return re.sub(r"<tr[^>]*>|<(t[hd])>", cell, html)
 
 
-def _networks(runs: Sequence[Mapping]) -> str:
+def _networks(results: Results) -> str:
+    """Which runs the page shows, and which of them stopped early."""
+    runs = results.runs
     names = ", ".join(dict.fromkeys(f"{run['dataset']}/{run['model']}" for run in runs))
     sizes = ", ".join(str(size) for size in sorted({run["batch_size"] for run in runs}))
-    unfinished = [run for run in runs if not run["passed"]]
+    unfinished = [key for key, found in results.minima().items() if not found.passed]
     text = f"{len(runs)} runs: {names}, at batch sizes {sizes}."
     if unfinished:
-        which = ", ".join("{}-{}/bs{}/seed{}".format(*(run[name] for name in RUN)) for run in unfinished)
-        text += f" The validation loss was lowest at the last epoch, and may go lower, in {len(unfinished)}: {which}."
+        which = ", ".join("{}-{}/bs{}/seed{}".format(*key) for key in unfinished)
+        text += f" {len(unfinished)} stopped early, so their validation loss may fall further: {which}."
     return text
 
 
-def _caption(path: str) -> str:
-    number, name, dataset = re.fullmatch(rf"fig(\d+)_({'|'.join(_CAPTIONS)})(?:_(\w+))?", Path(path).stem).groups()
-    return f"Fig. {number}{f', {dataset}' if dataset else ''}: {_CAPTIONS[name]}"
+def _figure(path: str) -> dict[str, str]:
+    """The picture, its title and its caption, by the name of its file."""
+    stem, known = Path(path).stem, built_in()
+    for figure in exhibits.figures().values():
+        pattern = re.escape(figure.name).replace(r"\{number\}", r"\d+").replace(r"\{dataset\}", r"(?P<dataset>\w+)")
+        if found := re.fullmatch(pattern, stem):
+            dataset = found.groupdict().get("dataset", "")
+            title = figure.title_of(dataset, known[dataset].title if dataset in known else dataset)
+            return {"uri": _svg_uri(path), "title": title, "caption": figure.caption}
+    return {"uri": _svg_uri(path), "title": stem, "caption": ""}
 
 
 def _svg_uri(path: str) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(Path(path).read_bytes()).decode()}"
 
 
-def _json(value) -> str:
+def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
 def _script(code: str) -> str:
-    """As it may stand in a script element, which a closing tag in a string would end."""
+    """Code for a script element, with the tags escaped that would end the element."""
     return re.sub(r"<(/script|script|!--)", r"\\x3c\1", code, flags=re.IGNORECASE)

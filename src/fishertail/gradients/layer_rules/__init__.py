@@ -1,7 +1,7 @@
 """How each kind of layer gives its per-sample gradients: one file for each kind, and all of them are found here.
 
-A file in this folder registers its rules when it is imported: those of a function of torch with `treats`, a function
-that consists of simpler ones with `decomposes`. `register_layer_rule` is for modules of users.
+A file in this folder registers its rules when it is imported: `treats` registers the rule of a function of torch,
+`decomposes` the simpler functions that one consists of. `register_layer_rule` is for the modules of users.
 """
 
 import importlib

@@ -17,7 +17,7 @@ class Attention(Decomposition):
     global `has_torch_function` that denies this, runs through.
     """
 
-    def __init__(self, function: Function):
+    def __init__(self, function: Function) -> None:
         super().__init__(function)
         assert isinstance(function, types.FunctionType)
         scope = {**function.__globals__, "has_torch_function": lambda *_: False}

@@ -27,7 +27,7 @@ def decomposes(*functions: Function) -> Callable[[Kind], Kind]:
 class Decomposition:
     """A function of torch, written in terms of others. A subclass decorated with `decomposes` defines `run`."""
 
-    def __init__(self, function: Function):
+    def __init__(self, function: Function) -> None:
         self.function = function
 
     def applies(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:

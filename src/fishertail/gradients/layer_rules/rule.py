@@ -60,7 +60,7 @@ class LayerRule:
 
     argument_names: tuple[str, ...] = ("input", "weight", "bias")  # of the positional arguments, in order
 
-    def __init__(self, function: Function):
+    def __init__(self, function: Function) -> None:
         self.function = function
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
@@ -94,5 +94,5 @@ class LayerRule:
         return DenseRows(torch.cat([gradients[role].flatten(1) for role in roles], dim=1), scale)
 
     def gradients(self, call: Call, inputs: torch.Tensor, derivatives: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        """(n, *shape) by role: the gradients of weight and bias. Arguments as of `rows`."""
+        """(n, *shape) by role: the gradients of weight and bias. Arguments as in `rows`."""
         raise NotImplementedError

@@ -1,0 +1,55 @@
+"""Keep finished runs as tables: python -m fishertail.execution.keep FOLDER
+
+Copies what the tables and figures over all runs need of each finished run below results/, but no weights, eigenvectors
+or a_x of single samples. With `--weights` the last weights are kept as well, and training goes on from them when the
+grid wants more epochs. The key `kept` of the configuration takes the runs from FOLDER.
+"""
+
+import argparse
+from pathlib import Path
+
+from fishertail.measurements.measurement import measurements
+from fishertail.results import archive, storage
+
+
+def keep(results: str | Path, folder: str | Path, *, weights: bool = False) -> dict[str, list[str]]:
+    """Copy the tables of every finished run below `results` to `folder`.
+
+    Args:
+        weights: also keep the weights after the last step.
+
+    Returns:
+        see `fishertail.results.archive.keep`.
+    """
+    kept = [(each.scope, table.file) for each in measurements().values() for table in each.tables if table.kept]
+    return archive.keep(
+        results,
+        folder,
+        of_checkpoints=[file for scope, file in kept if scope == "gradients"],
+        of_run=[file for scope, file in kept if scope == "tables"],
+        last_weights=_keep_last if weights else None,
+    )
+
+
+def _keep_last(block: Path, path: Path) -> None:
+    from fishertail.training import checkpoints
+
+    trained = block / checkpoints.FILE
+    if trained.is_file():
+        step, state = checkpoints.read_last(str(trained))
+        checkpoints.write({step: state}, str(path), storage.read_provenance(trained))
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description="Keep the finished runs of the grid as tables.")
+    parser.add_argument("folder", help="target; list it under `kept` in the configuration to take the runs from there")
+    parser.add_argument("--results", default="results", help="where the runs are")
+    parser.add_argument("--weights", action="store_true", help="also keep the last weights, for further training")
+    options = parser.parse_args()
+    for run, missing in keep(options.results, options.folder, weights=options.weights).items():
+        print(f"kept {run}{f'; without {len(missing)} files: {missing[0]}, ...' if missing else ''}")
+
+
+if __name__ == "__main__":
+    main()

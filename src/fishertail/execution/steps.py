@@ -1,0 +1,215 @@
+"""What the rules of a run do: train a block of epochs, and measure its checkpoints."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, cast
+
+import pandas as pd
+import torch
+
+from fishertail.data import dataset
+from fishertail.data.dataset import Dataset
+from fishertail.errors import StorageError
+from fishertail.execution import measuring
+from fishertail.execution.job import Job
+from fishertail.execution.measuring import Tables
+from fishertail.measurements.collect import run_tables
+from fishertail.measurements.measurement import Measurement, measurements
+from fishertail.results import of_run, provenance, storage
+from fishertail.results.run import LANDMARKS, Block
+from fishertail.results.schema import joined
+from fishertail.statistics.minimum import lowest_validation_loss
+from fishertail.training import checkpoints, sgd
+from fishertail.training.checkpoints import Weights
+from fishertail.training.metrics import METRICS, Metrics, metrics_table
+from fishertail.training.networks.build import of_run as network_of_run
+from fishertail.training.schedule import Selection, landmarks, steps_per_epoch
+
+Files = Mapping[str, Any]  # a rule's input or output: a path, or paths, by name
+
+
+def train(job: Job, files: Files, outputs: Files) -> None:
+    """Train a block of epochs; keep the weights and the metrics at its checkpoints."""
+    run, epochs, data = job.parameters["run"], job.parameters["epochs"], dataset.read(files["dataset"])
+    model = network_of_run(run, data.shape, data.classes)
+    if previous := files["previous"]:
+        of_run.check(previous[0], storage.read_provenance(previous[0]), run)
+        step, state = checkpoints.read_last(previous[0])
+        expected = (epochs[0] - 1) * steps_per_epoch(len(data.train_labels), run["batch_size"])
+        if step != expected:
+            raise StorageError(f"{previous[0]}: weights of step {expected} expected, found those of {step}")
+        model.load_state_dict(state)
+    found: dict[int, Metrics] = {}
+    weights: dict[int, Weights] = {}
+    for at in sgd.train_run(model, data, epochs, run, octaves=job.parameters["octaves"], device=job.device):
+        found[at.step], weights[at.step] = at.metrics, at.weights
+    record = job.provenance([data.content_hash], run=run, machine=True)
+    per_epoch = steps_per_epoch(len(data.train_labels), run["batch_size"])
+    storage.write_table(metrics_table(found, per_epoch), outputs["metrics"], record)
+    checkpoints.write(weights, outputs["checkpoints"], record)
+
+
+def put_metrics_together(job: Job, files: Sequence[str], outputs: Files) -> None:
+    """The metrics of all blocks of a run, as one table."""
+    run = job.parameters["run"]
+    table = joined([of_run.read(path, METRICS, run) for path in files])
+    record = job.provenance(provenance.data_of(files), run=run)
+    storage.write_table(table.sort_values("step", kind="stable"), outputs["metrics"], record)
+
+
+def measure_block(job: Job, files: Files, outputs: Files) -> None:
+    """A measurement of gradients at the wanted checkpoints of a block of epochs."""
+    measurement, run, data = _start(job, files)
+    block = Block.of(job.parameters["epochs"])
+    per_epoch = steps_per_epoch(len(data.train_labels), run["batch_size"])
+    steps = Selection.of(job.parameters["checkpoints"]).steps(block, per_epoch)
+    weights = _weights(files["checkpoints"], steps, run)
+    needed = {name: of_run.read(files[name], run_tables()[name], run) for name in _needed(measurement)}
+    _write(job, measurement, _measured(job, measurement, weights, data, needed), outputs, data)
+
+
+def measure_landmarks(job: Job, files: Files, outputs: Files) -> None:
+    """A measurement of gradients at the landmarks of a run: checkpoints that are known only once it has finished.
+
+    These are the lowest validation loss, twice its epoch, and the last. What was measured there in a block, or is kept
+    from an earlier run, is reused.
+    """
+    measurement, run, data = _start(job, files)
+    per_epoch = steps_per_epoch(len(data.train_labels), run["batch_size"])
+    lowest = lowest_validation_loss(of_run.read(files["metrics"], METRICS, run))
+    wanted = {epoch: epoch * per_epoch for epoch in landmarks(lowest.epoch, lowest.last_epoch)}
+    blocks = map(Block.of, job.parameters["blocks"])
+    trained = list(zip(blocks, files["checkpoints"], strict=True))
+
+    parts: list[Tables] = _kept_landmarks(measurement, files, run)
+    weights: dict[int, Weights] = {}
+    for epoch, step in wanted.items():
+        found = _known(measurement, files, step, run, Block(epoch, epoch))
+        path = next((path for block, path in trained if epoch in block.epochs), None)
+        if found is not None:
+            parts.append(found)
+        elif path is not None:
+            weights |= _weights(path, [step], run)
+        else:
+            print(f"step {step} (epoch {epoch}): neither weights nor {measurement.name} are kept; left out")
+    needed = {name: of_run.read(files[name], run_tables()[name], run) for name in _needed(measurement)}
+    parts.append(_measured(job, measurement, weights, data, needed))
+    _write(job, measurement, measuring.merged(measurement, parts), outputs, data)
+
+
+def measure_tables(job: Job, files: Files, outputs: Files) -> None:
+    """A measurement from other measurements' tables, at all checkpoints of a run; one part is in memory at a time."""
+    measurement = measurements()[job.parameters["measurement"]]
+    run, options = job.parameters["run"], job.parameters["options"]
+    parts: list[Tables] = [
+        {table.name: of_run.read(path, table, run) for table in measurement.tables if path.endswith(table.file)}
+        for path in files["kept"]
+    ]
+    names = _needed(measurement)
+    for paths in zip(*(files[name] for name in names), strict=True):
+        needed = {name: of_run.read(path, run_tables()[name], run) for name, path in zip(names, paths, strict=True)}
+        if all(len(table) for table in needed.values()):
+            parts.append(measuring.by_tables(measurement, options, needed))
+    data = provenance.data_of([path for name in names for path in files[name]] + list(files["kept"]))
+    record = job.provenance(data, run=run)
+    found = measuring.merged(measurement, parts)
+    for table in measurement.tables:
+        storage.write_table(found[table.name], outputs[table.name], record)
+
+
+def _start(job: Job, files: Files) -> tuple[Measurement, dict[str, Any], Dataset]:
+    return measurements()[job.parameters["measurement"]], job.parameters["run"], dataset.read(files["dataset"])
+
+
+def _needed(measurement: Measurement) -> list[str]:
+    """The names of the tables that a measurement takes."""
+    return [t.name for need in measurement.needs for t in measurements()[need].tables if t.suffix != "safetensors"]
+
+
+def _weights(path: str, steps: Sequence[int], run: Mapping[str, Any]) -> dict[int, Weights]:
+    of_run.check(path, storage.read_provenance(path), run)
+    return checkpoints.read(path, steps)
+
+
+def _measured(
+    job: Job,
+    measurement: Measurement,
+    weights: Mapping[int, Weights],
+    data: Dataset,
+    tables: Mapping[str, pd.DataFrame],
+) -> Tables:
+    run = job.parameters["run"]
+    measure = partial(
+        _of_share,
+        measurement,
+        run,
+        data,
+        job.parameters["options"],
+        tables={name: table[table["step"].isin(list(weights))] for name, table in tables.items()},
+        device=job.device,
+        memory_budget=job.budget_of_a_worker(),
+    )
+    return measuring.merged(measurement, job.spread(measure, weights) if weights else [measure({})])
+
+
+def _of_share(
+    measurement: Measurement,
+    run: Mapping[str, Any],
+    data: Dataset,
+    options: Mapping[str, Any],
+    weights: Mapping[int, Weights],
+    *,
+    tables: Mapping[str, pd.DataFrame],
+    device: str,
+    memory_budget: float | None,
+) -> Tables:
+    """Measure some checkpoints of a job, in a process of its own."""
+    return measuring.by_gradients(
+        measurement,
+        options,
+        weights,
+        model=network_of_run(run, data.shape, data.classes),
+        samples=data.training_data(device),
+        tables=tables,
+        per_epoch=steps_per_epoch(len(data.train_labels), run["batch_size"]),
+        device=device,
+        memory_budget=memory_budget,
+    )
+
+
+def _known(measurement: Measurement, files: Files, step: int, run: Mapping[str, Any], block: Block) -> Tables | None:
+    """What was already measured at a checkpoint, in its block or in a kept run; None if nothing was."""
+    first = measurement.tables[0]
+    for path in files[f"own_{first.name}"]:
+        folder = path.removesuffix(first.file)
+        name = folder.rstrip("/").rpartition("/")[2]
+        if name.startswith("epochs") and block.first not in Block.at(name).epochs:
+            continue
+        if step not in set(of_run.read(path, first, run)["step"]):
+            continue
+        others = {t.name: [p for p in files[f"own_{t.name}"] if p == folder + t.file] for t in measurement.tables}
+        tables = {t.name: _read(others[t.name][0], t, run) for t in measurement.tables if others[t.name]}
+        return measuring.at_steps(measurement, tables, [step])
+    return None
+
+
+def _kept_landmarks(measurement: Measurement, files: Files, run: Mapping[str, Any]) -> list[Tables]:
+    """The landmarks of a run that was kept before it went on: E* may have moved, but they stay measured."""
+    kept = {table: [p for p in files[f"own_{table.name}"] if f"/{LANDMARKS}/" in p] for table in measurement.tables}
+    return [{table.name: _read(path, table, run)} for table, paths in kept.items() for path in paths]
+
+
+def _read(path: str, table: Any, run: Mapping[str, Any]) -> Any:
+    if table.suffix == "safetensors":
+        of_run.check(path, storage.read_provenance(path), run)
+        return storage.read_tensors(path)
+    return of_run.read(path, table, run)
+
+
+def _write(job: Job, measurement: Measurement, found: Tables, outputs: Files, data: Dataset) -> None:
+    record = job.provenance([data.content_hash], run=job.parameters["run"], machine=True)
+    for table in measurement.tables:
+        if table.suffix == "safetensors":
+            storage.write_tensors(cast(dict[str, torch.Tensor], found[table.name]), outputs[table.name], record)
+        else:
+            storage.write_table(found[table.name], outputs[table.name], record)

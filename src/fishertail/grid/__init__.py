@@ -1,0 +1,1 @@
+"""The configuration: the runs of the grid, its faults, and its cost."""

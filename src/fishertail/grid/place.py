@@ -1,0 +1,86 @@
+"""Where jobs run, as a profile has it: how many at a time, how often one is tried, and what the site charges for it."""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+
+from fishertail.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Charge:
+    """What a site charges for a job: factor x (used x seconds, `least` at least, + asked x seconds asked for) / 3600.
+
+    Attributes:
+        factors: by GPUs of a job; the smallest entry with enough of them counts.
+        used, asked: weights of the time that a job takes, and of the time that it asks for.
+        least: seconds that a job counts at least.
+    """
+
+    factors: Mapping[int, float]
+    used: float = 1.0
+    asked: float = 0.0
+    least: float = 0.0
+
+    def points(self, gpus: int, seconds: float, asked: float) -> float:
+        """The points of a job that takes `seconds` and asked for `asked`.
+
+        Raises:
+            ConfigError: no entry has enough GPUs.
+        """
+        enough = [count for count in self.factors if count >= gpus]
+        if not enough:
+            raise ConfigError(f"charge.factors: an entry for {gpus} GPUs expected, found {sorted(self.factors)}")
+        factor = self.factors[min(enough)]
+        return factor * (self.used * max(seconds, self.least) + self.asked * asked) / 3600
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where jobs run, as a profile and its site have it.
+
+    Attributes:
+        node_gpus: GPUs of a node; None for a machine without a scheduler.
+        limit: minutes that a job may ask for.
+        retries: how often a failed job is tried again.
+        jobs: how many run at a time; None where cores decide.
+        cores: cores of this machine, where no scheduler runs jobs.
+        charge: how points are charged, where the site has them.
+    """
+
+    node_gpus: int | None = None
+    limit: float = math.inf
+    retries: int = 0
+    jobs: int | None = None
+    cores: int | None = None
+    charge: Charge | None = None
+
+    @classmethod
+    def of(cls, profile: Path) -> Self:
+        """The place that a profile's folder describes.
+
+        Raises:
+            ConfigError: the site's `charge` has other keys.
+        """
+        import yaml
+
+        options = yaml.safe_load((profile / "config.yaml").read_text()) or {}
+        retries = int(options.get("retries", 0))
+        if "queue-site" not in options:
+            cores = options.get("cores", 1)
+            return cls(retries=retries, cores=os.cpu_count() if cores == "all" else int(cores))
+        path = profile / options["queue-site"]
+        site = yaml.safe_load(path.read_text()) or {}
+        charge, known = site.get("charge"), [field.name for field in fields(Charge)]
+        if charge is not None and ("factors" not in charge or not set(charge) <= set(known)):
+            raise ConfigError(f"{path}: charge: keys among {', '.join(known)} expected, factors among them")
+        return cls(
+            node_gpus=site.get("node_gpus", 4),
+            limit=site.get("walltime_limit") or math.inf,
+            retries=retries,
+            jobs=options.get("jobs"),
+            charge=None if charge is None else Charge(**charge),
+        )

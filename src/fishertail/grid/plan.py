@@ -1,0 +1,230 @@
+"""What the rules of a run derive from the configuration: paths, inputs, parameters and hashes of code.
+
+Paths are Snakemake's, with wildcards in braces and path variables in angle brackets.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from typing import Any
+
+from fishertail.data import source
+from fishertail.grid.config import Config
+from fishertail.measurements import measurement as measured
+from fishertail.measurements.measurement import Measurement, options_given
+from fishertail.results import archive
+from fishertail.results.provenance import code_hash
+from fishertail.results.run import LANDMARKS, Block, Run
+from fishertail.results.schema import Table
+from fishertail.training.networks import network
+
+DATASET = "<results>/datasets/{dataset}.safetensors"
+RUN = "<results>/runs/{dataset}-{model}/bs{batch_size}/seed{seed}"
+RUN_NAME = "{dataset}-{model}-bs{batch_size}-seed{seed}"  # of its logs and benchmarks
+CHECKPOINTS, METRICS = "checkpoints.safetensors", "metrics.csv"
+
+Wildcards = Any  # of Snakemake
+Inputs = Callable[[Wildcards], Any]
+
+
+class RunPlan:
+    """The runs of one configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.measurements = config.enabled
+        self.datasets = list(dict.fromkeys(run.dataset for run in config.runs))
+        places = {run: archive.find(config.kept, run.path) for run in config.runs}
+        self.kept = {run: place for run, place in places.items() if place is not None}
+
+    # ---- runs and blocks ------------------------------------------------------------------------------------------
+
+    def run_of(self, wildcards: Wildcards) -> Run:
+        """The run of a job."""
+        return Run(wildcards.dataset, wildcards.model, int(wildcards.batch_size), int(wildcards.seed))
+
+    def block_of(self, wildcards: Wildcards) -> Block:
+        """The block of epochs of a job."""
+        blocks = self.new_blocks(self.run_of(wildcards))
+        return next(block for block in blocks if block.path == wildcards.block)
+
+    def kept_blocks(self, run: Run) -> list[Block]:
+        """Those that were finished before or elsewhere."""
+        return archive.blocks(self.kept[run]) if run in self.kept else []
+
+    def new_blocks(self, run: Run) -> list[Block]:
+        """Those that this workflow computes."""
+        kept = self.kept_blocks(run)
+        return self.config.blocks(run, after=kept[-1].last if kept else 0)
+
+    def folder_of(self, run: Run) -> str:
+        """Where the files of a run are: below results, or kept, where nothing of it is computed."""
+        return f"<results>/runs/{run.path}" if self.new_blocks(run) else self.kept[run]
+
+    def run_parameters(self, wildcards: Wildcards) -> dict[str, Any]:
+        """The run, and its network as far as it shapes the result."""
+        return self.config.parameters_of(self.run_of(wildcards))
+
+    def runs_parameters(self, dataset: str | None = None) -> list[dict[str, Any]]:
+        """All runs, or those of a data set, with the layer that figures show."""
+        return [
+            asdict(run) | {"figure_layer": self.config.architecture(run.model).figure_layer}
+            for run in self.config.runs
+            if dataset in (None, run.dataset)
+        ]
+
+    # ---- training -------------------------------------------------------------------------------------------------
+
+    def block_epochs(self, wildcards: Wildcards) -> list[int]:
+        """The epochs of a block, epoch 0 among them in the first."""
+        return list(self.block_of(wildcards).epochs)
+
+    def octaves(self, wildcards: Wildcards) -> bool:
+        """Whether a block keeps weights inside epochs."""
+        return self.config.octaves_in(self.block_of(wildcards))
+
+    def previous_weights(self, wildcards: Wildcards) -> list[str]:
+        """The file of the last weights before a block, from which training goes on."""
+        run, block = self.run_of(wildcards), self.block_of(wildcards)
+        blocks = self.new_blocks(run)
+        position = blocks.index(block)
+        if position:
+            return [f"{RUN}/{blocks[position - 1].path}/{CHECKPOINTS}"]
+        return [f"{self.kept[run]}/{archive.LAST_WEIGHTS}"] if run in self.kept else []
+
+    def metrics_parts(self, wildcards: Wildcards) -> list[str]:
+        """The metrics of all blocks of a run, the kept ones first."""
+        run = self.run_of(wildcards)
+        kept = [f"{self.kept[run]}/{METRICS}"] if run in self.kept else []
+        return kept + self._of_new_blocks(run, METRICS)
+
+    def all_blocks(self, wildcards: Wildcards) -> list[list[int]]:
+        """The epochs of all blocks of a run."""
+        run = self.run_of(wildcards)
+        return [list(block.epochs) for block in (*self.kept_blocks(run), *self.new_blocks(run))]
+
+    def new_block_epochs(self, wildcards: Wildcards) -> list[list[int]]:
+        """The epochs of the blocks of a run that are computed."""
+        return [list(block.epochs) for block in self.new_blocks(self.run_of(wildcards))]
+
+    def code_of_training(self, wildcards: Wildcards) -> str:
+        """The hash of what trains a run."""
+        return code_hash("execution.steps:train", *self._code_of_network(wildcards.model), "data.dataset")
+
+    # ---- measurements ---------------------------------------------------------------------------------------------
+
+    def files(self, measurement: Measurement, folder: str) -> dict[str, str]:
+        """The files that a measurement writes, by the name of the table."""
+        return {table.name: f"{folder}/{table.file}" for table in measurement.tables}
+
+    def block_inputs(self, measurement: Measurement) -> Inputs:
+        """The files that a measurement of a block needs."""
+
+        def inputs(wildcards: Wildcards) -> dict[str, Any]:
+            folder = f"{RUN}/{{block}}"
+            needed = {table.name: f"{folder}/{table.file}" for table in self._needed(measurement)}
+            return {"dataset": DATASET, "checkpoints": f"{folder}/{CHECKPOINTS}"} | needed
+
+        return inputs
+
+    def landmark_inputs(self, measurement: Measurement) -> Inputs:
+        """The files that a measurement of the landmarks of a run needs, and those that may have them already."""
+
+        def inputs(wildcards: Wildcards) -> dict[str, Any]:
+            run = self.run_of(wildcards)
+            own = {f"own_{table.name}": self._measured(run, measurement, table) for table in measurement.tables}
+            needed = {table.name: f"{RUN}/{LANDMARKS}/{table.file}" for table in self._needed(measurement)}
+            trained = self._of_new_blocks(run, CHECKPOINTS)
+            return {"dataset": DATASET, "metrics": f"{RUN}/{METRICS}", "checkpoints": trained} | own | needed
+
+        return inputs
+
+    def table_inputs(self, measurement: Measurement) -> Inputs:
+        """The files that a measurement of tables needs, of all blocks and the landmarks."""
+
+        def inputs(wildcards: Wildcards) -> dict[str, Any]:
+            run = self.run_of(wildcards)
+            found: dict[str, Any] = {"kept": self._kept_files(run, measurement, "")}
+            needs = [self.measurements[need] for need in measurement.needs if self._by_gradients(need)]
+            for table in self._needed(measurement):
+                blocks = self._of_new_blocks(run, table.file, needs)
+                found[table.name] = [*blocks, f"{RUN}/{LANDMARKS}/{table.file}"]
+            return found
+
+        return inputs
+
+    def selection(self, measurement: Measurement) -> Inputs:
+        """The parameter `checkpoints` of a measurement of gradients: which of a block it takes."""
+        return lambda wildcards: asdict(self.config.checkpoints_of(measurement.name, self.block_of(wildcards)))
+
+    def options(self, measurement: Measurement) -> dict[str, Any]:
+        """The parameter `options`."""
+        return options_given(measurement, self.config.all_options)
+
+    def code_of(self, measurement: Measurement, step: str) -> Inputs:
+        """The hash of what measures a run.
+
+        Args:
+            step: the function of `execution.steps` that the rule calls.
+        """
+        own = f"{measured.module(measurement)}:{measurement.measure.__name__}"
+        starts = [own, f"execution.steps:{step}"]
+        tables = [table.form for table in (*measurement.tables, *self._needed(measurement))]
+        if measurement.scope != "gradients":
+            return lambda wildcards: [code_hash(*starts), *tables]
+        return lambda wildcards: [
+            code_hash(*starts, *self._code_of_network(wildcards.model), "data.dataset"),
+            *tables,
+        ]
+
+    # ---- files ----------------------------------------------------------------------------------------------------
+
+    def source_files(self, wildcards: Wildcards) -> list[str]:
+        """The user's files that a data set comes from."""
+        return source.source_files(wildcards.dataset, self.config.machine.data_dir)
+
+    def code_of_dataset(self, wildcards: Wildcards) -> str:
+        """The hash of what reads a data set from its source."""
+        found = source.source_of(wildcards.dataset, self.config.machine.data_dir)
+        return code_hash(f"{source.module(found)}:{found.load.__name__}", "data.dataset")
+
+    def _by_gradients(self, name: str) -> bool:
+        return self.measurements[name].scope == "gradients"
+
+    def _needed(self, measurement: Measurement) -> list[Table]:
+        tables = [table for need in measurement.needs for table in self.measurements[need].tables]
+        return [table for table in tables if table.suffix != "safetensors"]
+
+    def _measured_blocks(self, run: Run, measurements: Iterable[Measurement]) -> list[Block]:
+        """The blocks that are computed in which all these measurements of gradients take some checkpoint."""
+        return [
+            block
+            for block in self.new_blocks(run)
+            if all(self.config.checkpoints_of(each.name, block).any for each in measurements)
+        ]
+
+    def _of_new_blocks(self, run: Run, file: str, measurements: Iterable[Measurement] = ()) -> list[str]:
+        blocks = self._measured_blocks(run, list(measurements))
+        return [f"<results>/runs/{run.path}/{block.path}/{file}" for block in blocks]
+
+    def _of_all_blocks(self, run: Run, file: str, measurements: Iterable[Measurement] = ()) -> list[str]:
+        kept = [f"{block.path}/{file}" for block in self.kept_blocks(run)]
+        found = [f"{self.kept[run]}/{name}" for name in kept if archive.has(self.kept[run], name)]
+        return found + self._of_new_blocks(run, file, measurements)
+
+    def _kept_files(self, run: Run, measurement: Measurement, folder: str) -> list[str]:
+        """The kept tables of a measurement in a folder of a run."""
+        if run not in self.kept:
+            return []
+        names = [f"{folder}/{table.file}".lstrip("/") for table in measurement.tables]
+        return [f"{self.kept[run]}/{name}" for name in names if archive.has(self.kept[run], name)]
+
+    def _measured(self, run: Run, measurement: Measurement, table: Table) -> list[str]:
+        """The files of a table of gradients that a run has before its landmarks are measured."""
+        blocks = self._of_all_blocks(run, table.file, [measurement])
+        return [path for path in self._kept_files(run, measurement, LANDMARKS) if path.endswith(table.file)] + blocks
+
+    def _code_of_network(self, model: str) -> list[str]:
+        known = network.networks().get(model)
+        module = network.module(model)
+        start = module if known is None else f"{module}:{known.build.__name__}"
+        return [start, "training.networks.build"]

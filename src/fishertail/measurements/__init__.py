@@ -1,0 +1,1 @@
+"""What is measured of a checkpoint: a file for each measurement."""

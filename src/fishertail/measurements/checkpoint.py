@@ -1,0 +1,48 @@
+"""A checkpoint as measurements get it: opened for its gradients, with the tables of other measurements."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from fishertail.gradients.matrix import GradientMatrix, GradientNorms
+from fishertail.measurements.measurement import OpenCheckpoint
+from fishertail.training.checkpoints import Weights
+
+
+@contextmanager
+def opened(
+    model: nn.Module,
+    step: int,
+    weights: Weights,
+    samples: tuple[torch.Tensor, torch.Tensor],
+    tables: Mapping[str, pd.DataFrame],
+    *,
+    device: str,
+    memory_budget: float,
+) -> Iterator[OpenCheckpoint]:
+    """The checkpoint of `model` with `weights`, which are loaded into it.
+
+    Args:
+        samples: images and labels on the device.
+        tables: of the needed measurements, at this step.
+    """
+    images, labels = samples
+    model.load_state_dict(weights)
+    model.to(device).eval()
+    with GradientMatrix(model, images, labels, device=device) as matrix:
+        yield OpenCheckpoint(step, tables, model, images, labels, matrix, device, memory_budget)
+
+
+def norms_of(at: OpenCheckpoint) -> GradientNorms:
+    """The norms of all samples in all layers, from the table `norms`."""
+    table, layers = at.tables["norms"].sort_values("sample"), tuple(at.matrix.layers)
+    return GradientNorms(
+        layers=layers,
+        per_layer=table[list(layers)].to_numpy(dtype=np.float64),
+        loss=table["loss"].to_numpy(dtype=np.float64),
+        correct=table["correct"].to_numpy(dtype=bool),
+    )

@@ -1,0 +1,154 @@
+"""What a measurement declares: its question, its options, what it needs, its tables, its cost, and its function.
+
+A registered file holds one, with its figure and its panel on the page. The file's docstring is its page in the docs.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from fishertail import registry
+from fishertail.results.exhibits import Figure, Panel
+from fishertail.results.schema import Table
+from fishertail.settings import Section
+from fishertail.training.schedule import Schedule
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+    from torch import nn
+
+    from fishertail.gradients.matrix import GradientMatrix
+
+PACKAGE, CONSTANT = "fishertail.measurements", "MEASUREMENT"
+OTHERS = frozenset({"measurement", "collect", "checkpoint"})  # modules that register nothing
+
+
+class Options(Section):
+    """The options that every measurement has."""
+
+    enabled: bool = Field(True, description="whether it is computed at all")
+
+
+class GradientOptions(Options):
+    """The options that every measurement of gradients has."""
+
+    checkpoints: Schedule = Field(
+        "all",
+        description="at which checkpoints: all; landmarks (the lowest validation loss, twice its epoch, and the last, "
+        "which are always among them); 'n per octave'; or a list of epochs, with the word steps for those inside",
+    )
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One thing that is measured of a run.
+
+    Attributes:
+        name: the name of its section in the configuration.
+        rule: the name of its rule in the workflow, in the words of the paper.
+        question: the question that it answers, in one sentence.
+        scope: what it takes of a checkpoint: the gradients of its network, or other measurements' tables alone.
+        measure: called with an `OpenCheckpoint`, or a `Checkpoint` for tables, and the options; returns its tables by
+            name, without the columns `step` and `epoch`.
+        tables: the tables that it gives.
+        options: its section of the configuration, with defaults.
+        needs: names of the measurements whose tables it takes.
+        shown_by: options that do not alter its tables, but what others take or show of them.
+        options_of: names of the measurements whose options it takes besides its own.
+        passes: its cost at a checkpoint, in forward and backward passes over the training data.
+        memory: MB that a job takes beyond the memory budget.
+        figures: the figures that show it.
+        panel: its chart on the page.
+    """
+
+    name: str
+    rule: str
+    question: str
+    scope: Literal["gradients", "tables"]
+    measure: "Callable[..., Mapping[str, Any]]"
+    tables: tuple[Table, ...]
+    options: type[Options]
+    needs: tuple[str, ...] = ()
+    shown_by: tuple[str, ...] = ()
+    options_of: tuple[str, ...] = ()
+    passes: float = 0.0
+    memory: int = 12000
+    figures: tuple[Figure, ...] = ()
+    panel: Panel | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint as `measure` gets it.
+
+    Attributes:
+        step: SGD steps taken.
+        tables: the tables of the needed measurements at this checkpoint, by name, with rows in the order of samples.
+    """
+
+    step: int
+    tables: "Mapping[str, pd.DataFrame]"
+
+    def layers(self, table: str) -> list[str]:
+        """The layers that a table with a column for each of them has."""
+        return tables()[table].layers(self.tables[table])
+
+
+@dataclass(frozen=True)
+class OpenCheckpoint(Checkpoint):
+    """A checkpoint as `measure` gets it for a measurement of gradients.
+
+    Attributes:
+        model: with the weights of this step, in eval mode, on the device.
+        images, labels: all training samples, on the device.
+        matrix: the gradient matrix G of all samples, open; it computes nothing until it is asked.
+        device: as torch names it.
+        memory_budget: bytes for gradients beyond data and model.
+    """
+
+    model: "nn.Module"
+    images: "torch.Tensor"
+    labels: "torch.Tensor"
+    matrix: "GradientMatrix"
+    device: str
+    memory_budget: float
+
+
+def measurements() -> dict[str, Measurement]:
+    """All measurements by name, each after those that it needs.
+
+    Raises:
+        TypeError: one needs a measurement that does not exist.
+    """
+    found = registry.registered(PACKAGE, CONSTANT, Measurement, OTHERS)
+    for name, each in found.items():
+        unknown = [need for need in (*each.needs, *each.options_of) if need not in found]
+        if unknown:
+            raise TypeError(f"measurement {name}: needs {', '.join(unknown)}, expected among {', '.join(found)}")
+    order = TopologicalSorter({name: each.needs for name, each in found.items()}).static_order()
+    return {name: found[name] for name in order}
+
+
+def module(measurement: Measurement) -> str:
+    """The module of a measurement, for the hash of code."""
+    return registry.module_of(PACKAGE, CONSTANT, measurement, OTHERS)
+
+
+def tables() -> dict[str, Table]:
+    """All tables of all measurements by name."""
+    return {table.name: table for each in measurements().values() for table in each.tables}
+
+
+def options_given(measurement: Measurement, options: Mapping[str, Options]) -> dict[str, Any]:
+    """The options that `measure` takes: its own, and those of `options_of` under the names of these.
+
+    Args:
+        options: those of all measurements by name.
+    """
+    own = {"enabled", "checkpoints"}
+    given = options[measurement.name].model_dump(mode="json", exclude={*own, *measurement.shown_by})
+    return given | {name: options[name].model_dump(mode="json", exclude=own) for name in measurement.options_of}

@@ -1,0 +1,66 @@
+"""The gradient norm of every training sample, in each layer and the network.
+
+How large is each sample's gradient? The L2 norm of g_x = grad_W f(x; W), where f is the cross entropy, for
+every training sample, every layer, and the network as a whole: sqrt of the sum of its layers' squares. Norms are
+computed without forming the gradients where these have a factored form (docs/numerics.md), for 0.7 to 1.5 passes.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fishertail.measurements.measurement import GradientOptions, Measurement
+from fishertail.results.schema import EPOCH, SAMPLE, STEP, Column, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fishertail.measurements.measurement import OpenCheckpoint
+
+
+class NormsOptions(GradientOptions):
+    """All checkpoints by default: outliers are counted at each of them, at the cost of one pass."""
+
+
+def measure(at: "OpenCheckpoint", options: Mapping[str, Any]) -> "dict[str, pd.DataFrame]":
+    """Loss, correctness and gradient norms of every training sample.
+
+    Losses and norms are kept as float32, whose rounding of 6e-8 is below the error of the norms.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from fishertail.gradients.network import NETWORK
+
+    norms = at.matrix.norms()
+    columns: dict[str, Any] = {"sample": np.arange(len(norms.loss), dtype=np.int32)}
+    columns["label"] = at.labels.cpu().numpy().astype(np.int32)
+    columns |= {"loss": norms.loss.astype(np.float32), "correct": norms.correct}
+    columns |= {layer: norms.per_layer[:, i].astype(np.float32) for i, layer in enumerate(norms.layers)}
+    return {"norms": pd.DataFrame({**columns, NETWORK: norms.network.astype(np.float32)})}
+
+
+LABEL = Column("label", "class of the sample")
+LOSS = Column("loss", "cross entropy of the sample")
+CORRECT = Column("correct", "whether the network's largest output is that of the label")
+
+MEASUREMENT = Measurement(
+    name="norms",
+    rule="per_sample_gradients",
+    question="How large is each training sample's gradient?",
+    scope="gradients",
+    measure=measure,
+    options=NormsOptions,
+    passes=1.0,
+    memory=6000,
+    tables=(
+        Table(
+            name="norms",
+            suffix="parquet",
+            meaning="gradient norms of every training sample",
+            columns=(STEP, EPOCH, SAMPLE, LABEL, LOSS, CORRECT),
+            keys=("step", "sample"),
+            of_layers="the L2 norm of the sample's gradient in the layer",
+            kept=False,
+        ),
+    ),
+)

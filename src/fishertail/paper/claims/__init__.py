@@ -1,0 +1,1 @@
+"""The paper's claims: a file for each, and how they are judged."""

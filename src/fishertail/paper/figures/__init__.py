@@ -1,0 +1,1 @@
+"""The figures: a file for each, with its caption."""

@@ -1,0 +1,1 @@
+"""The tables over all runs: a file for each, with its caption."""

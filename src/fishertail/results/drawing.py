@@ -1,0 +1,237 @@
+"""What figures share: the style, the files, colours by batch size, bands over seeds, and axes of a_x.
+
+Seeds become a mean with a band from the smallest to the largest; a batch size keeps its colour and line.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+matplotlib.use("agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+
+from fishertail.results import storage
+from fishertail.results.exhibits import Drawing, Results
+
+STYLE = Path(__file__).with_name("fishertail.mplstyle")
+NETWORK = ["dataset", "model", "batch_size"]
+ACCENT, MARK = "#D55E00", "#555555"
+_FIRST_COLOURS: dict[int, tuple[str, Any]] = {16: ("#0072B2", "-"), 256: (ACCENT, (0, (5, 1.5)))}  # Okabe-Ito
+_OTHER_COLOURS: list[tuple[str, Any]] = [
+    ("#009E73", "-."),
+    ("#CC79A7", ":"),
+    ("#E69F00", (0, (1, 1))),
+    ("#56B4E9", (0, (8, 2, 2, 2))),
+]
+
+
+def write(draw: Callable[..., Drawing], paths: Mapping[str, str], provenance: Mapping[str, Any], *args: Any) -> None:
+    """Draw with `draw(*args)` in the project's style; write the figure as SVG and PDF, and its table as CSV.
+
+    Args:
+        paths: by suffix: svg, pdf and csv.
+    """
+    with plt.style.context(STYLE):
+        figure, table = draw(*args)
+        record = json.dumps(provenance)
+        with storage.atomic(paths["svg"]) as path:
+            figure.savefig(path, format="svg", metadata={"Date": None, "Description": record})
+        with storage.atomic(paths["pdf"]) as path:
+            figure.savefig(path, format="pdf", metadata={"CreationDate": None, "Subject": record})
+        plt.close(figure)
+    storage.write_table(table, paths["csv"], provenance)
+
+
+def bands(frame: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
+    """Mean, lowest and highest of `value` over the seeds, and how many there are."""
+    grouped = frame.groupby(keys, sort=False)[value].agg(["mean", "min", "max", "count"]).reset_index()
+    return grouped.rename(columns={"min": "lowest", "max": "highest", "count": "seeds"})
+
+
+def shares(histograms: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Bands over the seeds of the share of samples in each bin."""
+    run = [key for key in (*NETWORK, "seed", "step") if key in histograms]
+    totals = histograms.groupby(run)["count"].transform("sum")
+    return bands(histograms.assign(share=histograms["count"] / totals), keys, "share")
+
+
+def grid_of_panels(table: pd.DataFrame, sharey: Any) -> tuple[Figure, dict[tuple[str, str], Axes]]:
+    """A figure with a panel for each data set and model."""
+    pairs = list(dict.fromkeys(zip(table["dataset"], table["model"], strict=True)))
+    columns = min(len(pairs), 2) if len(pairs) > 1 else 1
+    rows = -(-len(pairs) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(3.5 * columns, 2.5 * rows), squeeze=False, sharey=sharey)
+    for axes in grid.flat[len(pairs) :]:
+        axes.axis("off")
+    return figure, dict(zip(pairs, grid.flat, strict=False))
+
+
+def over_training(results: Results, table: pd.DataFrame, value: str, label: str, scale: float = 1) -> Drawing:
+    """A column over training: a panel for each data set and model, a line for each batch size, a band over the seeds.
+
+    Args:
+        results: of all runs.
+        table: its rows, of one layer, with the columns of a run, step and epoch.
+        value: the column.
+        label: of the axis.
+        scale: by which values are multiplied in the figure.
+    """
+    shown = bands(table, [*NETWORK, "step", "epoch"], value)
+    figure, panels = grid_of_panels(shown, sharey="row")
+    for (dataset, model), axes in panels.items():
+        curves(axes, of_network(shown, dataset, model), scale)
+        axes.set(title=f"{results.title_of(dataset)}, {model}", xlabel="epoch", ylabel=label)
+    tidy(figure, panels)
+    return figure, shown
+
+
+def curves(axes: Axes, table: pd.DataFrame, scale: float = 1) -> None:
+    """A line for each batch size over epochs, with its band."""
+    for batch_size, curve in by_batch_size(table):
+        colour, line = colour_of(batch_size)
+        curve = curve.sort_values("epoch")
+        label = f"batch size {batch_size}"
+        axes.plot(curve["epoch"], scale * curve["mean"], color=colour, linestyle=line, label=label)
+        axes.fill_between(
+            curve["epoch"], scale * curve["lowest"], scale * curve["highest"], color=colour, alpha=0.2, lw=0
+        )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def tidy(figure: Figure, panels: Mapping[Any, Axes]) -> None:
+    """Labels on the outer panels alone, and one legend for all."""
+    for axes in panels.values():
+        axes.label_outer()
+        axes.xaxis.set_tick_params(labelbottom=True)
+    handles, labels = next(iter(panels.values())).get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+
+
+def legend(axes_row: Iterable[Axes]) -> tuple[list[Any], list[str]]:
+    """Handles and labels of all panels, each label once."""
+    labelled: dict[str, Any] = {}
+    for axes in axes_row:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            labelled.setdefault(label, handle)
+    return list(labelled.values()), list(labelled)
+
+
+def of_network(table: pd.DataFrame, dataset: str, model: str) -> pd.DataFrame:
+    """The rows of a data set and model."""
+    return table[(table["dataset"] == dataset) & (table["model"] == model)]
+
+
+def by_batch_size(table: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
+    """The rows of each batch size, smallest first."""
+    for batch_size in sorted(table["batch_size"].unique()):
+        yield int(batch_size), table[table["batch_size"] == batch_size]
+
+
+def colour_of(batch_size: int) -> tuple[str, Any]:
+    """Colour and line of a batch size."""
+    if batch_size in _FIRST_COLOURS:
+        return _FIRST_COLOURS[batch_size]
+    return _OTHER_COLOURS[int(np.log2(batch_size)) % len(_OTHER_COLOURS)]
+
+
+class LogarithmicTime:
+    """An axis on which every octave of steps is as wide as the next, with step 0 at the left.
+
+    Columns of equal width would hide how fast a quantity changes; a linear axis hides the first epoch.
+    """
+
+    def __init__(self, epochs: NDArray[np.float64]) -> None:
+        positive = epochs[epochs > 0]
+        self._first = float(positive.min()) if len(positive) else 1.0
+
+    def positions(self, epochs: Any) -> NDArray[np.float64]:
+        """Where epochs are: log2 of their ratio to the first after 0, which is at 0; epoch 0 is at -1.5."""
+        epochs = np.asarray(epochs, dtype=np.float64)
+        with np.errstate(divide="ignore"):
+            return np.where(epochs > 0, np.log2(np.maximum(epochs, 1e-300) / self._first), -1.5)
+
+    def label(self, axis: Axis, last: float) -> None:
+        """Ticks at 0 and at whole powers of ten of an epoch."""
+        powers = [10.0**power for power in range(-5, 6) if self._first <= 10.0**power <= last]
+        wanted = [0.0, *(powers or [self._first, last])]
+        axis.set_major_locator(FixedLocator(list(self.positions(wanted))))
+        texts = ["0", *(f"{value:g}" for value in wanted[1:])]
+        axis.set_major_formatter(FuncFormatter(lambda x, position: texts[position] if position is not None else ""))
+        axis.set_minor_locator(FixedLocator([]))
+
+
+def edges_of(positions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Edges of columns centred on `positions`, which may be unevenly spaced."""
+    if len(positions) == 1:
+        return np.array([positions[0] - 0.5, positions[0] + 0.5])
+    middle = (positions[1:] + positions[:-1]) / 2
+    first, last = 2 * positions[0] - middle[0], 2 * positions[-1] - middle[-1]
+    return np.concatenate([[first], middle, [last]])
+
+
+def label_bins(axis: Axis, bins: "pd.Index[Any]") -> None:
+    """Label the edges of the symmetric logarithmic bins at whole powers of ten, and the bin around 0."""
+    edges = [left for left, _ in bins][1:]
+    powers = [
+        (i + 1, edge) for i, edge in enumerate(edges) if edge and np.isclose(np.log10(abs(edge)) % 2, [0, 2]).any()
+    ]
+    centre = next(i for i, (left, right) in enumerate(bins) if left < 0 < right) + 0.5
+    powers = [(i, edge) for i, edge in powers if abs(i - centre) > 6]
+    axis.set_ticks([i for i, _ in powers] + [centre], [_power(edge) for _, edge in powers] + ["0"])
+
+
+def _power(value: float) -> str:
+    return f"${'-' if value < 0 else ''}10^{{{round(np.log10(abs(value)))}}}$"
+
+
+def zoom(set_limits: Callable[..., Any], content: Any) -> None:
+    """Limit an axis of bins (rows of `content`) to those that are not empty."""
+    used = np.flatnonzero(np.ma.filled(content, 0).sum(1) > 0)
+    if used.size:
+        set_limits(used[0] - 1, used[-1] + 2)
+
+
+def table_figure(table: pd.DataFrame) -> Drawing:
+    """A table as a figure, ruled as in print; numbers to four significant digits."""
+    headings = [column.replace("_percent", " (%)").replace("_", " ") for column in table.columns]
+    cells = [
+        [_cell(value, column) for value, column in zip(row, table.columns, strict=True)]
+        for row in table.itertuples(index=False)
+    ]
+    lengths = [max(len(heading), *(len(row[i]) for row in cells)) for i, heading in enumerate(headings)]
+    total, lines = sum(lengths) + 2 * len(lengths), len(cells) + 1
+    figure, axes = plt.subplots(figsize=(0.075 * total + 0.2, 0.24 * lines + 0.15))
+    axes.axis("off")
+    axes.set(xlim=(0, total), ylim=(lines, 0))
+    left = np.concatenate([[0], np.cumsum(np.array(lengths) + 2)[:-1]])
+    numeric = [pd.api.types.is_numeric_dtype(table[column]) for column in table.columns]
+    for row, texts in enumerate([headings, *cells]):
+        _write_row(axes, row, texts, left, lengths, numeric)
+    for height, width in ((0, 1.2), (1, 0.7), (lines, 1.2)):
+        axes.axhline(height, color="black", linewidth=width, clip_on=False)
+    return figure, table
+
+
+def _write_row(
+    axes: Axes, row: int, texts: Sequence[str], left: Any, lengths: Sequence[int], numeric: Sequence[bool]
+) -> None:
+    weight = "bold" if row == 0 else "normal"
+    for start, length, text, right in zip(left, lengths, texts, numeric, strict=True):
+        x, side = (start + length + 1, "right") if right else (start + 1, "left")
+        axes.text(x, row + 0.5, text, ha=side, va="center", fontweight=weight, fontsize=8.5)
+
+
+def _cell(value: Any, column: str) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4f}" if column.endswith("_percent") else f"{value:.4g}"

@@ -1,0 +1,1 @@
+"""Statistics of gradient norms and of a_x, on arrays alone."""

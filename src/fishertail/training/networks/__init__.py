@@ -1,0 +1,1 @@
+"""Networks by name: a file for each, and any other by a factory."""

@@ -1,0 +1,178 @@
+"""Plain SGD by blocks of epochs: the weights after an epoch are the whole state.
+
+Everything random in epoch e is drawn from (seed, e) alone, so that a run is bit-identical whatever its block size and
+however often it was interrupted, at a fixed number of threads. Looking at the weights inside an epoch changes nothing.
+"""
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from fishertail.errors import DivergedError
+from fishertail.gradients.cross_entropy import losses_of
+from fishertail.results.run import Block
+from fishertail.training.checkpoints import Weights
+from fishertail.training.metrics import Metrics
+from fishertail.training.networks.build import stream
+from fishertail.training.schedule import Selection, steps_per_epoch
+
+if TYPE_CHECKING:
+    from fishertail.data.dataset import Dataset
+
+EVALUATION_BATCH = 100  # activations of a batch should stay in cache
+
+
+def train_epoch(
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    epoch: int,
+    look: Callable[[int], None] | None = None,
+    at: Collection[int] = (),
+) -> None:
+    """One epoch of plain SGD, W <- W - rate * mean gradient of a mini-batch (eq. 2), in place.
+
+    Args:
+        images: (N, ...) on the model's device. The last mini-batch is smaller where batch_size does not divide N.
+        labels: (N,).
+        seed, epoch: determine the order of the samples, and whatever the model draws itself (dropout).
+        look: called with the number of steps taken in this epoch, after each of `at`.
+        at: steps of this epoch, from 1 on.
+    """
+    model.train()
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(parameters, lr=learning_rate, foreach=True)
+    generator = torch.Generator().manual_seed(stream(seed, epoch))
+    order = torch.randperm(len(images), generator=generator).to(images.device)
+    with _own_randomness(images.device):
+        torch.manual_seed(stream(seed, epoch))
+        for step, batch in enumerate(order.split(batch_size), start=1):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(images[batch]), labels[batch]).backward()
+            optimizer.step()
+            if look is not None and step in at:
+                with _own_randomness(images.device):
+                    look(step)
+                model.train()
+
+
+def _own_randomness(device: torch.device) -> Any:
+    """A context that leaves the generators of the CPU and of `device` as they were."""
+    own = [] if device.type == "cpu" else [device]
+    return torch.random.fork_rng(devices=own, device_type=device.type)
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    """Mean cross entropy (summed in float64) and accuracy over all samples, in eval mode."""
+    model.eval()
+    loss, correct = 0.0, 0
+    for x, y in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):
+        logits = model(x)
+        loss += float(losses_of(logits, y).sum())
+        correct += int((logits.argmax(1) == y).sum())
+    return loss / len(images), correct / len(images)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The network after some SGD steps."""
+
+    step: int
+    metrics: Metrics
+    weights: Weights  # on the CPU
+
+
+def train_block(
+    model: nn.Module,
+    dataset: "Dataset",
+    block: Block,
+    *,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    octaves: bool = False,
+    device: str = "cpu",
+    name: str = "run",
+) -> Iterator[Trained]:
+    """Train `model` in place for the epochs of a block; yield its state at each checkpoint.
+
+    Checkpoints are the ends of the epochs, step 0 in the first block, and with `octaves` those inside the first two
+    epochs.
+
+    Raises:
+        DivergedError: a loss is not finite at a checkpoint.
+    """
+    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    training = _channels_last(*dataset.training_data(device))
+    validation = _channels_last(*dataset.validation_data(device))
+    per_epoch = steps_per_epoch(len(dataset.train_labels), batch_size)
+    steps = Selection(tuple(block.epochs), octaves).steps(block, per_epoch)
+
+    def here(step: int) -> Trained:
+        metrics = Metrics(*evaluate(model, *training), *evaluate(model, *validation))
+        if not all(map(math.isfinite, astuple(metrics))):
+            raise DivergedError(
+                f"{name}: the loss is not finite after step {step} (epoch {step / per_epoch:.4g}) at learning rate "
+                f"{learning_rate}; a smaller rate is needed (architectures.MODEL.learning_rate)"
+            )
+        return Trained(step, metrics, {key: t.detach().cpu().clone() for key, t in model.state_dict().items()})
+
+    for epoch in tqdm(block.epochs, desc=name, unit="epoch"):
+        start = (epoch - 1) * per_epoch
+        found: list[Trained] = []
+        if epoch > 0:
+            inside = [step - start for step in steps if start < step < start + per_epoch]
+
+            def look(step: int, start: int = start, found: list[Trained] = found) -> None:
+                found.append(here(start + step))
+
+            train_epoch(
+                model,
+                *training,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                seed=seed,
+                epoch=epoch,
+                look=look,
+                at=inside,
+            )
+        yield from found
+        yield here(epoch * per_epoch)
+
+
+def _channels_last(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images in the memory format in which convolutions are fastest on CPUs and on GPUs with tensor cores."""
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images, labels
+
+
+def train_run(
+    model: nn.Module,
+    dataset: "Dataset",
+    epochs: Sequence[int],
+    run: Mapping[str, Any],
+    *,
+    octaves: bool = False,
+    device: str = "cpu",
+) -> Iterator[Trained]:
+    """`train_block` with the batch size, seed and learning rate of a run of the grid."""
+    return train_block(
+        model,
+        dataset,
+        Block.of(epochs),
+        batch_size=run["batch_size"],
+        learning_rate=run["architecture"]["learning_rate"],
+        seed=run["seed"],
+        octaves=octaves,
+        device=device,
+        name=f"{run['dataset']}-{run['model']}, batch size {run['batch_size']}, seed {run['seed']}",
+    )

@@ -1,0 +1,71 @@
+"""The scripts and the notebook in examples/ run, and the notebook shows what it prints."""
+
+import copy
+import re
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.docs.code_blocks import ROOT, agree
+
+EXAMPLES = ROOT / "examples"
+Run = Callable[..., list[str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run an example as `python examples/SCRIPT OPTIONS` does, for the lines that it prints."""
+
+    def lines(script: str, *options: str) -> list[str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [script, *options])
+        runpy.run_path(str(EXAMPLES / script), run_name="__main__")
+        return capsys.readouterr().out.splitlines()
+
+    return lines
+
+
+def test_own_model_finds_the_wrong_labels(run: Run, tmp_path: Path) -> None:
+    _, *lines = run("own_model.py", "--epochs", "4", "--folder", "kept")
+    rows = [line.split() for line in lines]
+    steps = [int(row[0]) for row in rows]
+    assert [float(row[1]) for row in rows] == pytest.approx([step / 32 for step in steps], abs=0.01)
+    assert steps == sorted(steps)
+    assert {0, 1, 2, 4, 8, 16, 32, 64, 96, 128} == set(steps)
+    assert len(list((tmp_path / "kept").glob("*.pt"))) == len(steps)
+    shares = [int(row[-1].rstrip("%")) for row in rows]
+    assert shares[0] <= 3  # ten of 1,000 samples
+    assert shares[-1] >= 30
+
+
+def test_stopping_early_stops_at_the_share_that_was_asked_for(run: Run) -> None:
+    *epochs, last = run("stopping_early.py", "--share", "0.05")
+    assert last == f"stopped after epoch {len(epochs)}"
+    outliers = [float(share) for line in epochs for share in re.findall(r"([\d.]+)% outliers", line)]
+    assert len(outliers) == len(epochs)
+    assert all(share < 5 for share in outliers[:-1])
+    assert outliers[-1] >= 5
+
+
+def test_the_notebook_prints_what_it_shows(tmp_path: Path) -> None:
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    manager = pytest.importorskip("jupyter_client.manager")
+    shown = nbformat.read(EXAMPLES / "quickstart.ipynb", as_version=4)
+    executed = copy.deepcopy(shown)
+    kernel = manager.AsyncKernelManager(kernel_name="python3", transport="ipc", ip=str(tmp_path / "kernel"))
+    nbclient.NotebookClient(executed, timeout=300, km=kernel).execute()
+
+    def printed(notebook: Any) -> list[str]:
+        outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+        return [output["text"] for output in outputs if output["output_type"] == "stream"]
+
+    assert len(printed(shown)) == 2
+    for expected, found in zip(printed(shown), printed(executed), strict=True):
+        assert agree(expected, found), found
+    pictures = [output for cell in executed.cells for output in cell.get("outputs", []) if "data" in output]
+    assert len(pictures) == 2

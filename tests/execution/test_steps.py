@@ -1,0 +1,166 @@
+"""What the rules of a run do, on a small real run: its files fit together, and those of another run are refused."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fishertail.data import dataset
+from fishertail.errors import StorageError
+from fishertail.execution import steps
+from fishertail.execution.job import Job
+from fishertail.grid import config
+from fishertail.measurements.measurement import measurements, options_given
+from fishertail.results import of_run, storage
+from fishertail.training.checkpoints import read_last
+from fishertail.training.schedule import Selection
+
+STEPS = 2  # of an epoch: 120 samples at batch size 60
+BLOCKS = [[0, 1, 2], [3, 4]]
+GRID = config.complete()(
+    datasets=["digits"], models=["fc"], batch_sizes=[60], seeds=[0], architectures={"fc": {"hidden_widths": [8] * 4}}
+)
+RUN = GRID.parameters_of(GRID.runs[0])
+
+
+def job(**parameters) -> Job:
+    return Job("rule", {"run": RUN} | parameters, 1, "cpu", 1e9, 0, 1)
+
+
+def options(name: str) -> dict:
+    return {"measurement": name, "options": options_given(measurements()[name], GRID.all_options)}
+
+
+def outputs(name: str, folder: Path) -> dict[str, str]:
+    return {table.name: str(folder / table.file) for table in measurements()[name].tables}
+
+
+class Files:
+    """The files of a run whose blocks are trained, and measured in their blocks."""
+
+    def __init__(self, place: Path, data: Path) -> None:
+        self.place, self.data = place, str(data)
+        self.checkpoints: list[str] = []
+        for number, epochs in enumerate(BLOCKS):
+            self.train(number, epochs)
+            for name in ("norms", "spectrum"):
+                self.measure(name, number, epochs)
+        metrics = [str(place / f"block{number}/metrics.csv") for number in range(len(BLOCKS))]
+        self.metrics = str(place / "metrics.csv")
+        steps.put_metrics_together(job(blocks=BLOCKS), metrics, {"metrics": self.metrics})
+
+    def train(self, number: int, epochs: list[int]) -> None:
+        made = {name: str(self.place / f"block{number}/{name}") for name in ("checkpoints.safetensors", "metrics.csv")}
+        previous = self.checkpoints[-1:]
+        steps.train(
+            job(epochs=epochs, octaves=number == 0),
+            {"dataset": self.data, "previous": previous},
+            {"checkpoints": made["checkpoints.safetensors"], "metrics": made["metrics.csv"]},
+        )
+        self.checkpoints.append(made["checkpoints.safetensors"])
+
+    def measure(self, name: str, number: int, epochs: list[int]) -> None:
+        """Norms at all checkpoints of a block, the spectrum at the first of its epochs alone."""
+        selection = Selection(tuple(epochs if name == "norms" else epochs[:1]), octaves=name == "norms")
+        folder = self.place / f"block{number}"
+        files = {"dataset": self.data, "checkpoints": self.checkpoints[number], "norms": str(folder / "norms.parquet")}
+        this = job(epochs=epochs, checkpoints=asdict(selection), **options(name))
+        steps.measure_block(this, files, outputs(name, folder))
+
+    def landmarks(self, name: str) -> pd.DataFrame:
+        """A measurement at the landmarks; those of which nothing is known must have weights."""
+        folder = self.place / "landmarks"
+        tables = measurements()[name].tables
+        made = {t.name: [self.place / f"block{number}" / t.file for number in (0, 1)] for t in tables}
+        own = {f"own_{name}": [str(path) for path in paths if path.exists()] for name, paths in made.items()}
+        needed = {
+            t.name: str(folder / t.file) for need in measurements()[name].needs for t in measurements()[need].tables
+        }
+        files = {"dataset": self.data, "metrics": self.metrics, "checkpoints": self.checkpoints} | own | needed
+        steps.measure_landmarks(job(blocks=BLOCKS, **options(name)), files, outputs(name, folder))
+        return storage.read_table(folder / tables[0].file)
+
+
+@pytest.fixture(scope="module")
+def run(digits, tmp_path_factory) -> Files:
+    place = tmp_path_factory.mktemp("run")
+    small = replace(digits, train_images=digits.train_images[:120], train_labels=digits.train_labels[:120])
+    dataset.write(small, place / "digits.safetensors", {"data": [small.content_hash]})
+    return Files(place, place / "digits.safetensors")
+
+
+def test_blocks_have_their_checkpoints_and_go_on_from_each_other(run):
+    table = storage.read_table(run.metrics)
+    assert table["step"].tolist() == [0, 1, 2, 4, 6, 8]
+    assert table["epoch"].tolist() == [0, 0.5, 1, 2, 3, 4]
+    assert read_last(run.checkpoints[0])[0] == 4
+    assert storage.read_provenance(run.metrics)["parameters"]["blocks"] == BLOCKS
+
+
+@pytest.mark.parametrize(("number", "all_steps", "some"), [(0, [0, 1, 2, 4], [0]), (1, [6, 8], [6])])
+def test_a_block_is_measured_where_its_schedule_says(run, number, all_steps, some):
+    folder = run.place / f"block{number}"
+    assert storage.read_table(folder / "norms.parquet")["step"].unique().tolist() == all_steps
+    assert storage.read_table(folder / "spectrum.csv")["step"].unique().tolist() == some
+    assert {name.split("/")[0] for name in storage.read_tensors(folder / "eigenvectors.safetensors")} == {
+        f"step{step:08d}" for step in some
+    }
+
+
+def test_every_file_names_its_run_its_data_and_its_machine(run):
+    for path in (run.place / "block1").iterdir():
+        record = storage.read_provenance(path)
+        of_run.check(path, record, RUN)
+        assert len(record["data"]) == 1
+        assert record["machine"]["threads"] == 1
+
+
+def test_landmarks_are_measured_once_and_taken_from_blocks_where_these_have_them(run):
+    """The validation loss falls to the end, so that the last checkpoint alone is one."""
+    metrics = storage.read_table(run.metrics)
+    lowest = metrics[metrics["epoch"].isin([1, 2, 3, 4])].sort_values("validation_loss").iloc[0]
+    expected = sorted({step for step in (lowest["step"], 2 * lowest["step"], 8) if step <= 8})
+    norms, spectrum = run.landmarks("norms"), run.landmarks("spectrum")
+    assert norms["step"].unique().tolist() == spectrum["step"].unique().tolist() == expected
+    whole = pd.concat([storage.read_table(run.place / f"block{n}/norms.parquet") for n in (0, 1)])
+    of_blocks = whole[whole["step"].isin(expected)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(norms, of_blocks, check_exact=True)
+    assert (run.landmarks("trimmed_eigenvalues")["step"].unique() == expected).all()
+
+
+def test_tables_are_made_of_blocks_and_landmarks_with_each_checkpoint_once(run):
+    for name in ("norms", "spectrum"):
+        run.landmarks(name)
+    files = {
+        name: [str(run.place / folder / f"{name}.parquet") for folder in ("block0", "block1", "landmarks")]
+        for name in ("norms", "projections")
+    }
+    spectra = [str(run.place / folder / "spectrum.csv") for folder in ("block0", "block1", "landmarks")]
+    found = outputs("outlier_samples", run.place)
+    steps.measure_tables(job(**options("outlier_samples")), files | {"spectrum": spectra, "kept": []}, found)
+    counted = outputs("outliers", run.place)
+    steps.measure_tables(job(**options("outliers")), {"norms": files["norms"], "kept": []}, counted)
+    table = storage.read_table(counted["outliers"])
+    assert table["step"].unique().tolist() == [0, 1, 2, 4, 6, 8]
+    assert not table.duplicated(["step", "layer"]).any()
+    samples = storage.read_table(found["outlier_samples"])
+    assert set(samples["step"]) <= {0, 6, 8} | set(storage.read_table(spectra[2])["step"])
+    assert not samples.duplicated(["step", "sample"]).any()
+
+
+def test_files_of_another_run_are_refused(run, tmp_path):
+    other = replace(job(epochs=[3, 4], octaves=False), parameters={"run": RUN | {"seed": 1}, "epochs": [3, 4]})
+    made = {"checkpoints": str(tmp_path / "c.safetensors"), "metrics": str(tmp_path / "m.csv")}
+    with pytest.raises(StorageError, match=r"of the run digits-fc/bs60/seed1 expected, found one of .*seed0"):
+        steps.train(other, {"dataset": run.data, "previous": run.checkpoints[:1]}, made)
+    with pytest.raises(StorageError, match=r"of the run digits-fc/bs60/seed1 expected, found one of .*seed0"):
+        steps.put_metrics_together(other, [str(run.place / "block0/metrics.csv")], {"metrics": made["metrics"]})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_of_another_step_are_refused(run, tmp_path):
+    this = job(epochs=[4, 5], octaves=False)
+    made = {"checkpoints": str(tmp_path / "c.safetensors"), "metrics": str(tmp_path / "m.csv")}
+    with pytest.raises(StorageError, match="weights of step 6 expected, found those of 4"):
+        steps.train(this, {"dataset": run.data, "previous": run.checkpoints[:1]}, made)
