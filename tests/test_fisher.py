@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 import fishertail
-from fishertail.data import loading as datasets
+from fishertail.data import loading
 from fishertail.fisher import eigenpairs as fisher
 from fishertail.fisher import krylov, solver, start
 from fishertail.gradients.matrix import GradientMatrix
 from fishertail.grid import config
-from fishertail.training import networks as models
-from fishertail.training import sgd as training
+from fishertail.training import sgd
+from fishertail.training.networks import build
 from tests.trained import digits_network
 from tests.truth import dense_eigenvalues, dense_gradients
 
@@ -84,12 +84,12 @@ def test_eigenvalues_agree_with_curvlinops_on_a_trained_network(layer):
 @pytest.mark.parametrize(("name", "architecture", "samples"), [("mnist", "fc", 10_000), ("cifar10", "conv", 200)])
 def test_eigenvalues_on_the_papers_data(name, architecture, samples, real_data):
     """After one epoch, where the norms are even, and after five."""
-    data, options = datasets.load(name, real_data), config.load({}).architectures[architecture].model_dump()
-    model = models.build(architecture, options, data.shape, data.classes, 0)
+    data, options = loading.load(name, real_data), config.default().architecture(architecture).model_dump()
+    model = build.build(architecture, options, data.shape, data.classes, 0)
     images, labels = (part[:samples] for part in data.training_data())
     for epoch in range(1, 6):
         rate = {"batch_size": 16, "learning_rate": options["learning_rate"], "seed": 0}
-        training.train_epoch(model, images, labels, **rate, epoch=epoch)
+        sgd.train_epoch(model, images, labels, **rate, epoch=epoch)
         if epoch in (1, 5):
             found = fishertail.fisher_eigenpairs(model.eval(), images, labels)
             for layer in ("network", options["figure_layer"]):

@@ -50,18 +50,18 @@ def test_norms_on_trained_checkpoints(name, epochs):
     ("dataset", "name", "epochs", "rate"), [("mnist", "fc", 12, 0.05), ("cifar10", "conv", 2, 0.01)]
 )
 def test_norms_on_the_papers_data(real_data, dataset, name, epochs, rate):
-    from fishertail.data import loading as datasets
+    from fishertail.data import loading
     from fishertail.grid import config
-    from fishertail.training import networks as models
-    from fishertail.training import sgd as training
+    from fishertail.training import sgd
+    from fishertail.training.networks import build
 
-    data = datasets.load(dataset, real_data)
-    architecture = config.Config().architectures[name].model_dump() | {"learning_rate": rate}
+    data = loading.load(dataset, real_data)
+    architecture = config.default().architecture(name).model_dump() | {"learning_rate": rate}
     run = {"dataset": dataset, "model": name, "batch_size": 16, "seed": 0, "architecture": architecture}
-    model = models.of_run(run, data.shape, data.classes)
+    model = build.of_run(run, data.shape, data.classes)
     images, labels = (tensor[:10_000] for tensor in data.training_data())
     for epoch in range(1, epochs + 1):
-        training.train_epoch(model, images, labels, batch_size=16, learning_rate=rate, seed=0, epoch=epoch)
+        sgd.train_epoch(model, images, labels, batch_size=16, learning_rate=rate, seed=0, epoch=epoch)
     norms = fishertail.gradient_norms(model.eval(), images, labels)
     index = np.linspace(0, len(labels) - 1, 1000).astype(int)
     truth = norms_without_cancellation(model, images, labels, index)
