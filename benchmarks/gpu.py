@@ -140,8 +140,8 @@ def summary(steps: Sequence[Step], kept: Kept) -> str:
         words = kept.last_words(step) if found["calls"] else ""
         lines.append(f"| {step.name} | {found['state']} | {found['calls']} | {found['seconds']:.0f} | {words} |")
     left = [step.name for step in steps if kept.state(step)["state"] != "done"]
-    told = f"Left: {', '.join(left)}; the same command goes on." if left else "Nothing is left."
-    return "\n".join([*lines, "", told, ""])
+    note = f"Left: {', '.join(left)}; the same command goes on." if left else "Nothing is left."
+    return "\n".join([*lines, "", note, ""])
 
 
 def gpu_name() -> str | None:

@@ -127,14 +127,14 @@ def _limited(seconds: float, clock: Clock) -> Iterator[None]:
     def end(*_):
         raise TimeUp(f"> {seconds} s")
 
-    timer, told = (signal.ITIMER_PROF, signal.SIGPROF) if clock.of_cpu else (signal.ITIMER_REAL, signal.SIGALRM)
-    before = signal.signal(told, end)
+    timer, ends = (signal.ITIMER_PROF, signal.SIGPROF) if clock.of_cpu else (signal.ITIMER_REAL, signal.SIGALRM)
+    before = signal.signal(ends, end)
     signal.setitimer(timer, seconds)
     try:
         yield
     finally:
         signal.setitimer(timer, 0)
-        signal.signal(told, before)
+        signal.signal(ends, before)
 
 
 def _training(task: dict, problem: problems.Problem, clock: Clock) -> dict:
@@ -180,8 +180,8 @@ def main() -> None:
         figures = measure(json.loads(sys.argv[1]))
     except Exception as error:
         traceback.print_exc()
-        told = str(error).strip().splitlines() or [""]
-        figures = {"fault": f"{type(error).__name__}: {told[0]}"[:200] if not isinstance(error, TimeUp) else str(error)}
+        said = str(error).strip().splitlines() or [""]
+        figures = {"fault": f"{type(error).__name__}: {said[0]}"[:200] if not isinstance(error, TimeUp) else str(error)}
     print(json.dumps(figures))
 
 

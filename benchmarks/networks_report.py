@@ -37,7 +37,7 @@ def write(rows: pd.DataFrame, folder: Path, device: str, threads: int) -> pd.Dat
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row a measurement, with its passes, and how the unit goes through the samples.
+    """One row for each measurement, with its passes, and how the unit goes through the samples.
 
     The error of a norm is the largest against the truth; that of a peer's lambda_1 is against fishertail's.
     """
@@ -86,9 +86,9 @@ def _cells(table: pd.DataFrame, kinds: list[str], cell) -> str:
 
 def _passes(table: pd.DataFrame) -> str:
     units = table.dropna(subset="pass_seconds").groupby("model", sort=False)
-    told = [f"{_title(name)} {rows['pass_seconds'].median():.3g} s ({rows['unit'].iloc[0]})" for name, rows in units]
+    passes = [f"{_title(name)} {rows['pass_seconds'].median():.3g} s ({rows['unit'].iloc[0]})" for name, rows in units]
     body = _cells(table, ["norms", "eigenpairs"], lambda row: _note(row) or f"{row['passes']:.2f}")
-    return f"Passes: norms of all layers; eigenpairs.\n\n{body}\n\nThe best plain pass: {'; '.join(told)}."
+    return f"Passes: norms of all layers; eigenpairs.\n\n{body}\n\nThe best plain pass: {'; '.join(passes)}."
 
 
 def _peaks(table: pd.DataFrame) -> str:

@@ -52,11 +52,11 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 def _passes(rows: pd.DataFrame) -> str:
     """How the best plain pass goes through the samples of each problem."""
     chosen = rows[rows["kind"] == "pass"].drop_duplicates(["model", "samples"])
-    told = [
+    passes = [
         f"{row.model} (N = {FULL[row.model] if np.isnan(row.samples) else int(row.samples):,}) {Pass(**row.unit)}"
         for row in chosen.rename(columns={"pass": "unit"}).itertuples()
     ]
-    return f"The best plain passes: {'; '.join(told)}."
+    return f"The best plain passes: {'; '.join(passes)}."
 
 
 _SECTIONS = {
