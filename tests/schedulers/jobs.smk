@@ -17,7 +17,7 @@ rule whole_node:
         **MACHINE,
         gpus=4,
         mem_mb=memory(2000),
-        runtime=minutes(3),
+        runtime=3,
     script:
         "whole_node.py"
 
@@ -31,7 +31,7 @@ rule faulty:
         **MACHINE,
         gpus=1,
         mem_mb=memory(500),
-        runtime=minutes(2),
+        runtime=2,
     script:
         "faulty.py"
 
@@ -45,7 +45,7 @@ rule on_a_gpu:
         **MACHINE,
         gpus=1,
         mem_mb=memory(1000),
-        runtime=minutes(2),
+        runtime=2,
     script:
         "on_a_gpu.py"
 

@@ -29,7 +29,7 @@ options = {"device": "cpu", "threads": 1}
 slurm = {"cluster": "slurm", "jobs": 2, "slurm_partition": "gpu", "gpus_per_node": 1, "mem_gb": 1, "timeout_min": 3}
 here = fishertail.analyse_run(model, checkpoints, *samples, **options)
 there = fishertail.analyse_run(model, checkpoints, *samples, **options, **slurm)
-print("same:", here.spectrum.equals(there.spectrum) and here.gradients.equals(there.gradients))
+print("same:", here.spectrum.equals(there.spectrum) and here.norms.equals(there.norms))
 try:
     fishertail.analyse_run(model, {0: "missing.pt"}, *samples, **options, **slurm)
 except fishertail.errors.WorkerError as error:

@@ -2,14 +2,16 @@
 
 import json
 
+BY_GRADIENTS = ("per_sample_gradients", "fim_eigen", "trimmed_eigenvalues")
+
 
 class Workflow:
     """Inherited by a test class for each scheduler."""
 
     def test_the_whole_workflow_gives_the_same_bits_as_on_this_machine(self, login, finished_once):
         """By the command that docs/clusters.md has for the demo; --configfile drops nothing of the site."""
-        login.run("--set-threads", "train=1", "per_sample_gradients=1", "fim_eigen=1", "fim_eigen_at_minimum=1",
-                  "trimmed_eigenvalues=1")  # fmt: skip
+        rules = ["train", *(f"{rule}{at}" for rule in BY_GRADIENTS for at in ("", "_at_landmarks"))]
+        login.run("--set-threads", *(f"{rule}=1" for rule in rules))
         local, cluster = finished_once.results(), login.results()
         assert local.keys() == cluster.keys()
         assert [name for name in local if local[name] != cluster[name]] == []
