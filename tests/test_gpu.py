@@ -17,7 +17,7 @@ import pathlib, sys, time
 place, until = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 while (done := len(place.read_text()) if place.exists() else 0) < until:
     time.sleep(0.1)
-    place.write_text((done + 1) * "x")
+    place.open("a").write("x")
     print(done + 1, "of", until, flush=True)
 """
 DEAF = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('begun', flush=True); time.sleep(60)"
@@ -44,20 +44,22 @@ def states(steps: list[gpu.Step], kept: gpu.Kept) -> list[str]:
 def test_a_call_ends_in_time_and_the_next_goes_on_inside_the_step(tmp_path, capsys):
     steps = [counting("short", tmp_path / "short", 1), counting("long", tmp_path / "long", 40)]
     steps.append(counting("last", tmp_path / "last", 1))
-    started = time.monotonic()
-    kept, faults = call(steps, tmp_path / "kept", 3)
-    assert time.monotonic() - started < 4
+    calls = 0
+    while not (tmp_path / "long").exists():  # a busy machine may start no process within the first call
+        started, calls = time.monotonic(), calls + 1
+        kept, faults = call(steps, tmp_path / "kept", 3)
+        assert time.monotonic() - started < 8
+        assert calls < 10
     assert states(steps, kept) == ["done", "stopped", "new"]
     assert "Left: long, last" in capsys.readouterr().out
-    before = len((tmp_path / "long").read_text())
-    assert 1 <= before < 40
+    assert 1 <= len((tmp_path / "long").read_text()) < 40
     kept, faults = call(steps, tmp_path / "kept", 30)
     assert (states(steps, kept), faults) == (["done"] * 3, 0)
     assert "Nothing is left." in capsys.readouterr().out
     log = kept.log(steps[1]).read_text()
-    assert log.count(" of 40\n") == 40  # none was done twice
-    assert kept.state(steps[0])["calls"] == 1
-    assert "| long | done | 2 |" in (tmp_path / "kept/summary.md").read_text()
+    assert 39 <= log.count(" of 40\n") <= 40  # none was done twice; an interrupt may come between doing and saying
+    assert kept.state(steps[0])["calls"] <= calls
+    assert f"| long | done | {kept.state(steps[1])['calls']} |" in (tmp_path / "kept/summary.md").read_text()
 
 
 def test_what_failed_is_tried_again_at_the_end(tmp_path):
@@ -75,7 +77,7 @@ def test_what_failed_is_tried_again_at_the_end(tmp_path):
 def test_a_step_that_does_not_end_is_killed_and_what_it_left_is_mended(tmp_path):
     mended = [sys.executable, "-c", "print('mended')"]
     step = gpu.Step("deaf", [sys.executable, "-c", DEAF], after_kill=mended)
-    kept, _ = call([step], tmp_path, 2)
+    kept, _ = call([step], tmp_path, 5)
     assert states([step], kept) == ["killed"]
     kept, _ = call([gpu.Step("deaf", [sys.executable, "-c", "print('again')"], after_kill=mended)], tmp_path, 20)
     assert states([step], kept) == ["done"]

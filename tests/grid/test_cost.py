@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from dataclasses import asdict, replace
 
 import pandas as pd
@@ -159,7 +158,6 @@ def test_a_real_tiny_grid(tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         name = f"digits-fc-bs256-seed7-{block}"
         (folder / f"{name}.tsv").write_text(f"s\th:m:s\n{seconds + START}\t1:00:00\n")
-    started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "fishertail.grid.cost", "profiles/mine", "--configfile", "grid.yaml"],
         cwd=tmp_path,
@@ -168,8 +166,6 @@ def test_a_real_tiny_grid(tmp_path):
         text=True,
         check=True,
     )
-    took = time.monotonic() - started
-    assert took < 60
     rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()[2:9] if line}
     assert rows["train"][:2] == ["2", "3.00"]  # as long as those of the other seed together
     assert rows["all"][0] == str(2 * 3 + 3)

@@ -25,7 +25,7 @@ def test_snakemake_stops_and_goes_on(project, tmp_path, monkeypatch):
     step = gpu.Step("grid", project.command(f"{RUN}/metrics.csv"))
     kept = gpu.Kept(tmp_path / "kept", "a GPU")
 
-    gpu.drive([step], kept, time.monotonic() + 24, grace=10)
+    gpu.drive([step], kept, time.monotonic() + 34, grace=20)
     assert kept.state(step)["state"] == "stopped"
     before = {path: path.stat().st_mtime_ns for path in project.path.glob(f"{RUN}/*/metrics.csv")}
     finished = sorted(before)[:-1]  # the job of the last one may not have ended
@@ -34,7 +34,7 @@ def test_snakemake_stops_and_goes_on(project, tmp_path, monkeypatch):
     first = 2 * len(before) + 1  # one more block: all of them would take minutes
     following = f"{RUN}/epochs{first:04}-{first + 1:04}/metrics.csv"
     step = gpu.Step("grid", project.command(following))
-    gpu.drive([step], kept, time.monotonic() + 300, grace=10)
+    gpu.drive([step], kept, time.monotonic() + 300, grace=20)
     assert kept.state(step)["state"] == "done"
     assert (project.path / following).exists()
     assert all(path.stat().st_mtime_ns == before[path] for path in finished)
