@@ -1,7 +1,7 @@
 """Analyse your own training run with one call, on this machine or on a cluster, without Snakemake."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -82,6 +82,7 @@ def analyse_run(
     k: int = 1,
     rtol: float = 1e-4,
     threshold: float = 10,
+    loss: Callable[..., torch.Tensor] | None = None,
     measurements: Sequence[str] = DEFAULT,
     device: str = "auto",
     memory_budget: float | None = None,
@@ -100,6 +101,7 @@ def analyse_run(
         images, labels: the training samples (N, ...), as the model and cross entropy take them.
         steps_per_epoch: SGD steps per epoch, for the column `epoch` = step / steps_per_epoch; NaN without it.
         layers, k, rtol, memory_budget: see `fisher_eigenpairs`.
+        loss: see `gradient_norms`.
         threshold: distance of an outlier's norm from the median, in units of MAD.
         measurements: names of measurements (docs/reference.md); those that they need are added.
         device: a device that torch knows; auto takes CUDA or another accelerator with float64 where there is one.
@@ -124,6 +126,9 @@ def analyse_run(
     if device != devices.AUTO:
         devices.known(device)  # before any job starts: a job's machine may have devices that this one lacks
     chosen = _with_needs(measurements)
+    for each in chosen:
+        if each.check is not None:
+            each.check(model, loss)
     settings: dict[str, dict[str, Any]] = {
         "spectrum": {"layers": "all" if layers is None else list(layers), "eigenpairs": k, "tolerance": rtol},
         "outliers": {"threshold": threshold},
@@ -138,6 +143,7 @@ def analyse_run(
         labels,
         chosen,
         given,
+        loss=loss,
         per_epoch=per_epoch,
         device=device,
         memory_budget=memory_budget,
@@ -187,6 +193,7 @@ def _analyse(
     options: Mapping[str, Mapping[str, Any]],
     share: Mapping[int, Weights | str | Path],
     *,
+    loss: Callable[..., torch.Tensor] | None,
     per_epoch: float,
     device: str,
     memory_budget: float | None,
@@ -218,6 +225,7 @@ def _analyse(
                 per_epoch=per_epoch,
                 device=device,
                 memory_budget=memory_budget,
+                loss=loss,
             )
         else:
             found |= measuring.by_tables(each, options[each.name], needed)

@@ -1,6 +1,6 @@
 """Measure checkpoints, by their gradients or from tables of earlier measurements."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ def by_gradients(
     per_epoch: float,
     device: str = "cpu",
     memory_budget: float | None = None,
+    loss: Callable[..., torch.Tensor] | None = None,
+    failed: Callable[[int, Exception], None] | None = None,
 ) -> Tables:
     """What a measurement of gradients gives at some checkpoints.
 
@@ -41,15 +43,25 @@ def by_gradients(
         tables: of the needed measurements, at these steps at least.
         per_epoch: SGD steps of an epoch; NaN where that is not known.
         memory_budget: bytes; half of what is free by default.
+        loss: of one sample; cross entropy by default.
+        failed: called with the step and the error where a checkpoint cannot be measured, which is then left out; by
+            default the error is raised.
     """
     budget = resolved_budget(memory_budget, device)
     found = {}
     for step, state in tqdm(weights.items(), desc=measurement.name, unit="checkpoint", disable=not weights):
-        with opened(model, step, state, samples, _at(tables, step), device=device, memory_budget=budget) as at:
-            for table in measurement.tables:
-                if table.of_layers is not None:
-                    table.columns_of(at.matrix.layers)
-            found[step] = measurement.measure(at, options)
+        try:
+            with opened(
+                model, step, state, samples, _at(tables, step), device=device, memory_budget=budget, loss=loss
+            ) as at:
+                for table in measurement.tables:
+                    if table.of_layers is not None:
+                        table.columns_of(at.matrix.layers)
+                found[step] = measurement.measure(at, options)
+        except Exception as error:
+            if failed is None:
+                raise
+            failed(step, error)
     return _with_steps(measurement.tables, found, {step: step / per_epoch for step in weights})
 
 

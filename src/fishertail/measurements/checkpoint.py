@@ -1,6 +1,6 @@
 """A checkpoint as measurements get it: opened for its gradients, with the tables of other measurements."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -23,18 +23,20 @@ def opened(
     *,
     device: str,
     memory_budget: float,
+    loss: Callable[..., torch.Tensor] | None = None,
 ) -> Iterator[OpenCheckpoint]:
     """The checkpoint of `model` with `weights`, which are loaded into it.
 
     Args:
         samples: images and labels on the device.
         tables: of the needed measurements, at this step.
+        loss: of one sample; cross entropy by default.
     """
     images, labels = samples
     model.load_state_dict(weights)
     model.to(device).eval()
-    with GradientMatrix(model, images, labels, device=device) as matrix:
-        yield OpenCheckpoint(step, tables, model, images, labels, matrix, device, memory_budget)
+    with GradientMatrix(model, images, labels, loss=loss, device=device) as matrix:
+        yield OpenCheckpoint(step, tables, model, images, labels, loss, matrix, device, memory_budget)
 
 
 def norms_of(at: OpenCheckpoint) -> GradientNorms:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from fishertail.gradients.matrix import GradientMatrix
 
+    LossFunction = Callable[..., torch.Tensor]
+
 PACKAGE, CONSTANT = "fishertail.measurements", "MEASUREMENT"
 OTHERS = frozenset({"measurement", "collect", "checkpoint"})  # modules that register nothing
 
@@ -59,6 +61,8 @@ class Measurement:
         needs: names of the measurements whose tables it takes.
         shown_by: options that do not alter its tables, but what others take or show of them.
         options_of: names of the measurements whose options it takes besides its own.
+        check: called with the model and its loss (None: cross entropy) before anything is computed; raises
+            `UnsupportedModelError` with a sentence where the measurement cannot apply to them.
         passes: its cost at a checkpoint, in forward and backward passes over the training data.
         memory: MB that a job takes beyond the memory budget.
         figures: the figures that show it.
@@ -75,6 +79,7 @@ class Measurement:
     needs: tuple[str, ...] = ()
     shown_by: tuple[str, ...] = ()
     options_of: tuple[str, ...] = ()
+    check: "Callable[[nn.Module, LossFunction | None], None] | None" = None
     passes: float = 0.0
     memory: int = 12000
     figures: tuple[Figure, ...] = ()
@@ -105,6 +110,7 @@ class OpenCheckpoint(Checkpoint):
     Attributes:
         model: with the weights of this step, in eval mode, on the device.
         images, labels: all training samples, on the device.
+        loss: of one sample, as `gradient_norms` takes it; None is cross entropy.
         matrix: the gradient matrix G of all samples, open; it computes nothing until it is asked.
         device: as torch names it.
         memory_budget: bytes for gradients beyond data and model.
@@ -113,6 +119,7 @@ class OpenCheckpoint(Checkpoint):
     model: "nn.Module"
     images: "torch.Tensor"
     labels: "torch.Tensor"
+    loss: "LossFunction | None"
     matrix: "GradientMatrix"
     device: str
     memory_budget: float
