@@ -15,6 +15,7 @@ from fishertail import devices
 from fishertail.execution import measuring, workers
 from fishertail.execution.measuring import Tables
 from fishertail.gradients.network import NETWORK
+from fishertail.measurements.checkpoint import flat_parameters
 from fishertail.measurements.measurement import Measurement, options_given
 from fishertail.measurements.measurement import measurements as all_measurements
 from fishertail.training.checkpoints import Weights
@@ -141,7 +142,7 @@ def analyse_run(
         model,
         images,
         labels,
-        chosen,
+        [each for each in chosen if each.scope == "gradients"],
         given,
         loss=loss,
         per_epoch=per_epoch,
@@ -156,9 +157,14 @@ def analyse_run(
         parts = [work(share) for share in shares]
     else:
         parts = workers.submit(work, shares, cluster=cluster, folder=folder, parameters=parameters)
+    weights_at = partial(_parameters, copy.deepcopy(model), checkpoints)
     tables: Tables = {}
     for each in chosen:
-        tables |= measuring.merged(each, parts)
+        if each.scope == "gradients":
+            tables |= measuring.merged(each, parts)
+        else:
+            own = given[each.name]
+            tables |= measuring.without_gradients(each, own, tables, parameters=weights_at, per_epoch=per_epoch)
     return RunAnalysis(tables)
 
 
@@ -199,37 +205,45 @@ def _analyse(
     memory_budget: float | None,
     threads: int | None,
 ) -> Tables:
-    """The tables of a share of the checkpoints, in this process."""
+    """What measurements of gradients give at a share of the checkpoints, in this process."""
     if device == devices.AUTO:
         device = devices.automatic()
     devices.check(device)
     if threads is not None:
         workers.prepare_process(threads)
-    weights = {
-        step: torch.load(saved, map_location="cpu", weights_only=True) if isinstance(saved, str | Path) else saved
-        for step, saved in share.items()
-    }
+    weights = {step: _weights(saved) for step, saved in share.items()}
     model = copy.deepcopy(model)  # whose weights are overwritten
     samples = images.to(device), labels.to(device)
     found: Tables = {}
     for each in chosen:
-        needed = {table.name: found[table.name] for need in each.needs for table in _tables(need)}
-        if each.scope == "gradients":
-            found |= measuring.by_gradients(
-                each,
-                options[each.name],
-                weights,
-                model=model,
-                samples=samples,
-                tables=needed,
-                per_epoch=per_epoch,
-                device=device,
-                memory_budget=memory_budget,
-                loss=loss,
-            )
-        else:
-            found |= measuring.by_tables(each, options[each.name], needed)
+        found |= measuring.by_gradients(
+            each,
+            options[each.name],
+            weights,
+            model=model,
+            samples=samples,
+            tables={table.name: found[table.name] for need in each.needs for table in _tables(need)},
+            per_epoch=per_epoch,
+            device=device,
+            memory_budget=memory_budget,
+            loss=loss,
+        )
     return found
+
+
+def _weights(saved: Weights | str | Path) -> Weights:
+    if not isinstance(saved, str | Path):
+        return saved
+    loaded: Weights = torch.load(saved, map_location="cpu", weights_only=True)
+    return loaded
+
+
+def _parameters(
+    model: nn.Module, checkpoints: Mapping[int, Weights | str | Path], step: int
+) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint by layer, which are loaded into `model`."""
+    model.load_state_dict(_weights(checkpoints[step]))
+    return flat_parameters(model)
 
 
 def _tables(name: str) -> list[Any]:
