@@ -4,7 +4,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fishertail.execution.analyse_run import RunAnalysis, analyse_run
+    from fishertail.execution.analyse_run import analyse_run
+    from fishertail.execution.run_analysis import RunAnalysis
     from fishertail.fisher.eigenpairs import Eigenpairs, fisher_eigenpairs
     from fishertail.gradients.layer_rules import register_layer_rule
     from fishertail.gradients.matrix import GradientNorms, gradient_norms
@@ -19,7 +20,7 @@ _MODULES = {
     "fisher_eigenpairs": "fisher.eigenpairs",
     "Outliers": "statistics.outliers",
     "outliers": "statistics.outliers",
-    "RunAnalysis": "execution.analyse_run",
+    "RunAnalysis": "execution.run_analysis",
     "analyse_run": "execution.analyse_run",
     "OutlierStop": "paper.stopping",
 }
