@@ -21,6 +21,10 @@ class CheckpointError(FishertailError):
     """A checkpoint cannot be read or does not fit the model; the message names the file and the keys."""
 
 
+class UsageError(FishertailError):
+    """An option of the command line has no meaning; the message names it."""
+
+
 class DivergedError(FishertailError):
     """The loss became non-finite; the message names the run, the epoch and the learning rate."""
 
