@@ -1,24 +1,23 @@
 """Analyse your own training run with one call, on this machine or on a cluster, without Snakemake."""
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
 import torch
 from torch import nn
 
 from fishertail import devices
 from fishertail.execution import measuring, workers
+from fishertail.execution.chosen import DEFAULT, FAILURES, Chosen, Failures, choose
 from fishertail.execution.measuring import Tables
 from fishertail.execution.run_analysis import RunAnalysis
-from fishertail.gradients.network import NETWORK
-from fishertail.measurements.measurement import Measurement, options_given
-from fishertail.measurements.measurement import measurements as all_measurements
+from fishertail.results.schema import joined
 from fishertail.training.checkpoints import Weights
-
-DEFAULT = ("norms", "spectrum", "outliers")
 
 
 def analyse_run(
@@ -62,6 +61,9 @@ def analyse_run(
         parameters: those of submitit's executor, such as slurm_partition, slurm_account, timeout_min, gpus_per_node,
             cpus_per_task, mem_gb.
 
+    What cannot be measured at a checkpoint is a row of `failures`, with the reason, and a warning; the other results
+    stay. Where nothing can be measured at all, the first error is raised.
+
     Raises:
         WorkerError: a job died; the message ends with the last lines of its log. The others are cancelled.
         DeviceError: torch does not know the device, or it has no float64.
@@ -72,19 +74,9 @@ def analyse_run(
         raise ValueError("checkpoints: at least one SGD step expected, found none")
     if jobs < 1:
         raise ValueError(f"jobs: 1 or more expected, found {jobs}")
-    _check_layers(model, layers)
     if device != devices.AUTO:
         devices.known(device)  # before any job starts: a job's machine may have devices that this one lacks
-    chosen = _with_needs(measurements)
-    for each in chosen:
-        if each.check is not None:
-            each.check(model, loss)
-    settings: dict[str, dict[str, Any]] = {
-        "spectrum": {"layers": "all" if layers is None else list(layers), "eigenpairs": k, "tolerance": rtol},
-        "outliers": {"threshold": threshold},
-    }
-    options = {name: each.options(**settings.get(name, {})) for name, each in all_measurements().items()}
-    given = {each.name: options_given(each, options) for each in chosen}
+    chosen = choose(model, measurements, layers=layers, k=k, rtol=rtol, threshold=threshold, loss=loss)
     per_epoch = float("nan") if steps_per_epoch is None else float(steps_per_epoch)
     work = partial(
         _analyse,
@@ -92,7 +84,6 @@ def analyse_run(
         images,
         labels,
         chosen,
-        given,
         loss=loss,
         per_epoch=per_epoch,
         device=device,
@@ -107,40 +98,26 @@ def analyse_run(
     else:
         parts = workers.submit(work, shares, cluster=cluster, folder=folder, parameters=parameters)
     tables: Tables = {}
-    for each in chosen:
+    for each in chosen.measurements:
         tables |= measuring.merged(each, parts)
+    failures = joined([part[FAILURES.name] for part in parts]).sort_values("step", kind="stable", ignore_index=True)
+    if len(failures):
+        tables[FAILURES.name] = failures
+        _warn(failures)
     return RunAnalysis(tables)
 
 
-def _check_layers(model: nn.Module, layers: Sequence[str] | None) -> None:
-    """Before a pass is paid for: the workflow leaves layers out that a model lacks, since a grid has several."""
-    owners = [
-        name for name, module in model.named_modules() if next(module.parameters(recurse=False), None) is not None
-    ]
-    unknown = [name for name in layers or () if name not in (*owners, NETWORK)]
-    if unknown:
-        known = ", ".join([*owners, NETWORK])
-        raise ValueError(f"layers: among {known} expected, found {', '.join(map(repr, unknown))}")
-
-
-def _with_needs(names: Sequence[str]) -> list[Measurement]:
-    """The measurements of these names and those that they need, each after these."""
-    known, wanted = all_measurements(), list(names)
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        expected = ", ".join(known)
-        raise ValueError(f"measurements: among {expected} expected, found {', '.join(map(repr, unknown))}")
-    for name in wanted:
-        wanted += [need for need in known[name].needs if need not in wanted]
-    return [each for name, each in known.items() if name in wanted]
+def _warn(failures: pd.DataFrame) -> None:
+    first = failures.iloc[0]
+    more = f" (and {len(failures) - 1} more; see RunAnalysis.failures)" if len(failures) > 1 else ""
+    warnings.warn(f"step {first['step']}: {first['measurement']} failed: {first['reason']}{more}", stacklevel=3)
 
 
 def _analyse(
     model: nn.Module,
     images: torch.Tensor,
     labels: torch.Tensor,
-    chosen: Sequence[Measurement],
-    options: Mapping[str, Mapping[str, Any]],
+    chosen: Chosen,
     share: Mapping[int, Weights | str | Path],
     *,
     loss: Callable[..., torch.Tensor] | None,
@@ -160,27 +137,17 @@ def _analyse(
         for step, saved in share.items()
     }
     model = copy.deepcopy(model)  # whose weights are overwritten
-    samples = images.to(device), labels.to(device)
-    found: Tables = {}
-    for each in chosen:
-        needed = {table.name: found[table.name] for need in each.needs for table in _tables(need)}
-        if each.scope == "gradients":
-            found |= measuring.by_gradients(
-                each,
-                options[each.name],
-                weights,
-                model=model,
-                samples=samples,
-                tables=needed,
-                per_epoch=per_epoch,
-                device=device,
-                memory_budget=memory_budget,
-                loss=loss,
-            )
-        else:
-            found |= measuring.by_tables(each, options[each.name], needed)
-    return found
-
-
-def _tables(name: str) -> list[Any]:
-    return [table for table in all_measurements()[name].tables if table.suffix != "safetensors"]
+    failures = Failures()
+    found = chosen.measured(
+        weights,
+        failures,
+        model=model,
+        samples=(images.to(device), labels.to(device)),
+        per_epoch=per_epoch,
+        device=device,
+        memory_budget=memory_budget,
+        loss=loss,
+    )
+    if failures.first is not None and len(failures.rows) == len(share) * len(chosen.measurements):
+        raise failures.first
+    return found | {FAILURES.name: failures.table(per_epoch)}

@@ -49,7 +49,7 @@ def by_gradients(
     """
     budget = resolved_budget(memory_budget, device)
     found = {}
-    for step, state in tqdm(weights.items(), desc=measurement.name, unit="checkpoint", disable=not weights):
+    for step, state in tqdm(weights.items(), desc=measurement.name, unit="checkpoint", disable=len(weights) < 2):
         try:
             with opened(
                 model, step, state, samples, _at(tables, step), device=device, memory_budget=budget, loss=loss
@@ -65,14 +65,26 @@ def by_gradients(
     return _with_steps(measurement.tables, found, {step: step / per_epoch for step in weights})
 
 
-def by_tables(measurement: Measurement, options: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> Tables:
+def by_tables(
+    measurement: Measurement,
+    options: Mapping[str, Any],
+    tables: Mapping[str, pd.DataFrame],
+    *,
+    failed: Callable[[int, Exception], None] | None = None,
+) -> Tables:
     """What a measurement gives from other measurements' tables, at the checkpoints that all of these cover.
 
     Args:
-        options, tables: see `by_gradients`.
+        options, tables, failed: see `by_gradients`.
     """
-    steps = set.intersection(*(set(table["step"]) for table in tables.values()))
-    found = {step: measurement.measure(Checkpoint(step, _at(tables, step)), options) for step in sorted(steps)}
+    found = {}
+    for step in sorted(set.intersection(*(set(table["step"]) for table in tables.values()))):
+        try:
+            found[step] = measurement.measure(Checkpoint(step, _at(tables, step)), options)
+        except Exception as error:
+            if failed is None:
+                raise
+            failed(step, error)
     first = next(iter(tables.values()))
     return _with_steps(measurement.tables, found, dict(zip(first["step"], first["epoch"], strict=True)))
 
