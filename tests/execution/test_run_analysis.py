@@ -13,7 +13,8 @@ from torch import nn
 
 import fishertail
 from fishertail.errors import StorageError
-from fishertail.execution import run_folder, run_summary
+from fishertail.execution import run_summary, saved_tables
+from fishertail.execution.chosen import FAILURES
 from fishertail.page import __path__ as page_folder
 
 STEPS = [0, 1, 5, 90]
@@ -162,7 +163,7 @@ def test_broken_and_empty_folders(tmp_path):
 
 def test_failures_are_kept(tmp_path):
     assert analysis().failures.empty
-    row = pd.DataFrame([(5, 0.5, "spectrum", "out of memory")], columns=run_folder.FAILURES.names)
+    row = pd.DataFrame([(5, 0.5, "spectrum", "out of memory")], columns=FAILURES.names)
     fishertail.RunAnalysis({**analysis().tables, "failures": row}).save(tmp_path)
     found = fishertail.RunAnalysis.load(tmp_path)
     assert found.failures["reason"].tolist() == ["out of memory"]
@@ -212,7 +213,7 @@ def test_the_summary_is_what_the_tables_hold():
 def test_the_page_is_made_of_the_saved_tables(tmp_path, monkeypatch):
     made = []
     module = type(sys)("fishertail.page.of_folder")
-    module.write = lambda folder, path: made.append((sorted(run_folder.read(folder)), path))
+    module.write = lambda folder, path: made.append((sorted(saved_tables.read(folder)), path))
     monkeypatch.setitem(sys.modules, "fishertail.page.of_folder", module)
     monkeypatch.setattr("fishertail.page.of_folder", module, raising=False)
     assert page_folder

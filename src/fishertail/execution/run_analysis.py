@@ -10,7 +10,8 @@ import pandas as pd
 import torch
 
 from fishertail.errors import StorageError
-from fishertail.execution import run_folder, run_summary
+from fishertail.execution import run_summary, saved_tables
+from fishertail.execution.chosen import FAILURES
 from fishertail.measurements.measurement import Measurement, measurements
 from fishertail.results import provenance
 from fishertail.results.schema import Table
@@ -68,7 +69,7 @@ class RunAnalysis:
     @property
     def failures(self) -> pd.DataFrame:
         """step, epoch, measurement, reason: what could not be measured at a checkpoint, where others were."""
-        found: pd.DataFrame = self.tables.get(run_folder.FAILURES.name, run_folder.FAILURES.empty())
+        found: pd.DataFrame = self.tables.get(FAILURES.name, FAILURES.empty())
         return found
 
     def plot(self, name: str, layers: Sequence[str] | None = None) -> "Figure":
@@ -107,10 +108,10 @@ class RunAnalysis:
         Raises:
             StorageError: the folder cannot be written, or holds tables that this analysis does not have.
         """
-        foreign = [str(path) for name, path in run_folder.files(folder).items() if name not in self.tables]
+        foreign = [str(paths[0]) for name, paths in saved_tables.present(folder).items() if name not in self.tables]
         if foreign:
             raise StorageError(f"{foreign[0]}: a folder without tables of other runs expected; save into a new one")
-        run_folder.write(folder, self.tables, provenance.provenance("RunAnalysis.save", {}, []))
+        saved_tables.write(folder, self.tables, provenance.provenance("RunAnalysis.save", {}, []))
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -119,7 +120,7 @@ class RunAnalysis:
         Raises:
             StorageError: there are no tables, or one is broken.
         """
-        return cls(run_folder.read(folder))
+        return cls(saved_tables.read(folder))
 
     def page(self, path: str | Path) -> None:
         """Write a page with all that was measured: one HTML file, which fetches nothing.
