@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fishertail.execution.analyse_run import analyse_run
     from fishertail.execution.run_analysis import RunAnalysis
+    from fishertail.execution.watch import Watch
     from fishertail.fisher.eigenpairs import Eigenpairs, fisher_eigenpairs
     from fishertail.gradients.layer_rules import register_layer_rule
     from fishertail.gradients.matrix import GradientNorms, gradient_norms
@@ -23,6 +24,7 @@ _MODULES = {
     "RunAnalysis": "execution.run_analysis",
     "analyse_run": "execution.analyse_run",
     "OutlierStop": "paper.stopping",
+    "Watch": "execution.watch",
 }
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "OutlierStop",
     "Outliers",
     "RunAnalysis",
+    "Watch",
     "analyse_run",
     "fisher_eigenpairs",
     "gradient_norms",
