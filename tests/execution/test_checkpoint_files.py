@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file, save_model
 from torch import nn
 
+from fishertail.data.operators import declare_torchvision_operators
 from fishertail.errors import CheckpointError
 from fishertail.execution.checkpoint_files import find
 from fishertail.training import checkpoints
@@ -83,8 +84,10 @@ def test_a_lightning_checkpoint_loses_its_prefix_and_what_is_not_of_the_model(tm
     assert_same(found.weights(), state())
 
 
+@pytest.mark.slow
 def test_a_real_lightning_checkpoint(tmp_path):
-    lightning = pytest.importorskip("lightning.pytorch", exc_type=ImportError)
+    declare_torchvision_operators()  # lightning imports torchvision where it is
+    lightning = pytest.importorskip("pytorch_lightning")
 
     class Module(lightning.LightningModule):
         def __init__(self, rate: float = 0.1):

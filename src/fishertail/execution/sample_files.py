@@ -1,6 +1,5 @@
 """Training samples as users have them: in files, or as a function of theirs gives them."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,32 +10,32 @@ from numpy.typing import NDArray
 
 from fishertail.errors import DatasetError
 from fishertail.execution.user_code import function
-from fishertail.gradients.inputs import samples_of
 
 Arrays = dict[str, Any]  # tensors or arrays by name
 _NAMES = (("images", "labels"), ("train_images", "train_labels"))
-_READ_AT_ONCE = 1000  # samples of a dataset
 
 
-def load(data: str, labels: str | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images (N, ...) and labels (N, ...) of all training samples.
+def load(data: str, labels: str | None = None) -> tuple[Any, Any]:
+    """Images and labels of all training samples, as `gradient_norms` takes them.
 
     Args:
         data: a file (.npz, .pt, .pth, .safetensors) with `images` and `labels`, or with `train_images` and
             `train_labels` as the workflow has them; or `package.module:function`, which gives a pair of tensors, or a
-            Dataset or DataLoader of pairs. With `labels`, a file that holds the images (.npy, too).
+            Dataset or DataLoader of pairs, beside which the labels are None. With `labels`, a file that holds the
+            images (.npy, too).
         labels: a file that holds the labels.
 
-    Images of type uint8 become float32 in [0, 1], and (N, H, W) or (N, H, W, C) become (N, C, H, W), as in the
-    workflow. Others stay as they are. Whole numbers as labels become int64.
+    Of files, images of type uint8 become float32 in [0, 1], and (N, H, W) or (N, H, W, C) become (N, C, H, W), as in
+    the workflow; others stay as they are. Whole numbers as labels become int64.
 
     Raises:
         DatasetError: a file is missing, unreadable or lacks something, or images and labels differ in number.
         UsageError: the function cannot be imported.
     """
     if ":" in data and not Path(data).exists():
-        images, targets = _given(function(data, "--data")(), data)
-    elif labels is None:
+        found = function(data, "--data")()
+        return found if isinstance(found, tuple) and len(found) == 2 else (found, None)
+    if labels is None:
         images, targets = _both(_arrays(Path(data)), data)
     else:
         images, targets = _one(_arrays(Path(data)), "images", data), _one(_arrays(Path(labels)), "labels", labels)
@@ -44,15 +43,6 @@ def load(data: str, labels: str | None = None) -> tuple[torch.Tensor, torch.Tens
         shapes = f"{tuple(images.shape)} and {tuple(targets.shape)}"
         raise DatasetError(f"{data}: as many labels as images expected, found shapes {shapes}")
     return _scaled(images), targets if targets.is_floating_point() else targets.long()
-
-
-def content_hash(images: torch.Tensor, labels: torch.Tensor) -> str:
-    """A hash of the samples."""
-    digest = hashlib.sha256()
-    for tensor in (images, labels):
-        digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().numpy().data)
-    return digest.hexdigest()
 
 
 def _arrays(path: Path) -> Arrays:
@@ -115,18 +105,6 @@ def _one(arrays: Arrays, kind: str, where: str) -> torch.Tensor:
     if name is None:
         raise DatasetError(f"{where}: {kind} expected, found {', '.join(arrays) or 'nothing'}")
     return torch.as_tensor(arrays[name])
-
-
-def _given(found: Any, where: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a function gives: a pair of tensors or arrays, or a Dataset or DataLoader, which is read whole."""
-    if isinstance(found, tuple) and len(found) == 2:
-        return torch.as_tensor(found[0]), torch.as_tensor(found[1])
-    samples = samples_of(found)
-    parts = [samples.read(index) for index in torch.arange(len(samples)).split(_READ_AT_ONCE)]
-    if not all(isinstance(each, torch.Tensor) for part in parts for each in part):
-        raise DatasetError(f"{where}: pairs of one tensor and one label expected")
-    images, labels = zip(*parts, strict=True)
-    return torch.cat(images), torch.cat(labels)
 
 
 def _scaled(images: torch.Tensor) -> torch.Tensor:
