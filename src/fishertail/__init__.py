@@ -4,7 +4,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fishertail.execution.analyse_run import RunAnalysis, analyse_run
+    from fishertail.execution.analyse_run import analyse_run
+    from fishertail.execution.run_analysis import RunAnalysis
+    from fishertail.execution.watch import Watch
     from fishertail.fisher.eigenpairs import Eigenpairs, fisher_eigenpairs
     from fishertail.gradients.layer_rules import register_layer_rule
     from fishertail.gradients.matrix import GradientNorms, gradient_norms
@@ -19,9 +21,10 @@ _MODULES = {
     "fisher_eigenpairs": "fisher.eigenpairs",
     "Outliers": "statistics.outliers",
     "outliers": "statistics.outliers",
-    "RunAnalysis": "execution.analyse_run",
+    "RunAnalysis": "execution.run_analysis",
     "analyse_run": "execution.analyse_run",
     "OutlierStop": "paper.stopping",
+    "Watch": "execution.watch",
 }
 
 __all__ = [
@@ -30,6 +33,7 @@ __all__ = [
     "OutlierStop",
     "Outliers",
     "RunAnalysis",
+    "Watch",
     "analyse_run",
     "fisher_eigenpairs",
     "gradient_norms",

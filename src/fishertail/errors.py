@@ -17,6 +17,14 @@ class StorageError(FishertailError):
     """A file cannot be written, or no longer holds what was written to it."""
 
 
+class CheckpointError(FishertailError):
+    """A checkpoint cannot be read or does not fit the model; the message names the file and the keys."""
+
+
+class UsageError(FishertailError):
+    """An option of the command line has no meaning; the message names it."""
+
+
 class DivergedError(FishertailError):
     """The loss became non-finite; the message names the run, the epoch and the learning rate."""
 

@@ -91,3 +91,25 @@ def test_faults(tmp_path):
         fishertail.analyse_run(
             model, {0: str(tmp_path / "missing.pt")}, *samples, cluster="local", folder=tmp_path / "jobs"
         )
+
+
+def test_what_fails_at_a_checkpoint_leaves_the_others():
+    result, model, checkpoints, images, labels = run(measurements=["norms", "spectrum", "ax_statistics"])
+    damaged = checkpoints | {2: {name: tensor[:1] for name, tensor in checkpoints[2].items()}}
+    with pytest.warns(UserWarning, match=r"step 2: norms failed: .*size mismatch.* \(and 2 more; see RunAnalysis"):
+        found = fishertail.analyse_run(
+            model, damaged, images, labels, device="cpu", threads=1, measurements=["norms", "spectrum", "ax_statistics"]
+        )
+    for name in ("norms", "spectrum", "ax_statistics"):
+        expected = result.tables[name].query("step != 2").reset_index(drop=True)
+        assert found.tables[name].equals(expected)
+    assert found.failures["step"].tolist() == [2, 2, 2]
+    assert found.failures["measurement"].tolist() == ["norms", "spectrum", "ax_statistics"]
+    assert found.failures["reason"].tolist()[1:] == ["needs norms, which failed", "needs spectrum, which failed"]
+    assert result.failures.empty
+
+
+def test_where_nothing_can_be_measured_the_error_is_raised():
+    model, samples = nn.Linear(3, 2), (torch.randn(8, 3), torch.full((8,), 7))
+    with pytest.raises(ValueError, match="labels: 0 to 1 expected"):
+        fishertail.analyse_run(model, {0: model.state_dict(), 1: model.state_dict()}, *samples, device="cpu")

@@ -1,11 +1,11 @@
 """Analyse your own training run with one call, on this machine or on a cluster, without Snakemake."""
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -13,63 +13,12 @@ from torch import nn
 
 from fishertail import devices
 from fishertail.execution import measuring, workers
+from fishertail.execution.chosen import DEFAULT, FAILURES, Chosen, Failures, choose
 from fishertail.execution.measuring import Tables
-from fishertail.gradients.network import NETWORK
+from fishertail.execution.run_analysis import RunAnalysis
 from fishertail.measurements.checkpoint import flat_parameters
-from fishertail.measurements.measurement import Measurement, options_given
-from fishertail.measurements.measurement import measurements as all_measurements
+from fishertail.results.schema import joined
 from fishertail.training.checkpoints import Weights
-
-DEFAULT = ("norms", "spectrum", "outliers")
-
-
-@dataclass(frozen=True)
-class RunAnalysis:
-    """The tables of a run: norms, spectra and outliers of every sample's gradient at its checkpoints.
-
-    Attributes:
-        tables: every table by name, those of other measurements included, with the columns `step` and `epoch`;
-            eigenvectors are tensors by name.
-    """
-
-    tables: dict[str, Any]
-
-    @property
-    def norms(self) -> pd.DataFrame:
-        """step, epoch, sample, label, loss, correct, and the norm in each layer and the network."""
-        return self._frame("norms")
-
-    @property
-    def gradients(self) -> NoReturn:
-        """The name of `norms` in version 0.1."""
-        raise AttributeError(
-            "RunAnalysis.gradients is RunAnalysis.norms since version 0.2, with the columns step and epoch"
-        )
-
-    @property
-    def outliers(self) -> pd.DataFrame:
-        """step, epoch, layer, median, mad, outliers_distance, outliers_norm, samples."""
-        return self._frame("outliers")
-
-    @property
-    def spectrum(self) -> pd.DataFrame:
-        """step, epoch, layer, rank, eigenvalue, residual, converged, certified, products, trace."""
-        return self._frame("spectrum")
-
-    @property
-    def projections(self) -> pd.DataFrame:
-        """step, epoch, sample, and a_x of rank 1 in each layer and the network."""
-        return self._frame("projections")
-
-    @property
-    def eigenvectors(self) -> dict[str, torch.Tensor]:
-        """step00000059/fc4, ...: (k, P) float32."""
-        found: dict[str, torch.Tensor] = self.tables["eigenvectors"]
-        return found
-
-    def _frame(self, name: str) -> pd.DataFrame:
-        found: pd.DataFrame = self.tables[name]
-        return found
 
 
 def analyse_run(
@@ -113,6 +62,9 @@ def analyse_run(
         parameters: those of submitit's executor, such as slurm_partition, slurm_account, timeout_min, gpus_per_node,
             cpus_per_task, mem_gb.
 
+    What cannot be measured at a checkpoint is a row of `failures`, with the reason, and a warning; the other results
+    stay. Where nothing can be measured at all, the first error is raised.
+
     Raises:
         WorkerError: a job died; the message ends with the last lines of its log. The others are cancelled.
         DeviceError: torch does not know the device, or it has no float64.
@@ -123,27 +75,16 @@ def analyse_run(
         raise ValueError("checkpoints: at least one SGD step expected, found none")
     if jobs < 1:
         raise ValueError(f"jobs: 1 or more expected, found {jobs}")
-    _check_layers(model, layers)
     if device != devices.AUTO:
         devices.known(device)  # before any job starts: a job's machine may have devices that this one lacks
-    chosen = _with_needs(measurements)
-    for each in chosen:
-        if each.check is not None:
-            each.check(model, loss)
-    settings: dict[str, dict[str, Any]] = {
-        "spectrum": {"layers": "all" if layers is None else list(layers), "eigenpairs": k, "tolerance": rtol},
-        "outliers": {"threshold": threshold},
-    }
-    options = {name: each.options(**settings.get(name, {})) for name, each in all_measurements().items()}
-    given = {each.name: options_given(each, options) for each in chosen}
+    chosen = choose(model, measurements, layers=layers, k=k, rtol=rtol, threshold=threshold, loss=loss)
     per_epoch = float("nan") if steps_per_epoch is None else float(steps_per_epoch)
     work = partial(
         _analyse,
         model,
         images,
         labels,
-        [each for each in chosen if each.scope == "gradients"],
-        given,
+        chosen,
         loss=loss,
         per_epoch=per_epoch,
         device=device,
@@ -157,46 +98,32 @@ def analyse_run(
         parts = [work(share) for share in shares]
     else:
         parts = workers.submit(work, shares, cluster=cluster, folder=folder, parameters=parameters)
-    weights_at = partial(_parameters, copy.deepcopy(model), checkpoints)
     tables: Tables = {}
-    for each in chosen:
-        if each.scope == "gradients":
-            tables |= measuring.merged(each, parts)
-        else:
-            own = given[each.name]
-            tables |= measuring.without_gradients(each, own, tables, parameters=weights_at, per_epoch=per_epoch)
+    for each in chosen.of_checkpoints:
+        tables |= measuring.merged(each, parts)
+    further = Failures()
+    weights_of = partial(_parameters, copy.deepcopy(model), checkpoints)
+    tables |= chosen.pairs(tables, further, parameters=weights_of, per_epoch=per_epoch)
+    tables |= chosen.of_run(tables, further)
+    failures = joined([*(part[FAILURES.name] for part in parts), further.table(per_epoch)])
+    failures = failures.sort_values("step", kind="stable", ignore_index=True)
+    if len(failures):
+        tables[FAILURES.name] = failures
+        _warn(failures)
     return RunAnalysis(tables)
 
 
-def _check_layers(model: nn.Module, layers: Sequence[str] | None) -> None:
-    """Before a pass is paid for: the workflow leaves layers out that a model lacks, since a grid has several."""
-    owners = [
-        name for name, module in model.named_modules() if next(module.parameters(recurse=False), None) is not None
-    ]
-    unknown = [name for name in layers or () if name not in (*owners, NETWORK)]
-    if unknown:
-        known = ", ".join([*owners, NETWORK])
-        raise ValueError(f"layers: among {known} expected, found {', '.join(map(repr, unknown))}")
-
-
-def _with_needs(names: Sequence[str]) -> list[Measurement]:
-    """The measurements of these names and those that they need, each after these."""
-    known, wanted = all_measurements(), list(names)
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        expected = ", ".join(known)
-        raise ValueError(f"measurements: among {expected} expected, found {', '.join(map(repr, unknown))}")
-    for name in wanted:
-        wanted += [need for need in known[name].needs if need not in wanted]
-    return [each for name, each in known.items() if name in wanted]
+def _warn(failures: pd.DataFrame) -> None:
+    first = failures.iloc[0]
+    more = f" (and {len(failures) - 1} more; see RunAnalysis.failures)" if len(failures) > 1 else ""
+    warnings.warn(f"step {first['step']}: {first['measurement']} failed: {first['reason']}{more}", stacklevel=3)
 
 
 def _analyse(
     model: nn.Module,
     images: torch.Tensor,
     labels: torch.Tensor,
-    chosen: Sequence[Measurement],
-    options: Mapping[str, Mapping[str, Any]],
+    chosen: Chosen,
     share: Mapping[int, Weights | str | Path],
     *,
     loss: Callable[..., torch.Tensor] | None,
@@ -205,7 +132,7 @@ def _analyse(
     memory_budget: float | None,
     threads: int | None,
 ) -> Tables:
-    """What measurements of gradients give at a share of the checkpoints, in this process."""
+    """What is measured at each of a share of the checkpoints, in this process."""
     if device == devices.AUTO:
         device = devices.automatic()
     devices.check(device)
@@ -213,22 +140,20 @@ def _analyse(
         workers.prepare_process(threads)
     weights = {step: _weights(saved) for step, saved in share.items()}
     model = copy.deepcopy(model)  # whose weights are overwritten
-    samples = images.to(device), labels.to(device)
-    found: Tables = {}
-    for each in chosen:
-        found |= measuring.by_gradients(
-            each,
-            options[each.name],
-            weights,
-            model=model,
-            samples=samples,
-            tables={table.name: found[table.name] for need in each.needs for table in _tables(need)},
-            per_epoch=per_epoch,
-            device=device,
-            memory_budget=memory_budget,
-            loss=loss,
-        )
-    return found
+    failures = Failures()
+    found = chosen.measured(
+        weights,
+        failures,
+        model=model,
+        samples=(images.to(device), labels.to(device)),
+        per_epoch=per_epoch,
+        device=device,
+        memory_budget=memory_budget,
+        loss=loss,
+    )
+    if failures.first is not None and len(failures.rows) == len(share) * len(chosen.of_checkpoints):
+        raise failures.first
+    return found | {FAILURES.name: failures.table(per_epoch)}
 
 
 def _weights(saved: Weights | str | Path) -> Weights:
@@ -241,10 +166,6 @@ def _weights(saved: Weights | str | Path) -> Weights:
 def _parameters(
     model: nn.Module, checkpoints: Mapping[int, Weights | str | Path], step: int
 ) -> dict[str, torch.Tensor]:
-    """The weights of a checkpoint by layer, which are loaded into `model`."""
+    """The parameters of a checkpoint by layer, which are loaded into `model`."""
     model.load_state_dict(_weights(checkpoints[step]))
     return flat_parameters(model)
-
-
-def _tables(name: str) -> list[Any]:
-    return [table for table in all_measurements()[name].tables if table.suffix != "safetensors"]

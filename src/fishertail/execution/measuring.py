@@ -20,7 +20,6 @@ from fishertail.measurements.measurement import (
     Measurement,
     Pair,
     RunTables,
-    measurements,
 )
 from fishertail.results.schema import Table, joined
 from fishertail.training.checkpoints import Weights, prefix
@@ -70,7 +69,7 @@ def by_gradients(
                     table.columns_of(at.matrix.layers)
             return measurement.measure(at, options)
 
-    states = tqdm(weights.items(), desc=measurement.name, unit="checkpoint", disable=not weights)
+    states = tqdm(weights.items(), desc=measurement.name, unit="checkpoint", disable=len(weights) < 2)
     found = _at_each(states, measure, failed)
     return _with_steps(measurement.tables, found, {step: step / per_epoch for step in weights})
 
@@ -123,33 +122,6 @@ def by_run(measurement: Measurement, options: Mapping[str, Any], tables: Mapping
     for table in measurement.tables:
         table.check(found[table.name], table.name)
     return dict(found)
-
-
-def without_gradients(
-    measurement: Measurement,
-    options: Mapping[str, Any],
-    found: Mapping[str, Any],
-    *,
-    parameters: Callable[[int], Mapping[str, torch.Tensor]],
-    per_epoch: float,
-    failed: Failed | None = None,
-) -> Tables:
-    """What a measurement of tables, pairs or a run gives from what was measured at the checkpoints of a run.
-
-    Args:
-        options, per_epoch, failed: see `by_gradients`.
-        found: the tables and tensors of the needed measurements, and others.
-        parameters: see `measured_checkpoints`.
-    """
-    needed = [table for need in measurement.needs for table in measurements()[need].tables]
-    tables = {table.name: found[table.name] for table in needed if table.suffix != "safetensors"}
-    if measurement.scope == "tables":
-        return by_tables(measurement, options, tables, failed=failed)
-    if measurement.scope == "run":
-        return by_run(measurement, options, tables)
-    tensors = {table.name: found[table.name] for table in needed if table.suffix == "safetensors"}
-    checkpoints = measured_checkpoints(tables, tensors, parameters)
-    return by_pairs(measurement, options, checkpoints, per_epoch=per_epoch, failed=failed)
 
 
 def measured_checkpoints(

@@ -110,7 +110,7 @@ def read_table(path: str | os.PathLike[str], columns: Iterable[str] = ()) -> "pd
             header, _, body = path.read_text().partition("\n")
             if _parse_header(header)["sha256"] != hashlib.sha256(body.encode()).hexdigest():
                 raise ValueError(_ALTERED)
-            frame = pd.read_csv(io.StringIO(body))
+            frame = pd.read_csv(io.StringIO(body), dtype={"layer": "str"})  # one named 1.10 is no number
         missing = [column for column in columns if column not in frame]
         if missing:
             raise ValueError(f"columns {missing} expected, {list(frame)} found")

@@ -1,0 +1,116 @@
+"""Measure finished checkpoints one after the other, as `Watch` does while a network is trained."""
+
+import json
+import os
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from tqdm import tqdm
+
+from fishertail.errors import StorageError, UsageError
+from fishertail.execution import saved_tables
+from fishertail.execution.checkpoint_files import CheckpointFile
+from fishertail.execution.chosen import FAILURES
+from fishertail.execution.user_code import function
+from fishertail.execution.watch import Watch
+from fishertail.results import storage
+
+SOURCES = "checkpoints.json"  # by step, the file that was measured, and its checksum
+
+
+def made_by(factory: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """The model that `package.module:function` makes.
+
+    Raises:
+        UsageError: there is no such function, it raises, or it gives something else.
+    """
+    make = function(factory, "FACTORY")
+    try:
+        model = make(**arguments)
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{os.path.basename(last.filename)}, line {last.lineno}"
+        raise UsageError(f"{factory} raised {type(error).__name__}: {error} ({where})") from error
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"{factory}: a function that gives a torch.nn.Module expected, found {type(model).__name__}")
+    return model
+
+
+def measure(
+    model: nn.Module,
+    checkpoints: Sequence[CheckpointFile],
+    samples: tuple[Any, Any],
+    folder: str | Path,
+    **options: Any,
+) -> dict[str, Any]:
+    """Measure checkpoints, and keep the tables in a folder; those that it has are not measured again.
+
+    Args:
+        model: its weights are overwritten.
+        samples: images and labels, see `gradient_norms`.
+        folder: see `Watch`.
+        options: those of `Watch`.
+
+    Returns:
+        all tables of the folder; `failures` has what could not be measured at one of these checkpoints.
+
+    Raises:
+        UsageError: an option is wrong.
+        FishertailError: see `Watch`; StorageError also if a checkpoint was replaced since it was measured.
+    """
+    sources = {str(each.step): {"file": each.path.name, "sha256": each.content_hash()} for each in checkpoints}
+    path = Path(folder) / SOURCES
+    earlier = _earlier(path)
+    for step, source in sources.items():
+        if source["sha256"] != earlier.get(step, source)["sha256"]:
+            raise StorageError(
+                f"{path}: step {step} was measured of other weights than those of {source['file']}; give another folder"
+            )
+    try:
+        watch = Watch(model, *samples, folder=folder, schedule=[each.step for each in checkpoints], **options)
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error)) from error
+    storage.write_text(json.dumps(earlier | sources, indent=1), path)
+    with _warnings_above_the_bar():
+        for each in _shown(checkpoints):
+            model.load_state_dict(each.weights())
+            watch(each.step)
+    tables = saved_tables.read(folder)
+    failures = tables.get(FAILURES.name, FAILURES.empty())
+    return tables | {FAILURES.name: failures[failures["step"].isin([each.step for each in checkpoints])]}
+
+
+def _earlier(path: Path) -> dict[str, dict[str, str]]:
+    if not path.exists():
+        return {}
+    try:
+        found: dict[str, dict[str, str]] = json.loads(path.read_text())
+    except ValueError as error:
+        raise StorageError(f"{path}: not a file that fishertail wrote; give another folder") from error
+    return found
+
+
+def _shown(checkpoints: Iterable[CheckpointFile]) -> Iterator[CheckpointFile]:
+    """The checkpoints, with a bar that names the step in hand."""
+    with tqdm(list(checkpoints), unit="checkpoint") as bar:
+        for each in bar:
+            bar.set_description(f"step {each.step:,}")
+            yield each
+
+
+@contextmanager
+def _warnings_above_the_bar() -> Iterator[None]:
+    """Print warnings as one line each."""
+
+    def show(message: Warning | str, *place: Any) -> None:
+        tqdm.write(f"warning: {message}")
+
+    with warnings.catch_warnings():
+        shown: Callable[..., None] = show
+        warnings.showwarning = shown
+        yield

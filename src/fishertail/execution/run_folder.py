@@ -1,0 +1,145 @@
+"""The folder of a run that is measured while it trains: a file for each table, as the workflow names them.
+
+A step is written whole or not at all: its tables are completed in a folder beside them, and then take their places.
+`watch.json`, which comes last, says of which run the folder is and which steps it holds.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fishertail.errors import StorageError
+from fishertail.execution.watched_samples import POSITIONS
+from fishertail.results import storage
+from fishertail.results.schema import Table, joined
+from fishertail.training.checkpoints import prefix
+
+MANIFEST = "watch.json"
+_UNFINISHED = ".step-"
+
+
+class RunFolder:
+    """The tables of a run so far.
+
+    Args:
+        path: made with the first step that is written.
+
+    Attributes:
+        measured: the steps that it holds.
+
+    Raises:
+        StorageError: the folder is not one that was written here.
+    """
+
+    def __init__(self, path: str | Path, tables: Iterable[Table]) -> None:
+        self.path = Path(path)
+        self._identity, steps = self._manifest(tables)
+        self.measured = set(steps)
+
+    def positions(self) -> NDArray[np.int64] | None:
+        """The positions of the subset that is measured, if one was kept."""
+        path = self.path / POSITIONS.file
+        if not path.exists():
+            return None
+        return storage.read_table(path, POSITIONS.names)["sample"].to_numpy(dtype=np.int64, copy=True)
+
+    def check(self, identity: Mapping[str, Any]) -> None:
+        """Raise `StorageError` unless the folder is empty, or that of this run, and can be written."""
+        identity = dict(json.loads(json.dumps(identity)))
+        if self._identity is not None:
+            for key in identity:
+                if identity[key] != self._identity.get(key):
+                    raise StorageError(
+                        f"{self.path}: a run with {key} {_short(identity[key])} expected, found one with "
+                        f"{_short(self._identity.get(key))}; give another folder"
+                    )
+        self._identity = identity
+        storage.ensure_writable(self.path)
+        for unfinished in self.path.glob(f"{_UNFINISHED}*"):  # of a process that was killed
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+    def add(
+        self,
+        step: int,
+        frames: Mapping[Table, pd.DataFrame],
+        tensors: Mapping[Table, Mapping[str, Any]],
+        whole: Mapping[Table, pd.DataFrame],
+        record: Mapping[str, Any],
+    ) -> None:
+        """Write the rows and tensors of a step into the files of the run.
+
+        Args:
+            frames, tensors: of the step.
+            whole: tables of the run so far, which take the place of earlier ones.
+            record: the provenance of every file.
+
+        Raises:
+            StorageError: not all could be written; the files are as they were.
+        """
+        unfinished = self._unfinished()
+        try:
+            so_far = {table: self.with_earlier(table, frame, step) for table, frame in frames.items()}
+            for table, frame in {**so_far, **whole}.items():
+                storage.write_table(frame, unfinished / table.file, record)
+            for table, each in tensors.items():
+                storage.write_tensors(each, unfinished / prefix(step) / table.file, record)
+            manifest = {**(self._identity or {}), "steps": sorted({*self.measured, step})}
+            storage.write_text(json.dumps(manifest, indent=1), unfinished / MANIFEST)
+            self._take_places(unfinished)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        self.measured.add(step)
+
+    def with_earlier(self, table: Table, frame: pd.DataFrame, step: int) -> pd.DataFrame:
+        """The rows of all steps; those of a step that was cut short are replaced."""
+        path = self.path / table.file
+        if not path.exists():
+            return frame
+        earlier = storage.read_table(path)
+        rows = joined([earlier[earlier["step"] != step], frame])
+        return rows.sort_values("step", kind="stable", ignore_index=True)
+
+    def _unfinished(self) -> Path:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            return Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self.path))
+        except OSError as error:
+            raise StorageError(f"{self.path}: cannot write: {error.strerror or error}") from error
+
+    def _take_places(self, unfinished: Path) -> None:
+        files = [path for path in unfinished.rglob("*") if path.is_file()]
+        try:
+            for path in sorted(files, key=lambda path: path.name == MANIFEST):
+                place = self.path / path.relative_to(unfinished)
+                place.parent.mkdir(exist_ok=True)
+                path.replace(place)
+        except OSError as error:
+            raise StorageError(f"{self.path}: cannot write: {error.strerror or error}") from error
+
+    def _manifest(self, tables: Iterable[Table]) -> tuple[dict[str, Any] | None, list[int]]:
+        """What an earlier process says of the run, and the steps that it wrote."""
+        path = self.path / MANIFEST
+        if not path.exists():
+            foreign = [table.file for table in tables if (self.path / table.file).exists()]
+            if foreign:
+                raise StorageError(
+                    f"{self.path}: an empty folder, or one with {MANIFEST}, expected, found {', '.join(foreign)}"
+                )
+            return None, []
+        try:
+            identity = json.loads(path.read_text())
+            return identity, identity.pop("steps")
+        except (ValueError, KeyError, AttributeError, OSError) as error:
+            raise StorageError(f"{path}: not a file that fishertail wrote; give another folder") from error
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."

@@ -1,0 +1,117 @@
+"""Training samples as users have them: in files, or as a function of theirs gives them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fishertail.errors import DatasetError
+from fishertail.execution.user_code import function
+
+Arrays = dict[str, Any]  # tensors or arrays by name
+_NAMES = (("images", "labels"), ("train_images", "train_labels"))
+
+
+def load(data: str, labels: str | None = None) -> tuple[Any, Any]:
+    """Images and labels of all training samples, as `gradient_norms` takes them.
+
+    Args:
+        data: a file (.npz, .pt, .pth, .safetensors) with `images` and `labels`, or with `train_images` and
+            `train_labels` as the workflow has them; or `package.module:function`, which gives a pair of tensors, or a
+            Dataset or DataLoader of pairs, beside which the labels are None. With `labels`, a file that holds the
+            images (.npy, too).
+        labels: a file that holds the labels.
+
+    Of files, images of type uint8 become float32 in [0, 1], and (N, H, W) or (N, H, W, C) become (N, C, H, W), as in
+    the workflow; others stay as they are. Whole numbers as labels become int64.
+
+    Raises:
+        DatasetError: a file is missing, unreadable or lacks something, or images and labels differ in number.
+        UsageError: the function cannot be imported.
+    """
+    if ":" in data and not Path(data).exists():
+        found = function(data, "--data")()
+        return found if isinstance(found, tuple) and len(found) == 2 else (found, None)
+    if labels is None:
+        images, targets = _both(_arrays(Path(data)), data)
+    else:
+        images, targets = _one(_arrays(Path(data)), "images", data), _one(_arrays(Path(labels)), "labels", labels)
+    if images.ndim == 0 or targets.ndim == 0 or len(images) != len(targets) or len(images) == 0:
+        shapes = f"{tuple(images.shape)} and {tuple(targets.shape)}"
+        raise DatasetError(f"{data}: as many labels as images expected, found shapes {shapes}")
+    return _scaled(images), targets if targets.is_floating_point() else targets.long()
+
+
+def _arrays(path: Path) -> Arrays:
+    """What a file holds; a single array, or a pair, under the names that these have elsewhere."""
+    try:
+        found: Any = _READERS[path.suffix](path)
+    except KeyError:
+        raise DatasetError(f"{path}: a file that ends in {', '.join(_READERS)} expected") from None
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file") from None
+    except Exception as error:  # numpy, zipfile, pickle, safetensors and torch raise a dozen kinds on foreign files
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DatasetError(f"{path}: not readable as {path.suffix} ({reason})") from error
+    if isinstance(found, torch.Tensor | np.ndarray):
+        return {"": found}
+    if isinstance(found, tuple | list) and len(found) == 2:
+        return dict(zip(_NAMES[0], found, strict=True))
+    if isinstance(found, Mapping):
+        return dict(found)
+    raise DatasetError(f"{path}: a mapping with images and labels expected, found {type(found).__name__}")
+
+
+def _npz(path: Path) -> Arrays:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def _npy(path: Path) -> NDArray[Any]:
+    found: NDArray[Any] = np.load(path, allow_pickle=False)
+    return found
+
+
+def _pt(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _safetensors(path: Path) -> Arrays:
+    from safetensors.torch import load_file
+
+    found: Arrays = load_file(path)
+    return found
+
+
+_READERS = {".npz": _npz, ".npy": _npy, ".pt": _pt, ".pth": _pt, ".safetensors": _safetensors}
+
+
+def _both(arrays: Arrays, where: str) -> tuple[torch.Tensor, torch.Tensor]:
+    for images, labels in _NAMES:
+        if images in arrays and labels in arrays:
+            return torch.as_tensor(arrays[images]), torch.as_tensor(arrays[labels])
+    expected = " or ".join(f"{images} and {labels}" for images, labels in _NAMES)
+    found = ", ".join(name or "one tensor without a name" for name in arrays) or "nothing"
+    raise DatasetError(f"{where}: {expected} expected, found {found}; --labels names a file that has the labels")
+
+
+def _one(arrays: Arrays, kind: str, where: str) -> torch.Tensor:
+    if len(arrays) == 1:
+        return torch.as_tensor(next(iter(arrays.values())))
+    name = next((name for name in (kind, f"train_{kind}") if name in arrays), None)
+    if name is None:
+        raise DatasetError(f"{where}: {kind} expected, found {', '.join(arrays) or 'nothing'}")
+    return torch.as_tensor(arrays[name])
+
+
+def _scaled(images: torch.Tensor) -> torch.Tensor:
+    if images.dtype != torch.uint8:
+        return images
+    if images.ndim == 3:
+        images = images[:, None]
+    elif images.ndim == 4 and images.shape[-1] in (1, 3) and images.shape[1] not in (1, 3):
+        images = images.permute(0, 3, 1, 2)
+    return images.float().div(255)

@@ -1,0 +1,36 @@
+"""A user's functions, by `package.module:name`."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from fishertail.errors import UsageError
+
+
+def function(path: str, option: str) -> Callable[..., Any]:
+    """The function of a name; modules of the working directory are found, too.
+
+    Args:
+        option: what an error calls it.
+
+    Raises:
+        UsageError: there is no such module or function.
+    """
+    module, colon, name = path.partition(":")
+    if not (module and colon and name):
+        raise UsageError(f"{option}: package.module:function expected, found {path!r}")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{option}: {path!r}: no module named {error.name!r}, looked for in {os.getcwd()}, too"
+        ) from error
+    except AttributeError as error:
+        raise UsageError(f"{option}: {path!r}: {error}") from error
+    if not callable(found):
+        raise UsageError(f"{option}: a function expected, found {path!r}, which is {type(found).__name__}")
+    return found  # type: ignore[no-any-return]

@@ -1,0 +1,254 @@
+"""Measure a network while it trains, in anyone's training loop, without changing what the training does."""
+
+import hashlib
+import json
+import math
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from fishertail import devices
+from fishertail.execution.chosen import DEFAULT, FAILURES, Chosen, Failures, choose
+from fishertail.execution.measuring import Tables
+from fishertail.execution.run_folder import RunFolder
+from fishertail.execution.scalars import scalars_of
+from fishertail.execution.undisturbed import undisturbed
+from fishertail.execution.watch_schedule import steps_of
+from fishertail.execution.watched_model import WatchedModel
+from fishertail.execution.watched_samples import POSITIONS, WatchedSamples, watched_samples
+from fishertail.gradients.matrix import GradientMatrix
+from fishertail.measurements.checkpoint import flat_parameters
+from fishertail.measurements.measurement import MeasuredCheckpoint
+from fishertail.measurements.measurement import tables as all_tables
+from fishertail.results.provenance import machine, provenance
+from fishertail.results.schema import Table, joined
+from fishertail.training.metrics import METRICS
+
+CHECKPOINT, FILES = "checkpoint", "files"  # in the column `measurement` of failures: nothing was measured, or kept
+
+
+class Watch:
+    """Measures a network at some steps of its training, and keeps the tables.
+
+    ```python
+    watch = fishertail.Watch(model, images, labels, folder="watched")
+    watch(0)
+    for step, (batch, targets) in enumerate(batches, 1):
+        loss = train_one_step(batch, targets)
+        watch(step, loss=loss)
+    ```
+
+    Called once a step, it looks whether the step is due, and otherwise does nothing. A watched training is the same,
+    bit for bit, as an unwatched one: a copy of the model is measured, in eval mode and without autocast, and random
+    states are restored. What cannot be measured or written is a warning and a row of failures.csv, and training goes
+    on. Of several processes that of rank 0 measures, while the others wait in their next exchange of gradients.
+
+    Args:
+        model: the network in training, also in `DistributedDataParallel` or `torch.compile`. If `fully_shard` is to cut
+            it, make the Watch before that, and call it on all ranks.
+        images, labels: the training samples, see `gradient_norms`. They are read into memory once.
+        folder: where the tables are kept, in the files and columns of the workflow. If it holds earlier steps of the
+            same run, they are not measured again.
+        measurements: names of measurements (docs/reference.md); those that they need are added.
+        schedule: at which steps: "n per octave" for 0 and the steps nearest to 2^(k / n), "every n", or a list.
+        steps_per_epoch: SGD steps per epoch, for the column `epoch` = step / steps_per_epoch; NaN without it.
+        layers, k, rtol: see `fisher_eigenpairs`.
+        threshold: distance of an outlier's norm from the median, in units of MAD.
+        loss: see `gradient_norms`.
+        device: where to compute; by default where the model is.
+        memory_budget: see `gradient_norms`.
+        subset: measure so many samples, drawn once at random with `seed`; every file says so. By default all.
+
+    Raises:
+        UnsupportedModelError: the model, or a measurement of it, is not possible.
+        StorageError: the folder is of another model, data or options, or cannot be written.
+        DeviceError, NodeError, ValueError, TypeError: see `gradient_norms`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: Any,
+        labels: Any = None,
+        *,
+        folder: str | Path,
+        measurements: Sequence[str] = DEFAULT,
+        schedule: str | Iterable[int] = "4 per octave",
+        steps_per_epoch: float | None = None,
+        layers: Sequence[str] | None = None,
+        k: int = 1,
+        rtol: float = 1e-4,
+        threshold: float = 10,
+        loss: Callable[..., torch.Tensor] | None = None,
+        device: str | torch.device | None = None,
+        memory_budget: float | None = None,
+        subset: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        self._schedule = steps_of(schedule)
+        self._model = WatchedModel(model)
+        self._device = devices.resolved(self._model.device if device is None else device)
+        self._per_epoch = float("nan") if steps_per_epoch is None else float(steps_per_epoch)
+        self._loss, self._memory_budget = loss, memory_budget
+        self._done: set[int] = set()  # steps that were measured, whether or not they could be written
+        self._unwritten: list[pd.DataFrame] = []  # failures
+        self._warned: set[str] = set()
+        self._before: dict[str, MeasuredCheckpoint] = {}  # by measurement of pairs; none after a restart
+        if not self._model.measures:
+            return
+        self._folder = RunFolder(folder, [*all_tables().values(), METRICS])
+        self._done |= self._folder.measured
+        with undisturbed(self._device):
+            copy = self._model.copy()
+            assert copy is not None  # since this process measures
+            self._chosen = choose(copy, measurements, layers=layers, k=k, rtol=rtol, threshold=threshold, loss=loss)
+            self._samples = watched_samples(images, labels, subset, seed, self._folder.positions())
+            self._check(copy)
+        self._run = _described(copy, self._samples, self._chosen, loss, steps_per_epoch)
+        self._folder.check(self._run)
+
+    def __call__(self, step: int, **scalars: Any) -> dict[str, float]:
+        """Measure if the step is due.
+
+        Args:
+            step: how many SGD steps have been taken; 0 before training.
+            scalars: numbers of this step, such as the loss of its batch; those of measured steps become columns of
+                metrics.csv.
+
+        Returns:
+            what was measured, for any logger: lambda_1/fc4, outliers/network, train_loss, ...; empty if nothing was.
+        """
+        if step not in self._schedule:
+            return {}
+        return self._at(step, {name: float(value) for name, value in scalars.items()})
+
+    def _at(self, step: int, scalars: dict[str, float]) -> dict[str, float]:
+        self._done = self._model.agreed(self._done)
+        if step in self._done:
+            return {}
+        self._done.add(step)
+        failures, found = Failures(), {}
+        try:
+            with undisturbed(self._device):
+                if (model := self._model.copy()) is None:
+                    return {}
+                found = self._measured(step, model, failures)
+        except Exception as error:
+            failures.add(step, CHECKPOINT, error)
+        metrics = self._metrics(step, found, scalars)
+        self._keep(step, found, metrics, failures)
+        of_all = {name: metrics[name] for name in ("train_loss", "train_accuracy") if not math.isnan(metrics[name])}
+        return scalars_of(self._chosen.measurements, _at(step, found)) | of_all if found else {}
+
+    def _measured(self, step: int, model: nn.Module, failures: Failures) -> Tables:
+        found = self._chosen.measured(
+            {step: model.state_dict()},
+            failures,
+            model=model,
+            samples=self._samples.on(self._device),
+            per_epoch=self._per_epoch,
+            device=str(self._device),
+            memory_budget=self._memory_budget,
+            loss=self._loss,
+        )
+        found |= self._chosen.pairs(
+            found,
+            failures,
+            parameters=lambda _: flat_parameters(model),
+            per_epoch=self._per_epoch,
+            before=self._before,
+        )
+        return found | self._of_run(step, found, failures)
+
+    def _of_run(self, step: int, found: Tables, failures: Failures) -> Tables:
+        """What is measured of the run so far."""
+        if not self._chosen.of_scope("run"):
+            return {}
+        frames = [table for name, table in all_tables().items() if name in found and table.suffix != "safetensors"]
+        so_far = {table.name: self._folder.with_earlier(table, found[table.name], step) for table in frames}
+        return self._chosen.of_run(so_far, failures)
+
+    def _check(self, model: nn.Module) -> None:
+        """Compare a few samples' gradients with autograd now, so that what does not fit is an error before training."""
+        inputs, targets = self._samples.on(self._device)
+        with GradientMatrix(model.eval(), inputs, targets, loss=self._loss, device=self._device):
+            pass
+
+    def _metrics(self, step: int, found: Tables, scalars: Mapping[str, float]) -> dict[str, float]:
+        """A row of metrics.csv: what the norms say of the training samples, and what the caller does."""
+        row = dict.fromkeys(METRICS.names, float("nan"))
+        if len(norms := found.get("norms", ())):
+            row |= {"train_loss": float(norms["loss"].mean()), "train_accuracy": float(norms["correct"].mean())}
+        return row | dict(scalars) | {"step": step, "epoch": step / self._per_epoch}
+
+    def _keep(self, step: int, found: Tables, metrics: Mapping[str, float], failures: Failures) -> None:
+        """Write all that was measured at a step; what failed before, too, where that could not be written then."""
+        frames: dict[Table, pd.DataFrame] = {METRICS: pd.DataFrame([metrics])}
+        tensors, whole = {}, {}
+        for each in self._chosen.measurements:
+            for table in each.tables if found and step not in failures.steps(each.name) else ():
+                if table.suffix == "safetensors":
+                    tensors[table] = found[table.name]
+                elif each.scope == "run":
+                    whole[table] = found[table.name]
+                else:
+                    frames[table] = self._samples.in_the_data_set(found[table.name])
+        if self._samples.seed is not None:
+            whole[POSITIONS] = pd.DataFrame({"sample": self._samples.positions})
+        self._note(failures)
+        if self._unwritten:
+            frames[FAILURES] = joined(self._unwritten)
+        try:
+            self._folder.add(step, frames, tensors, whole, self._record())
+            self._unwritten.clear()
+        except Exception as error:
+            full = Failures()
+            full.add(step, FILES, error)
+            self._note(full)
+
+    def _note(self, failures: Failures) -> None:
+        """Keep failures until they are written, and warn of the first of each measurement."""
+        if failures.rows:
+            self._unwritten.append(failures.table(self._per_epoch))
+        for step, name, why in failures.rows:
+            if name not in self._warned:
+                self._warned.add(name)
+                warnings.warn(
+                    f"step {step}: {name} failed: {why}; training goes on, and failures.csv has what fails later",
+                    stacklevel=5,
+                )
+
+    def _record(self) -> dict[str, Any]:
+        of_run = {key: value for key, value in self._run.items() if key != "data"}
+        of_machine = machine(str(self._device), torch.get_num_threads())
+        return provenance("watch", of_run, [self._run["data"]], of_machine)
+
+
+def _at(step: int, found: Tables) -> Tables:
+    """The rows of a step, of the tables that have steps."""
+    frames = {name: table for name, table in found.items() if isinstance(table, pd.DataFrame)}
+    return {name: table[table["step"] == step] if "step" in table else table for name, table in frames.items()}
+
+
+def _described(
+    model: nn.Module,
+    samples: WatchedSamples,
+    chosen: Chosen,
+    loss: Callable[..., torch.Tensor] | None,
+    steps_per_epoch: float | None,
+) -> dict[str, Any]:
+    """What makes two runs the same for a folder; the weights do not, since they change."""
+    shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items() if torch.is_tensor(tensor)}
+    return {
+        "model": f"{type(model).__qualname__} {hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:16]}",
+        "data": samples.content,
+        "samples": samples.described,
+        "measurements": dict(chosen.options),
+        "loss": "cross entropy" if loss is None else getattr(loss, "__qualname__", repr(loss)),
+        "steps_per_epoch": steps_per_epoch,
+    }
