@@ -10,6 +10,7 @@ import sys
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -101,6 +102,24 @@ def test_the_tables_are_those_of_analyse_run_and_of_a_float64_truth(tmp_path):
     assert (
         returned["outliers/network"] == fishertail.outliers(fishertail.gradient_norms(truth, *samples()).network).count
     )
+
+
+def test_neighbouring_checkpoints_and_the_run_so_far_are_those_of_analyse_run(tmp_path):
+    asked = ("alignment", "drift_to_diffusion", "layers")
+    model, weights, returned = network(), {}, {}
+    watch = fishertail.Watch(model, *samples(), folder=tmp_path, measurements=asked, schedule=[0, 2, 3])
+    training = Training(model)
+    for step in range(4):
+        weights[step] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        returned = watch(step) or returned
+        training.step()
+    steps = {step: weights[step] for step in (0, 2, 3)}
+    expected = fishertail.analyse_run(model, steps, *samples(), measurements=asked, device="cpu").tables
+    for name in ("alignment", "drift_to_diffusion", "layers"):
+        kept = table(tmp_path, f"{name}.csv")
+        assert len(kept) >= 2
+        pd.testing.assert_frame_equal(kept, expected[name], check_dtype=False, check_exact=True)
+    assert "failures" not in expected
 
 
 @pytest.mark.parametrize("mode", ["plain", "autocast"])

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fishertail.execution import measuring
+from fishertail.execution.chosen import Chosen, Failures
 from fishertail.measurements.checkpoint import flat_parameters
 from fishertail.measurements.measurement import measurements, options_given
 from tests.truth import dense_gradients
@@ -85,9 +86,12 @@ def without_gradients(name: str, found: Mapping[str, Any], **settings: dict[str,
         model.load_state_dict(weights()[step])
         return flat_parameters(model)
 
-    (table,) = measuring.without_gradients(
-        measurements()[name], _options(name, settings), found, parameters=parameters, per_epoch=PER_EPOCH
-    ).values()
+    chosen, failures = Chosen((measurements()[name],), {name: _options(name, settings)}), Failures()
+    given = chosen.pairs(found, failures, parameters=parameters, per_epoch=PER_EPOCH)
+    given |= chosen.of_run(found, failures)
+    if failures.first is not None:
+        raise failures.first
+    (table,) = given.values()
     return table
 
 
