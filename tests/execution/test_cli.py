@@ -1,9 +1,11 @@
 """The command `fishertail`: what it measures is what a call gives, it goes on, follows, and errs in a sentence."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+import tomllib
 import types
 
 import numpy as np
@@ -17,6 +19,7 @@ import fishertail
 from fishertail.errors import StorageError
 from fishertail.execution import cli, measure_checkpoints
 from fishertail.execution.chosen import FAILURES
+from tests.workflow.project import ROOT
 
 STEPS = [0, 10, 200]
 FACTORY = """
@@ -103,6 +106,22 @@ def test_measured_is_what_a_call_gives(project, capsys):
     assert f"{largest:.4g}" in row.split()
 
 
+def test_the_validation_loss_and_accuracy_are_those_of_torch(project, capsys):
+    images, labels = torch.randn(300, 6), torch.arange(300) % 3
+    torch.save((images, labels), "validation.pt")
+    assert measure("--measurements", "norms", "--validation", "validation.pt") == 0
+    found = fishertail.RunAnalysis.load("out").tables["metrics"].set_index("step")
+    for step in STEPS:
+        model = network()
+        model.load_state_dict(state(step))
+        outputs = model.double()(images.double())
+        assert found["validation_loss"][step] == pytest.approx(
+            nn.functional.cross_entropy(outputs, labels).item(), 1e-6
+        )
+        assert found["validation_accuracy"][step] == (outputs.argmax(1) == labels).double().mean().item()
+    assert "validation_loss" in capsys.readouterr().out
+
+
 def test_it_goes_on_where_it_stopped(project, monkeypatch, capsys):
     read = measure_checkpoints.CheckpointFile.weights
 
@@ -133,7 +152,7 @@ def test_weights_that_were_replaced_are_not_taken_for_the_old(project, capsys):
     assert measure("--measurements", "norms") == 0
     torch.save(state(1), "kept/first0.pt")
     assert measure("--measurements", "norms") == cli.WRONG
-    assert "step 0 was measured of other weights than those of first0.pt" in capsys.readouterr().err
+    assert "step 0 was measured of other weights than those of kept/first0.pt" in capsys.readouterr().err
 
 
 def test_other_data_are_refused(project, capsys):
@@ -280,6 +299,12 @@ def test_the_help_teaches(capsys):
         printed = capsys.readouterr().out
         assert all(word in printed for word in words)
         assert max(map(len, printed.splitlines())) <= 110
+
+
+def test_the_command_is_what_the_package_installs():
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        module, _, name = tomllib.load(file)["project"]["scripts"]["fishertail"].partition(":")
+    assert getattr(importlib.import_module(module), name) is cli.main
 
 
 @pytest.mark.slow
