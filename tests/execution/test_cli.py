@@ -39,6 +39,10 @@ def data():
     return torch.utils.data.TensorDataset(images(), torch.arange(23) % 3)
 
 
+def narrow():
+    return images()[:, :4], torch.arange(23) % 3
+
+
 def failing():
     raise RuntimeError("no such weights")
 
@@ -201,8 +205,8 @@ WRONG = {
     "module": ([], {"factory": "nowhere:net"}, "no module named 'nowhere'"),
     "function": ([], {"factory": "user_net:nothing"}, "has no attribute 'nothing'"),
     "not a function": ([], {"factory": "user_net:VALUE"}, "a function expected, found 'user_net:VALUE', which is int"),
-    "no model": ([], {"factory": "user_net:images"}, "gives a torch.nn.Module expected, found Tensor"),
-    "it raises": ([], {"factory": "user_net:failing"}, "raised RuntimeError: no such weights (user_net.py, line 19)"),
+    "no model": ([], {"factory": "user_net:images"}, "gives a torch.nn.Module expected; user_net:images gives Tensor"),
+    "it raises": ([], {"factory": "user_net:failing"}, "raised RuntimeError: no such weights (user_net.py, line 23)"),
     "arguments": (["--kwargs", '{"depth": 3}'], {}, "unexpected keyword argument 'depth'"),
     "json": (["--kwargs", "width=3"], {}, "--kwargs: a JSON object expected"),
     "a list": (["--kwargs", "[1]"], {}, "--kwargs: a JSON object expected"),
@@ -214,6 +218,10 @@ WRONG = {
     "measurement": (["--measurements", "curvature"], {}, "measurements: among norms, "),
     "layer": (["--layers", "fc9"], {}, "layers: among 0, 2, network expected, found 'fc9'"),
     "device": (["--device", "abacus"], {}, "abacus"),
+    "data that raise": ([], {"data": "user_net:failing"}, "--data: user_net:failing raised RuntimeError"),
+    "data of another shape": ([], {"data": "user_net:narrow"}, "mat1 and mat2"),
+    "data that are none": ([], {"data": "user_net:net"}, "labels expected; only a Dataset or a DataLoader"),
+    "validation": (["--validation", "user_net:narrow"], {}, "--validation: "),
     "no data": ([], {"data": "nowhere.npz"}, "nowhere.npz: no such file"),
     "kind of data": ([], {"data": "user_net.py"}, "a file that ends in .npz, .npy, .pt, .pth, .safetensors expected"),
 }

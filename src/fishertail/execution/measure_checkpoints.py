@@ -1,8 +1,6 @@
 """Measure finished checkpoints one after the other, as `Watch` does while a network is trained."""
 
 import json
-import os
-import traceback
 import warnings
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +17,7 @@ from fishertail.execution import saved_tables
 from fishertail.execution.checkpoint_files import CheckpointFile
 from fishertail.execution.chosen import FAILURES
 from fishertail.execution.run_folder import RunFolder
-from fishertail.execution.user_code import function
+from fishertail.execution.user_code import result_of
 from fishertail.execution.validation import validated
 from fishertail.execution.watch import Watch
 from fishertail.results import storage
@@ -33,15 +31,11 @@ def made_by(factory: str, arguments: Mapping[str, Any]) -> nn.Module:
     Raises:
         UsageError: there is no such function, it raises, or it gives something else.
     """
-    make = function(factory, "FACTORY")
-    try:
-        model = make(**arguments)
-    except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{os.path.basename(last.filename)}, line {last.lineno}"
-        raise UsageError(f"{factory} raised {type(error).__name__}: {error} ({where})") from error
+    model = result_of(factory, "FACTORY", **arguments)
     if not isinstance(model, nn.Module):
-        raise UsageError(f"{factory}: a function that gives a torch.nn.Module expected, found {type(model).__name__}")
+        raise UsageError(
+            f"FACTORY: a function that gives a torch.nn.Module expected; {factory} gives {type(model).__name__}"
+        )
     return model
 
 
@@ -76,6 +70,8 @@ def measure(
     steps, place = [each.step for each in checkpoints], devices.resolved(device)
     done = RunFolder(folder, []).measured
     sources = _sources(Path(folder) / SOURCES, checkpoints, done)
+    if validation:
+        _of_validation(model, validation, loss, place)  # so that what does not fit is an error now
     try:
         watch = Watch(model, *samples, folder=folder, schedule=steps, loss=loss, device=place, **options)
     except (ValueError, TypeError) as error:
@@ -84,8 +80,7 @@ def measure(
     with _warnings_above_the_bar():
         for each in _shown([each for each in checkpoints if each.step not in done]):
             model.load_state_dict(each.weights())
-            scalars = validated(model, *validation, loss=loss, device=place) if validation else {}
-            watch(each.step, **scalars)
+            watch(each.step, **(_of_validation(model, validation, loss, place) if validation else {}))
     tables = saved_tables.read(folder)
     failures = tables.get(FAILURES.name, FAILURES.empty())
     return tables | {FAILURES.name: failures[failures["step"].isin(steps)]}
@@ -109,6 +104,15 @@ def _sources(path: Path, checkpoints: Sequence[CheckpointFile], done: Container[
                 f"{path}: step {each.step} was measured of other weights than those of {each.path}; give another folder"
             )
     return earlier | sources
+
+
+def _of_validation(
+    model: nn.Module, samples: tuple[Any, Any], loss: Callable[..., torch.Tensor] | None, device: torch.device
+) -> dict[str, float]:
+    try:
+        return validated(model, *samples, loss=loss, device=device)
+    except Exception as error:  # whatever the user's model says of samples of another shape
+        raise UsageError(f"--validation: {type(error).__name__}: {error}") from error
 
 
 def _shown(checkpoints: Iterable[CheckpointFile]) -> Iterator[CheckpointFile]:
