@@ -56,6 +56,10 @@ def test_types_are_for_its_users(python, tmp_path):
     assert run(python, "-c", where, cwd=tmp_path) == "True\n"
 
 
+def test_the_command_is_installed(python, tmp_path):
+    assert re.fullmatch(r"fishertail \d+\.\d+\.\d+\n", run(python.with_name("fishertail"), "--version", cwd=tmp_path))
+
+
 def test_a_page_is_made_without_the_checkouts_code(python, tmp_path):
     for part in ("Snakefile", "config.yaml", "workflow", "envs"):
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy

@@ -1,9 +1,11 @@
 """The command `fishertail`: what it measures is what a call gives, it goes on, follows, and errs in a sentence."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+import tomllib
 import types
 
 import numpy as np
@@ -17,6 +19,7 @@ import fishertail
 from fishertail.errors import StorageError
 from fishertail.execution import cli, measure_checkpoints
 from fishertail.execution.chosen import FAILURES
+from tests.workflow.project import ROOT
 
 STEPS = [0, 10, 200]
 FACTORY = """
@@ -34,6 +37,10 @@ def images():
 
 def data():
     return torch.utils.data.TensorDataset(images(), torch.arange(23) % 3)
+
+
+def narrow():
+    return images()[:, :4], torch.arange(23) % 3
 
 
 def failing():
@@ -103,6 +110,22 @@ def test_measured_is_what_a_call_gives(project, capsys):
     assert f"{largest:.4g}" in row.split()
 
 
+def test_the_validation_loss_and_accuracy_are_those_of_torch(project, capsys):
+    images, labels = torch.randn(300, 6), torch.arange(300) % 3
+    torch.save((images, labels), "validation.pt")
+    assert measure("--measurements", "norms", "--validation", "validation.pt") == 0
+    found = fishertail.RunAnalysis.load("out").tables["metrics"].set_index("step")
+    for step in STEPS:
+        model = network()
+        model.load_state_dict(state(step))
+        outputs = model.double()(images.double())
+        assert found["validation_loss"][step] == pytest.approx(
+            nn.functional.cross_entropy(outputs, labels).item(), 1e-6
+        )
+        assert found["validation_accuracy"][step] == (outputs.argmax(1) == labels).double().mean().item()
+    assert "validation_loss" in capsys.readouterr().out
+
+
 def test_it_goes_on_where_it_stopped(project, monkeypatch, capsys):
     read = measure_checkpoints.CheckpointFile.weights
 
@@ -133,7 +156,7 @@ def test_weights_that_were_replaced_are_not_taken_for_the_old(project, capsys):
     assert measure("--measurements", "norms") == 0
     torch.save(state(1), "kept/first0.pt")
     assert measure("--measurements", "norms") == cli.WRONG
-    assert "step 0 was measured of other weights than those of first0.pt" in capsys.readouterr().err
+    assert "step 0 was measured of other weights than those of kept/first0.pt" in capsys.readouterr().err
 
 
 def test_other_data_are_refused(project, capsys):
@@ -182,8 +205,8 @@ WRONG = {
     "module": ([], {"factory": "nowhere:net"}, "no module named 'nowhere'"),
     "function": ([], {"factory": "user_net:nothing"}, "has no attribute 'nothing'"),
     "not a function": ([], {"factory": "user_net:VALUE"}, "a function expected, found 'user_net:VALUE', which is int"),
-    "no model": ([], {"factory": "user_net:images"}, "gives a torch.nn.Module expected, found Tensor"),
-    "it raises": ([], {"factory": "user_net:failing"}, "raised RuntimeError: no such weights (user_net.py, line 19)"),
+    "no model": ([], {"factory": "user_net:images"}, "gives a torch.nn.Module expected; user_net:images gives Tensor"),
+    "it raises": ([], {"factory": "user_net:failing"}, "raised RuntimeError: no such weights (user_net.py, line 23)"),
     "arguments": (["--kwargs", '{"depth": 3}'], {}, "unexpected keyword argument 'depth'"),
     "json": (["--kwargs", "width=3"], {}, "--kwargs: a JSON object expected"),
     "a list": (["--kwargs", "[1]"], {}, "--kwargs: a JSON object expected"),
@@ -195,6 +218,10 @@ WRONG = {
     "measurement": (["--measurements", "curvature"], {}, "measurements: among norms, "),
     "layer": (["--layers", "fc9"], {}, "layers: among 0, 2, network expected, found 'fc9'"),
     "device": (["--device", "abacus"], {}, "abacus"),
+    "data that raise": ([], {"data": "user_net:failing"}, "--data: user_net:failing raised RuntimeError"),
+    "data of another shape": ([], {"data": "user_net:narrow"}, "mat1 and mat2"),
+    "data that are none": ([], {"data": "user_net:net"}, "labels expected; only a Dataset or a DataLoader"),
+    "validation": (["--validation", "user_net:narrow"], {}, "--validation: "),
     "no data": ([], {"data": "nowhere.npz"}, "nowhere.npz: no such file"),
     "kind of data": ([], {"data": "user_net.py"}, "a file that ends in .npz, .npy, .pt, .pth, .safetensors expected"),
 }
@@ -280,6 +307,12 @@ def test_the_help_teaches(capsys):
         printed = capsys.readouterr().out
         assert all(word in printed for word in words)
         assert max(map(len, printed.splitlines())) <= 110
+
+
+def test_the_command_is_what_the_package_installs():
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        module, _, name = tomllib.load(file)["project"]["scripts"]["fishertail"].partition(":")
+    assert getattr(importlib.import_module(module), name) is cli.main
 
 
 @pytest.mark.slow

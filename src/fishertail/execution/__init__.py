@@ -1,1 +1,1 @@
-"""How measurements are run: in a rule's job or a call of `analyse_run`, and in their worker processes."""
+"""How measurements are run: in a rule's job, a call, a training loop or a command, and in their worker processes."""

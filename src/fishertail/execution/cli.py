@@ -101,11 +101,13 @@ def measure(options: argparse.Namespace) -> int:
     for line in _notes(found):
         print(line)
     samples = sample_files.load(options.data, options.labels)
+    validation = sample_files.load(options.validation) if options.validation else None
     tables = measure_checkpoints.measure(
         model,
         found,
         samples,
         options.out,
+        validation=validation,
         measurements=options.measurements,
         steps_per_epoch=options.steps_per_epoch,
         layers=options.layers,
@@ -230,6 +232,7 @@ def _add_measure_options(parser: argparse.ArgumentParser) -> None:
     add("--checkpoints", nargs="+", required=True, metavar="PATH", help="files, or folders of them")
     add("--data", required=True, metavar="FILE", help="the training samples; or package.module:function")
     add("--labels", metavar="FILE", help="the labels, if --data holds the images alone")
+    add("--validation", metavar="FILE", help="like --data: samples for the validation loss and accuracy")
     add("--out", default="fishertail-run", metavar="FOLDER", help="where the tables are kept (%(default)s)")
     add("--measurements", nargs="+", default=["norms", "spectrum", "outliers"], metavar="NAME",
         help="what is measured, with what that needs (norms spectrum outliers)")  # fmt: skip

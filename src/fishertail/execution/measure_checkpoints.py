@@ -1,22 +1,24 @@
 """Measure finished checkpoints one after the other, as `Watch` does while a network is trained."""
 
 import json
-import os
-import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from tqdm import tqdm
 
+from fishertail import devices
 from fishertail.errors import StorageError, UsageError
 from fishertail.execution import saved_tables
 from fishertail.execution.checkpoint_files import CheckpointFile
 from fishertail.execution.chosen import FAILURES
-from fishertail.execution.user_code import function
+from fishertail.execution.run_folder import RunFolder
+from fishertail.execution.user_code import result_of
+from fishertail.execution.validation import validated
 from fishertail.execution.watch import Watch
 from fishertail.results import storage
 
@@ -29,15 +31,11 @@ def made_by(factory: str, arguments: Mapping[str, Any]) -> nn.Module:
     Raises:
         UsageError: there is no such function, it raises, or it gives something else.
     """
-    make = function(factory, "FACTORY")
-    try:
-        model = make(**arguments)
-    except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{os.path.basename(last.filename)}, line {last.lineno}"
-        raise UsageError(f"{factory} raised {type(error).__name__}: {error} ({where})") from error
+    model = result_of(factory, "FACTORY", **arguments)
     if not isinstance(model, nn.Module):
-        raise UsageError(f"{factory}: a function that gives a torch.nn.Module expected, found {type(model).__name__}")
+        raise UsageError(
+            f"FACTORY: a function that gives a torch.nn.Module expected; {factory} gives {type(model).__name__}"
+        )
     return model
 
 
@@ -46,6 +44,10 @@ def measure(
     checkpoints: Sequence[CheckpointFile],
     samples: tuple[Any, Any],
     folder: str | Path,
+    *,
+    validation: tuple[Any, Any] | None = None,
+    loss: Callable[..., torch.Tensor] | None = None,
+    device: str = devices.AUTO,
     **options: Any,
 ) -> dict[str, Any]:
     """Measure checkpoints, and keep the tables in a folder; those that it has are not measured again.
@@ -53,8 +55,10 @@ def measure(
     Args:
         model: its weights are overwritten.
         samples: images and labels, see `gradient_norms`.
-        folder: see `Watch`.
-        options: those of `Watch`.
+        folder, loss: see `Watch`.
+        validation: like the samples, for the validation loss and accuracy in metrics.csv.
+        device: a device that torch knows; auto takes a GPU where there is one.
+        options: the others of `Watch`.
 
     Returns:
         all tables of the folder; `failures` has what could not be measured at one of these checkpoints.
@@ -63,36 +67,52 @@ def measure(
         UsageError: an option is wrong.
         FishertailError: see `Watch`; StorageError also if a checkpoint was replaced since it was measured.
     """
-    sources = {str(each.step): {"file": each.path.name, "sha256": each.content_hash()} for each in checkpoints}
-    path = Path(folder) / SOURCES
-    earlier = _earlier(path)
-    for step, source in sources.items():
-        if source["sha256"] != earlier.get(step, source)["sha256"]:
-            raise StorageError(
-                f"{path}: step {step} was measured of other weights than those of {source['file']}; give another folder"
-            )
+    steps, place = [each.step for each in checkpoints], devices.resolved(device)
+    done = RunFolder(folder, []).measured
+    sources = _sources(Path(folder) / SOURCES, checkpoints, done)
+    if validation:
+        _of_validation(model, validation, loss, place)  # so that what does not fit is an error now
     try:
-        watch = Watch(model, *samples, folder=folder, schedule=[each.step for each in checkpoints], **options)
+        watch = Watch(model, *samples, folder=folder, schedule=steps, loss=loss, device=place, **options)
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
-    storage.write_text(json.dumps(earlier | sources, indent=1), path)
+    storage.write_text(json.dumps(sources, indent=1), Path(folder) / SOURCES)
     with _warnings_above_the_bar():
-        for each in _shown(checkpoints):
+        for each in _shown([each for each in checkpoints if each.step not in done]):
             model.load_state_dict(each.weights())
-            watch(each.step)
+            watch(each.step, **(_of_validation(model, validation, loss, place) if validation else {}))
     tables = saved_tables.read(folder)
     failures = tables.get(FAILURES.name, FAILURES.empty())
-    return tables | {FAILURES.name: failures[failures["step"].isin([each.step for each in checkpoints])]}
+    return tables | {FAILURES.name: failures[failures["step"].isin(steps)]}
 
 
-def _earlier(path: Path) -> dict[str, dict[str, str]]:
-    if not path.exists():
-        return {}
+def _sources(path: Path, checkpoints: Sequence[CheckpointFile], done: Container[int]) -> dict[str, dict[str, str]]:
+    """By step, the file that is measured, and its checksum, those of earlier calls included.
+
+    Raises:
+        StorageError: a step that is done was measured of other weights.
+    """
     try:
-        found: dict[str, dict[str, str]] = json.loads(path.read_text())
+        earlier: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.exists() else {}
     except ValueError as error:
         raise StorageError(f"{path}: not a file that fishertail wrote; give another folder") from error
-    return found
+    sources = {str(each.step): {"file": each.path.name, "sha256": each.content_hash()} for each in checkpoints}
+    for each in checkpoints:
+        source = sources[str(each.step)]
+        if each.step in done and source["sha256"] != earlier.get(str(each.step), source)["sha256"]:
+            raise StorageError(
+                f"{path}: step {each.step} was measured of other weights than those of {each.path}; give another folder"
+            )
+    return earlier | sources
+
+
+def _of_validation(
+    model: nn.Module, samples: tuple[Any, Any], loss: Callable[..., torch.Tensor] | None, device: torch.device
+) -> dict[str, float]:
+    try:
+        return validated(model, *samples, loss=loss, device=device)
+    except Exception as error:  # whatever the user's model says of samples of another shape
+        raise UsageError(f"--validation: {type(error).__name__}: {error}") from error
 
 
 def _shown(checkpoints: Iterable[CheckpointFile]) -> Iterator[CheckpointFile]:

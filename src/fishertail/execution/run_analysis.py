@@ -130,9 +130,11 @@ class RunAnalysis:
         """
         from fishertail.page import of_folder
 
+        shown = {name: table for name, table in self.tables.items() if isinstance(table, pd.DataFrame)}
         with tempfile.TemporaryDirectory(prefix="fishertail-") as folder:
-            self.save(folder)
-            of_folder.write(folder, path)
+            named = Path(folder) / Path(path).stem  # which is the title
+            RunAnalysis(shown).save(named)
+            of_folder.write(named, path)
 
     def _repr_html_(self) -> str:
         """In a notebook: a table by step, and what the panels on the page show."""

@@ -19,11 +19,14 @@ _TABLE = "border-spacing:12px 2px;text-align:right;font:inherit;font-variant-num
 
 
 def by_step(tables: Mapping[str, Any], layer: str = NETWORK) -> pd.DataFrame:
-    """One row for each checkpoint: step, epoch, loss, accuracy, lambda_1, and the share of outliers, where measured."""
+    """One row for each checkpoint: losses, accuracies, lambda_1 and the share of outliers, those that were measured."""
     columns: list[pd.Series[Any]] = []
     if len(norms := tables.get("norms", ())):
         means = norms.groupby("step")[["epoch", "loss", "correct"]].mean()
         columns += [means["epoch"], means["loss"], means["correct"].rename("accuracy")]
+    if len(metrics := tables.get("metrics", ())):
+        rows = metrics.set_index("step")
+        columns += [rows["epoch"], rows["validation_loss"], rows["validation_accuracy"]]
     if len(spectrum := tables.get("spectrum", ())):
         rows = spectrum[(spectrum["rank"] == 1) & (spectrum["layer"] == _present(layer, spectrum))].set_index("step")
         columns += [rows["epoch"], rows["eigenvalue"].rename("lambda_1")]
@@ -83,6 +86,8 @@ def _formatters(summary: pd.DataFrame) -> dict[str, Any]:
         "epoch": "{:.2f}".format,
         "loss": "{:.4g}".format,
         "accuracy": "{:.1%}".format,
+        "validation_loss": "{:.4g}".format,
+        "validation_accuracy": "{:.1%}".format,
         "lambda_1": "{:.4g}".format,
         "outliers": "{:.2%}".format,
     }

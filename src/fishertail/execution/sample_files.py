@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from fishertail.errors import DatasetError
-from fishertail.execution.user_code import function
+from fishertail.execution.user_code import result_of
 
 Arrays = dict[str, Any]  # tensors or arrays by name
 _NAMES = (("images", "labels"), ("train_images", "train_labels"))
@@ -30,10 +30,10 @@ def load(data: str, labels: str | None = None) -> tuple[Any, Any]:
 
     Raises:
         DatasetError: a file is missing, unreadable or lacks something, or images and labels differ in number.
-        UsageError: the function cannot be imported.
+        UsageError: the function cannot be imported, or raises.
     """
     if ":" in data and not Path(data).exists():
-        found = function(data, "--data")()
+        found = result_of(data, "--data")
         return found if isinstance(found, tuple) and len(found) == 2 else (found, None)
     if labels is None:
         images, targets = _both(_arrays(Path(data)), data)

@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -34,3 +35,18 @@ def function(path: str, option: str) -> Callable[..., Any]:
     if not callable(found):
         raise UsageError(f"{option}: a function expected, found {path!r}, which is {type(found).__name__}")
     return found  # type: ignore[no-any-return]
+
+
+def result_of(path: str, option: str, **arguments: Any) -> Any:
+    """What the function of a name gives.
+
+    Raises:
+        UsageError: there is no such function, or it raises.
+    """
+    called = function(path, option)
+    try:
+        return called(**arguments)
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{os.path.basename(last.filename)}, line {last.lineno}"
+        raise UsageError(f"{option}: {path} raised {type(error).__name__}: {error} ({where})") from error

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from fishertail.results.exhibits import Panel
 from fishertail.results.schema import Table
@@ -96,8 +96,13 @@ def _colours(names: Sequence[str]) -> Callable[[str], Any]:
 
 
 def _scaled(axes: Axes, values: "pd.Series[Any]", scale: str, whole: bool) -> None:
-    if scale == "log" and (values > 0).any():
+    positive = values[values > 0]
+    if scale == "log" and len(positive):
         axes.set_yscale("log", nonpositive="mask")
+        if positive.max() < 100 * positive.min():  # powers of ten alone would leave the axis with one number
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
     elif whole:
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylim(bottom=0)
@@ -108,7 +113,7 @@ def _time(axes: Axes, steps: "pd.Series[Any]") -> None:
     axes.set_xscale("symlog", linthresh=1, linscale=0.4)
     axes.set_xlim(-0.15, max(float(steps.max()), 1) * 1.1)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("SGD step")
 
 
