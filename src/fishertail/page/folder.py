@@ -4,7 +4,7 @@ Whatever is there is read: a run may be going on, measurements may be missing, a
 What other tables are enough for, such as a histogram of a_x, is computed where its own file is missing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,25 +34,30 @@ class RunFolder:
     notes: list[str] = field(default_factory=list)
 
 
-def read(folder: Path) -> RunFolder:
-    """All tables of a run: those of its blocks of epochs and landmarks, too, where it has such folders."""
+def read(*folders: Path) -> RunFolder:
+    """All tables of a run: those of its blocks of epochs and landmarks, too, where it has such folders.
+
+    Args:
+        folders: one, or that of a kept run and that where it goes on; of rows in both the first ones count.
+    """
     found = RunFolder()
     for name, table in run_tables().items():
         if table.suffix != "safetensors":
-            _add(found, name, list(_files(folder, table.file)), list(table.keys))
-    _add(found, "failures", list(_files(folder, FAILURES)), [])
+            _add(found, name, list(_files(folders, table.file)), list(table.keys))
+    _add(found, "failures", list(_files(folders, FAILURES)), [])
     known = {table.file for table in run_tables().values()} | {FAILURES}
-    others = sorted(path.name for path in folder.glob("*.csv") if path.name not in known)
+    others = sorted({path.name for folder in folders for path in folder.glob("*.csv")} - known)
     if others:
         found.notes.append(f"{', '.join(others)}: not a table that fishertail knows")
     _derive(found)
     return found
 
 
-def _files(folder: Path, name: str) -> Iterator[Path]:
-    for place in (folder, *sorted(folder.glob("epochs*")), folder / LANDMARKS):
-        if (place / name).is_file():
-            yield place / name
+def _files(folders: Iterable[Path], name: str) -> Iterator[Path]:
+    for folder in folders:
+        for place in (folder, *sorted(folder.glob("epochs*")), folder / LANDMARKS):
+            if (place / name).is_file():
+                yield place / name
 
 
 def _add(found: RunFolder, name: str, paths: list[Path], keys: list[str]) -> None:
