@@ -36,12 +36,14 @@ class RunSoFar:
         """
         there = {name: sum(Path(path).is_file() for path in paths) for name, paths in self.files.items()}
         lacking = [name for name, paths in self.files.items() if there[name] < len(paths)]
+        if trained is None and not any(there.values()):
+            return f"{Run.of(self.run).path}: not begun"
         done = trained is not None and trained >= self.epochs
         if done and not lacking:
             return None
-        state = "not begun" if trained is None else "trained" if done else f"epoch {trained:g} of {self.epochs}"
-        counts = [f"{name} ({there[name]} of {len(self.files[name])} files)" for name in lacking]
-        return f"{Run.of(self.run).path}: {state}" + (f"; to come: {', '.join(counts)}" if counts else "")
+        state = "trained" if done else f"epoch {trained or 0:g} of {self.epochs}"
+        counts = [f"{name} {there[name]} of {len(self.files[name])}" for name in lacking]
+        return f"{Run.of(self.run).path}: {state}" + (f"; files so far: {', '.join(counts)}" if counts else "")
 
 
 def make_page(

@@ -5,11 +5,12 @@ logarithmic. Its signals are `first` and `last`, the ends, and `ticks` with as m
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from functools import cache
+from typing import Any
 
 import altair as alt
 
-from fishertail.page.instruments import BLUE, GREEN, VERMILION, Instrument
+from fishertail.page.instruments import BLUE, GREEN, VERMILION, Instrument, Kind, Scale
 
 _FONT = "system-ui, sans-serif"
 _INK, _OTHER_RUN = "#6b7280", "#7b818c"  # greys that are seen on light and on dark paper
@@ -21,6 +22,7 @@ _SHORT = (  # of a logarithmic axis
 )
 
 
+@cache
 def histogram() -> dict[str, Any]:
     """How a_x is distributed at the chosen checkpoint.
 
@@ -31,7 +33,7 @@ def histogram() -> dict[str, Any]:
     y = alt.Y(
         "share:Q",
         scale=alt.Scale(type="log", nice=False),
-        axis=alt.Axis(title="share of the samples", format=".0e", tickCount=5),
+        axis=alt.Axis(title="share of the samples", tickCount=5, **_logarithmic()),
     )
     corners = alt.Chart(alt.NamedData("extent")).mark_point(opacity=0).encode(x=x, y=y)
     bars = (
@@ -51,29 +53,31 @@ def histogram() -> dict[str, Any]:
     return _configured(alt.layer(corners, rules, bars, labels).properties(width="container", height=240))
 
 
-def curve(instrument: Instrument, *, height: int = 110) -> dict[str, Any]:
+@cache
+def curve(title: str, scale: Scale, kind: Kind, colour: str) -> dict[str, Any]:
     """One quantity during training of one run, or of two.
 
     The data set `curve` has x, step, epoch, value and run (1 or 2); `marks` x and run, the checkpoints of lowest
     validation loss; `here` x, the chosen checkpoint, whose step is the signal `step`.
     """
-    y = _value(instrument)
+    y = _value(scale, kind)
     x = _time("x:Q")
     runs = [1, 2]
-    colour = alt.Color("run:N", legend=None, scale=alt.Scale(domain=runs, range=[instrument.colour, _OTHER_RUN]))
+    hue = alt.Color("run:N", legend=None, scale=alt.Scale(domain=runs, range=[colour, _OTHER_RUN]))
     dash = alt.StrokeDash("run:N", legend=None, scale=alt.Scale(domain=runs, range=[[1, 0], [5, 3]]))
     base = alt.Chart(alt.NamedData("curve"))
-    line = base.mark_line(strokeWidth=1.8).encode(x=x, y=y, color=colour, strokeDash=dash)
-    points = base.mark_circle(size=20).encode(x=x, y=y, color=colour, tooltip=_tooltip(instrument))
+    line = base.mark_line(strokeWidth=1.8).encode(x=x, y=y, color=hue, strokeDash=dash)
+    points = base.mark_circle(size=20).encode(x=x, y=y, color=hue, tooltip=_tooltip(title, kind))
     dotted = alt.condition("datum.run == 1", alt.value([4, 3]), alt.value([1, 4]))
     lowest = alt.Chart(alt.NamedData("marks")).mark_rule(color=VERMILION).encode(x=x, strokeDash=dotted)
     here = alt.Chart(alt.NamedData("here")).mark_rule(color=_INK, strokeWidth=1.3).encode(x=x)
     dot = base.transform_filter("datum.run == 1 && datum.step === step").mark_circle(color=_INK, size=60)
     layers = alt.layer(here, lowest, line, points, dot.encode(x=x, y=y))
     chart = layers.add_params(*_time_signals(), alt.param(name="step", value=0))
-    return _configured(chart.properties(width="container", height=height))
+    return _configured(chart.properties(width="container", height=110))
 
 
+@cache
 def depth() -> dict[str, Any]:
     """A quantity of every layer over training: time to the right, depth downwards, blank where nothing was measured.
 
@@ -104,7 +108,8 @@ def depth() -> dict[str, Any]:
     return _configured(chart.properties(width="container", height=alt.Step(22)))
 
 
-def scatter(column: str, title: str, scale: Literal["linear", "log"]) -> dict[str, Any]:
+@cache
+def scatter(column: str, title: str, scale: Scale) -> dict[str, Any]:
     """The share of outliers at every checkpoint of every run against how well the training data are fitted.
 
     The data set `points` has loss, accuracy, share, run, time, chosen (of the chosen run) and here.
@@ -135,14 +140,14 @@ def scatter(column: str, title: str, scale: Literal["linear", "log"]) -> dict[st
 
 def all_charts(instruments: Mapping[str, Instrument]) -> dict[str, dict[str, Any]]:
     """By the ids of the elements that they are put into, without `chart-`."""
-    curves = {key: curve(each) for key, each in instruments.items()}
-    share = Instrument("outliers", "share", "outliers", kind="share", colour=GREEN)
+    curves = {key: curve(each.title, each.scale, each.kind, each.colour) for key, each in instruments.items()}
+    share = curve("outliers", "linear", "share", GREEN)
     fit = {
         "fit-accuracy": scatter("accuracy", "training accuracy", "linear"),
         "fit-loss": scatter("loss", "training loss", "log"),
     }
     pairs = {"histogram": histogram(), "histogram2": histogram(), "depth": depth(), "depth2": depth()}
-    return pairs | {"outlier-share": curve(share)} | curves | fit
+    return pairs | {"outlier-share": share} | curves | fit
 
 
 def _logarithmic() -> dict[str, Any]:
@@ -152,12 +157,12 @@ def _logarithmic() -> dict[str, Any]:
     return {"gridOpacity": at_powers, "tickOpacity": at_powers, "labelExpr": _SHORT, "labelOverlap": "greedy"}
 
 
-def _value(instrument: Instrument) -> alt.Y:
+def _value(scale: Scale, kind: Kind) -> alt.Y:
     """The vertical axis of an instrument; counts begin at 0."""
-    form = {"share": "%", "count": "~s", "number": ".3~g"}[instrument.kind]
+    form = {"share": "%", "count": "~s", "number": ".3~g"}[kind]
     width = alt.Axis(title=None, tickCount=4, format=form, minExtent=_LABELS_WIDTH, maxExtent=_LABELS_WIDTH)
-    if instrument.scale == "linear":
-        return alt.Y("value:Q", axis=width, scale=alt.Scale(zero=instrument.kind == "count"))
+    if scale == "linear":
+        return alt.Y("value:Q", axis=width, scale=alt.Scale(zero=kind == "count"))
     axis = alt.Axis(**(width.to_dict() | _logarithmic()))
     return alt.Y("value:Q", axis=axis, scale=alt.Scale(type="log"))
 
@@ -183,12 +188,12 @@ def _time_signals() -> list[alt.Parameter]:
     ]
 
 
-def _tooltip(instrument: Instrument) -> list[alt.Tooltip]:
-    form = ".2%" if instrument.kind == "share" else ".4~g"
+def _tooltip(title: str, kind: Kind) -> list[alt.Tooltip]:
+    form = ".2%" if kind == "share" else ".4~g"
     return [
         alt.Tooltip("step:Q", format=","),
         alt.Tooltip("epoch:N"),
-        alt.Tooltip("value:Q", title=instrument.title, format=form),
+        alt.Tooltip("value:Q", title=title, format=form),
     ]
 
 

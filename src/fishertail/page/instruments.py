@@ -11,6 +11,9 @@ from fishertail.results.exhibits import Panel
 from fishertail.results.schema import RUN
 
 BLUE, GREEN, ORANGE, PINK, VERMILION = "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#D55E00"
+Scale = Literal["linear", "log"]
+Kind = Literal["number", "share", "count"]
+
 _KEYS = ("step", "epoch", *RUN)
 _METRICS = {
     "validation_loss": ("validation loss", VERMILION),
@@ -38,16 +41,15 @@ class Instrument:
     column: str
     title: str
     choice: Mapping[str, Any] = field(default_factory=dict)
-    scale: Literal["linear", "log"] = "linear"
-    kind: Literal["number", "share", "count"] = "number"
+    scale: Scale = "linear"
+    kind: Kind = "number"
     colour: str = BLUE
     question: str = ""
 
     @classmethod
     def of(cls, panel: Panel, question: str = "") -> Self:
         """What a measurement's panel declares."""
-        kind: Literal["number", "share", "count"]
-        kind = "count" if panel.counts else "share" if panel.column.endswith("_share") else "number"
+        kind: Kind = "count" if panel.counts else "share" if panel.column.endswith("_share") else "number"
         return cls(panel.table, panel.column, panel.title, panel.rows, panel.scale, kind, panel.colour, question)
 
     @property

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def render(
         vars(text),
         css=raw(_part("page.css")),
         javascript=raw("\n".join(_part("script", f"{name}.js") for name in SCRIPTS)),
-        vega=raw(_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))),
+        vega=raw(_vega()),
         data=raw(_json(explorer)),
         charts=raw(_json(charts.all_charts(instruments))),
         choices={name: CHOICES[name] for name in explorer["choices"]},
@@ -117,6 +118,12 @@ def render(
         data_hashes={each.name: each.content_hash for each in datasets},
         version=importlib.metadata.version("fishertail"),
     )
+
+
+@cache  # bundling takes longer than all the rest
+def _vega() -> str:
+    """Vega, Vega-Lite and vega-embed as one script."""
+    return _script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
 
 
 def _template() -> jinja2.Template:

@@ -16,15 +16,15 @@ const largest = (run) => {
 };
 const onset = (run) => {
   const { steps, values } = shareOfOutliers(run);
-  const first = steps.findIndex((step, i) => step > 0 && values[i] >= ONSET);
+  const first = values.findIndex((value, i) => i > 0 && value >= ONSET && values[i - 1] < ONSET);
   if (first < 0) return [];
-  return [{ step: steps[first], what: `Outliers pass ${percent(ONSET)} of the samples`, detail: `${percent(values[first])} at this checkpoint` }];
+  return [{ step: steps[first], what: `Outliers rise above ${percent(ONSET)} of the samples`, detail: `${percent(values[first])} at this checkpoint` }];
 };
 const lowest = (run) => {
   if (run.minimum === null) return [];
   const loss = valueAt(curveOf(run, "validation_loss"), run.minimum), accuracy = valueAt(curveOf(run, "validation_accuracy"), run.minimum);
   const reached = accuracy === undefined ? "" : `, accuracy ${percent(accuracy)}`;
-  const early = run.passed === false ? "; the run stopped early, so it may fall further" : "";
+  const early = run.passed === false ? "; the run ends too soon after it to exclude that it falls further" : "";
   return [{ step: run.minimum, what: "The validation loss is lowest", detail: `${number(loss)}${reached}${early}` }];
 };
 const ending = (run) => {
@@ -63,7 +63,7 @@ const missingOf = (run) => {
   if (!curveOf(run, "spectrum").steps.length) lines.push(`lambda_1 of ${state.layer} was not measured.`);
   const share = shareOfOutliers(run);
   if (!share.values.length) lines.push("Outliers of the whole network were not counted.");
-  else if (!onset(run).length) lines.push(`Outliers are less than ${percent(ONSET)} of the samples at every checkpoint after the first.`);
+  else if (!onset(run).length) lines.push(`The share of outliers does not rise above ${percent(ONSET)} of the samples at any checkpoint.`);
   if (run.minimum === null) lines.push("No validation loss was recorded.");
   for (const { step, measurement, reason } of run.failures.slice(0, 8)) lines.push(`${measurement} failed at step ${whole(step)}: ${reason}`);
   if (run.failures.length > 8) lines.push(`${run.failures.length - 8} further failures.`);
