@@ -81,8 +81,9 @@ def curve(title: str, scale: Scale, kind: Kind, colour: str) -> dict[str, Any]:
 def depth() -> dict[str, Any]:
     """A quantity of every layer over training: time to the right, depth downwards, blank where nothing was measured.
 
-    The data set `cells` has x, x_end, layer, shade (on the scale of the colours), step and value (text); `here` x.
-    Signals: `low` and `high`, the ends of the colours; `powers`, whether shades are exponents of ten.
+    The data set `cells` has x, x_end, layer, shade (on the scale of the colours), step and value (text); `layers` layer,
+    in order, those without a cell too; `here` x. Signals: `low` and `high`, the ends of the colours; `powers`, whether
+    shades are exponents of ten.
     """
     y = alt.Y("layer:N", sort=None, axis=alt.Axis(title=None, minExtent=_LABELS_WIDTH, ticks=False, domain=False))
     legend = alt.Legend(
@@ -104,7 +105,8 @@ def depth() -> dict[str, Any]:
     )
     here = alt.Chart(alt.NamedData("here")).mark_rule(color="#fff", strokeWidth=1.3).encode(x=_time("x:Q"))
     signals = [alt.param(name="low", value=0), alt.param(name="high", value=1), alt.param(name="powers", value=False)]
-    chart = alt.layer(cells, here).add_params(*_time_signals(), *signals)
+    rows = alt.Chart(alt.NamedData("layers")).mark_point(opacity=0).encode(y=y)
+    chart = alt.layer(rows, cells, here).add_params(*_time_signals(), *signals)
     return _configured(chart.properties(width="container", height=alt.Step(22)))
 
 

@@ -70,6 +70,12 @@ const picture = (run, sample, label) => {
   return [Object.assign(new Image(), { src: source, alt: `training sample ${sample}, labelled ${label}`, title: `training sample ${sample}` })];
 };
 const labelText = (run, label) => (label === null ? "" : String(data.classes[run.dataset]?.[label] ?? label));
+// What stands beside a sample's picture; without one, which sample it is.
+const sampleText = (run, sample, label) => {
+  const name = labelText(run, label);
+  if (data.images[run.dataset]?.[sample]) return name;
+  return `sample ${sample}${name && `, label ${name}`}`;
+};
 
 const showOutliers = () => {
   const run = chosenRun(), rows = run.outliers[state.step] ?? [], time = timeText(state.step, run);
@@ -79,10 +85,9 @@ const showOutliers = () => {
     : known ? `No outliers by the gradient norm of the network are listed after ${time}` : "";
   byId("samples-note").hidden = !rows.length;
   byId("samples").replaceChildren(...rows.map(([sample, label, loss, norm, ax, correct]) => {
-    const name = labelText(run, label);
-    const title = element("b", { textContent: `${name || `sample ${sample}`}${correct === false ? " ✗" : ""}` });
+    const title = element("b", { textContent: `${sampleText(run, sample, label)}${correct === false ? " ✗" : ""}` });
     const lines = [["loss", loss], ["norm", norm], ["a_x", ax]].filter(([, value]) => value !== null);
-    return element("li", {}, ...picture(run, sample, name), title,
+    return element("li", {}, ...picture(run, sample, labelText(run, label)), title,
       ...lines.flatMap(([what, value]) => [`${what} ${number(value)}`, element("br")]));
   }));
 };

@@ -19,7 +19,7 @@ const showLayers = () => {
   const low = Math.min(...shades, ...(shades.length ? [] : [0])), high = Math.max(...shades, low + 1e-6);
   shownRuns().forEach((run, i) => {
     const name = i ? "depth2" : "depth";
-    setHere(setAxis(views[name])).data("cells", cells[i])
+    setHere(setAxis(views[name])).data("cells", cells[i]).data("layers", Object.keys(run.layers).map((layer) => ({ layer })))
       .signal("low", low).signal("high", high).signal("powers", SHADES[state.shade].powers);
     tables[name] = cells[i].map(({ step, layer, value, shade }) => ({ run: run.name, layer, step, [SHADES[state.shade].title]: value, shade }));
     byId(`title-${name}`).textContent = secondRun() ? `${SHADES[state.shade].title}, ${run.name}` : SHADES[state.shade].title;

@@ -27,7 +27,7 @@ const showStays = () => {
   const row = ({ sample, label, steps: listed, share }) => {
     const name = labelText(run, label), carried = share ? `, up to ${Number((100 * share).toPrecision(2))} % of lambda_1` : "";
     return element("li", {}, element("div", { className: "who" }, ...picture(run, sample, name), element("span", {},
-      element("b", { textContent: name || `sample ${sample}` }), `${listed.length} of ${steps.length} checkpoints${carried}`)),
+      element("b", { textContent: sampleText(run, sample, label) }), `${listed.length} of ${steps.length} checkpoints${carried}`)),
     element("div", { className: "track" }, ...listed.map((step) => bar(sides[steps.indexOf(step)]))));
   };
   byId("stays").replaceChildren(...stays.slice(0, MOST_SAMPLES).map(row));

@@ -63,6 +63,7 @@ const missingOf = (run) => {
   if (!curveOf(run, "spectrum").steps.length) lines.push(`lambda_1 of ${state.layer} was not measured.`);
   const share = shareOfOutliers(run);
   if (!share.values.length) lines.push("Outliers of the whole network were not counted.");
+  else if (share.values[0] >= ONSET) lines.push(`Outliers are ${percent(share.values[0])} of the samples at the first checkpoint already.`);
   else if (!onset(run).length) lines.push(`The share of outliers does not rise above ${percent(ONSET)} of the samples at any checkpoint.`);
   if (run.minimum === null) lines.push("No validation loss was recorded.");
   for (const { step, measurement, reason } of run.failures.slice(0, 8)) lines.push(`${measurement} failed at step ${whole(step)}: ${reason}`);
