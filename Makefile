@@ -9,7 +9,7 @@ PYTHONS ?= python3.11 python3.12 python3.13
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help figures paper cost report docs docs-check test test-all test-long test-pythons schedulers browser bench bench-networks gpu lint format envs image unlock clean
+.PHONY: help figures paper page cost report docs docs-check test test-all test-long test-pythons schedulers browser bench bench-networks gpu lint format envs image unlock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ paper: $(VENV)/.run ## the paper's grid on MNIST and CIFAR-10, on this machine (
 	snakemake --profile profiles/local
 	snakemake --profile profiles/local --report results/report.html --quiet all
 	@echo "Page: results/report/index.html   Figures: results/figures   Tables: results/tables   Report: results/report.html"
+
+page: $(VENV)/.run ## the page of what is there so far, also while jobs run: report/so_far.html; PROFILE=profiles/demo
+	snakemake --profile $(PROFILE) --nolock --quiet rules --forcerun page_so_far -- page_so_far
 
 cost: $(VENV)/.run ## what the pending jobs will cost: hours, points, how long they take; PROFILE=profiles/tsubame
 	@python -m fishertail.grid.cost $(PROFILE)

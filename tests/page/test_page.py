@@ -1,29 +1,13 @@
-"""The page in a real browser: headless Chromium, driven by Playwright. `make browser` installs it."""
+"""The page of a finished workflow in a real browser."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.workflow.project import ROOT
+from tests.page.browser import ARTEFACTS, Opened, needed
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-ARTEFACTS = ROOT / "tests" / "artefacts"
-pytestmark = [
-    pytest.mark.workflow,
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium not installed: make browser"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+pytestmark = [pytest.mark.workflow, needed]
 
 
 @pytest.fixture(scope="module")
@@ -31,37 +15,11 @@ def path(finished_once) -> Path:
     return finished_once.path / "results/report/index.html"
 
 
-class Opened:
-    """A page that notes what goes wrong in it, and what it fetches."""
-
-    def __init__(self, browser, path: Path, **options):
-        self.page = browser.new_page(**options)
-        self.errors, self.fetched = [], []
-        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("request", lambda request: self.fetched.append(request.url))
-        self.page.goto(path.as_uri())
-        self.page.wait_for_selector("body[data-ready]", timeout=30_000)
-
-    def bars(self) -> list[str]:
-        """The outlines of the histogram's bars."""
-        marks = "#chart-histogram .mark-rect path"
-        return self.page.eval_on_selector_all(marks, "paths => paths.map(path => path.getAttribute('d'))")
-
-    def epoch(self) -> str:
-        return self.page.inner_text("#epoch-shown")
-
-    def settle(self) -> None:
-        self.page.wait_for_timeout(200)
-
-
 @pytest.fixture
 def opened(browser, path):
     page = Opened(browser, path, viewport={"width": 1100, "height": 900})
     yield page
-    assert page.errors == []
-    assert [url for url in page.fetched if not url.startswith(("file:", "data:", "blob:"))] == []
-    page.page.close()
+    page.close()
 
 
 def test_the_slider_moves_the_histogram_by_keyboard(opened):
@@ -123,7 +81,7 @@ def test_every_choice_of_a_layer_draws(opened):
 
 
 def test_claims_figures_and_tables_are_there(opened):
-    assert opened.page.locator("#claims .verdict").count() == 5
+    assert opened.page.locator("#claims h3 .verdict").count() == 5
     each = "for (const x of all) { x.loading = 'eager'; await x.decode() }"
     decode = f"async all => {{ {each} return all.map(x => x.naturalWidth) }}"
     sizes = opened.page.eval_on_selector_all("#figures img", decode)
@@ -151,8 +109,7 @@ def test_a_phone_needs_no_sideways_scrolling(browser, path):
     assert wide <= 390
     ARTEFACTS.mkdir(exist_ok=True)
     page.page.screenshot(path=ARTEFACTS / "phone.png", full_page=True)
-    assert page.errors == []
-    page.page.close()
+    page.close()
 
 
 def test_its_size(path):

@@ -1,7 +1,6 @@
 """What the rules over all runs do: draw a figure, write tables, and make the page."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from fishertail.data.source import built_in
@@ -9,7 +8,7 @@ from fishertail.execution.job import Job
 from fishertail.measurements import collect
 from fishertail.paper import exhibits
 from fishertail.results import formats, provenance, storage
-from fishertail.results.exhibits import EXPLORER, Results
+from fishertail.results.exhibits import Results
 
 Files = Mapping[str, Sequence[str]]  # paths by the name of the table
 
@@ -47,24 +46,19 @@ def make_page(job: Job, files: Files, path: str) -> None:
     """Write the page."""
     from fishertail.data import dataset
     from fishertail.measurements.measurement import measurements
-    from fishertail.page import data, render
+    from fishertail.page import instruments, render
 
     sets = [dataset.read(each) for each in files["datasets"]]
     tables = {name: paths for name, paths in files.items() if name not in ("datasets", "figures")}
     shown = results(job, tables)
-    absent = [table for name, table in collect.run_tables().items() if name in EXPLORER and name not in shown.tables]
-    shown = replace(shown, tables={**shown.tables, **{table.name: collect.collect(table, [], []) for table in absent}})
-    panels = {name: each.panel for name, each in measurements().items() if each.panel and each.panel.table in tables}
-    html = render.render(
-        shown,
-        explorer=data.explorer_data(shown, sets, panels),
-        figures=files["figures"],
-        datasets=sets,
-        panels=panels,
+    panels = {name: each for name, each in measurements().items() if each.panel and each.panel.table in tables}
+    text = render.Text(
+        lead=f"{render.QUESTION} {render.networks(shown)}",
         missing=job.parameters["missing"],
         configuration=job.parameters["configuration"],
     )
-    storage.write_text(html, path)
+    made = instruments.all_instruments(panels, shown.tables)
+    storage.write_text(render.render(shown, made, text, figures=files["figures"], datasets=sets), path)
 
 
 def _data(files: Files) -> list[str]:

@@ -86,6 +86,32 @@ class Plan(RunPlan):
         drawn = [path for path in shown if Path(path).stem not in TABLES_AS_FIGURES]
         return found | {"datasets": [DATASET.format(dataset=name) for name in self.datasets], "figures": drawn}
 
+    def runs_so_far(self) -> list[dict[str, Any]]:
+        """What each run will have, for the page of an unfinished grid: the arguments of `RunSoFar`."""
+        measured = [(each, table) for each in self.measurements.values() for table in each.tables if table.kept]
+        return [
+            {
+                "run": parameters,
+                "folders": self._results(
+                    [*([self.kept[run]] if run in self.kept else []), f"<results>/runs/{run.path}"]
+                ),
+                "epochs": self.config.epochs_of(run),
+                "files": {table.name: self._results(self._files_of_run(run, each, table)) for each, table in measured},
+            }
+            for run, parameters in zip(self.config.runs, self.runs_parameters(), strict=True)
+        ]
+
+    def page_files_so_far(self) -> dict[str, list[str]]:
+        """The files over runs that the page of an unfinished grid shows where they are there; see `page_inputs`."""
+        own = [table.name for each in self.measurements.values() for table in each.tables]
+        inputs = self.page_inputs()
+        return {name: self._results(paths) for name, paths in inputs.items() if name not in ("metrics", *own)}
+
+    def _results(self, paths: Iterable[str]) -> list[str]:
+        """Paths as they are on disk: Snakemake fills in its path variables for inputs and outputs alone."""
+        folder = self.config.pathvars.get("results", "results")
+        return [path.replace("<results>", folder) for path in paths]
+
     def code_of_page(self) -> str:
         """The hash of what makes the page, and of the words and charts that it takes from registered objects."""
         words: list[tuple[str, ...]] = [(each.name, each.title, each.caption) for each in self.figures.values()]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from fishertail.measurements.measurement import Measurement, Options
+from fishertail.results.exhibits import Panel
 from fishertail.results.schema import EPOCH, LAYER, STEP, Column, Table
 from fishertail.settings import Real
 
@@ -45,6 +46,7 @@ MEASUREMENT = Measurement(
     measure=measure,
     options=StatisticsOptions,
     needs=("spectrum",),
+    panel=Panel("ax_statistics", "near_zero_share", "share of the samples near 0", {}, colour="#CC79A7"),
     tables=(
         Table(
             name="ax_statistics",

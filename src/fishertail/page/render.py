@@ -5,6 +5,8 @@ import importlib.metadata
 import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,50 +18,95 @@ import vl_convert
 
 from fishertail.data.dataset import Dataset
 from fishertail.data.source import built_in
-from fishertail.page import charts
+from fishertail.page import charts, data, forest
+from fishertail.page.instruments import Instrument
 from fishertail.paper import exhibits, stopping
-from fishertail.results.exhibits import Panel, Results
+from fishertail.results.exhibits import Results
+
+SCRIPTS = (
+    "format", "state", "axis", "download", "story", "instruments", "checkpoint", "layers", "stays", "fit", "start",
+)  # fmt: skip
+CHOICES = {"dataset": "data set", "model": "model", "batch_size": "batch size", "seed": "seed"}
+STORY = ("spectrum", "outlier-share", "validation_loss", "validation_accuracy")  # the charts that come first
+TITLE = "Where the eigenvalues of the Fisher information come from"
+QUESTION = (
+    "The gradient of every training sample, followed through training: is the largest eigenvalue of the empirical "
+    "Fisher matrix carried by a few outliers?"
+)
+PAPER = (
+    "Yashima, Ishikawa, Sato, Matsuoka: Analysis of gradient data in the training process, toward understanding the "
+    "generalization of DNNs."
+)
+JUDGING = (
+    "Each network (data set, model, batch size) is judged by the 95 % interval of its mean over the seeds. A claim "
+    "holds if it does in every network, fails if it does in any, and is undecided with a single seed or across a "
+    "bound. Dashed: the bounds. An arrow: the interval goes on."
+)
+
+
+@dataclass(frozen=True)
+class Text:
+    """What the page says besides its results.
+
+    Attributes:
+        title, lead: at its top.
+        footer: at its bottom.
+        missing: what is not shown and why, one line for each.
+        missing_heading: what they have in common.
+        to_come: what is not finished, one line for each run.
+        planned: how many runs there are to be.
+        configuration: as text.
+    """
+
+    title: str = TITLE
+    lead: str = QUESTION
+    footer: str = PAPER
+    missing: Sequence[str] = ()
+    missing_heading: str = "Missing from kept runs, since it was not measured or not kept then:"
+    to_come: Sequence[str] = ()
+    planned: int = 0
+    configuration: str = ""
 
 
 def render(
     results: Results,
+    instruments: Mapping[str, Instrument],
+    text: Text,
     *,
-    explorer: Mapping[str, Any],
-    figures: Sequence[str],
-    datasets: Sequence[Dataset],
-    panels: Mapping[str, Panel],
-    missing: Sequence[str],
-    configuration: str,
+    figures: Sequence[str] = (),
+    datasets: Sequence[Dataset] = (),
 ) -> str:
     """The HTML of the page.
 
     Args:
-        results: with the tables over runs.
-        explorer: of `fishertail.page.data`.
+        results: with the tables of runs, and those over runs.
+        instruments: by key.
+        text: what it says besides.
         figures: paths of SVG files.
-        datasets: shown with the hashes of their content.
-        panels: charts of a run, by name.
-        missing: what kept runs lack, one line for each run.
-        configuration: the configuration as text.
+        datasets: whose images are shown, with the hashes of their content.
     """
-    folder = files("fishertail.page")
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string((folder / "page.html.j2").read_text())
+    explorer = data.explorer_data(results, datasets, instruments)
     raw = markupsafe.Markup
     known = [table for exhibit in exhibits.tables().values() for table in exhibit.tables]
     shown = {table.name: results[table.name] for table in known if table.name in results.tables}
     titles = {table.name: table.meaning for table in known if table.name not in _SECTIONS}
-    return template.render(
-        css=raw((folder / "page.css").read_text()),
-        javascript=raw((folder / "page.js").read_text()),
-        vega=raw(_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))),
+    titled = {"outlier-share": "outliers of the network"} | {key: each.title for key, each in instruments.items()}
+    return _template().render(
+        vars(text),
+        css=raw(_part("page.css")),
+        javascript=raw("\n".join(_part("script", f"{name}.js") for name in SCRIPTS)),
+        vega=raw(_vega()),
         data=raw(_json(explorer)),
-        charts=raw(_json(charts.all_charts(panels))),
-        panels={name: panel.title for name, panel in panels.items()},
-        networks=_networks(results),
-        missing=missing,
-        claims=shown["claims"].to_dict("records") if "claims" in shown else [],
-        effects=raw(table_html(shown["claim_effects"])) if "claim_effects" in shown else "",
+        charts=raw(_json(charts.all_charts(instruments))),
+        choices={name: CHOICES[name] for name in explorer["choices"]},
+        several=len(explorer["runs"]) > 1,
+        has_runs=bool(explorer["runs"]),
+        has_fit=explorer["fit"] is not None,
+        fit_finding=_fit_finding(explorer["fit"]),
+        story={name: titled[name] for name in STORY if name in titled},
+        instruments={name: title for name, title in titled.items() if name not in STORY},
+        claims=forest.forests(shown["claim_effects"], shown["claims"]) if "claims" in shown else [],
+        judging=JUDGING,
         stopping=raw(table_html(shown["stopping"])) if "stopping" in shown else "",
         stopping_finding=stopping.finding(shown["stopping"]) if "stopping" in shown else "",
         figures=[_figure(path) for path in figures],
@@ -68,9 +115,36 @@ def render(
             for name, title in titles.items()
             if name in shown
         ],
-        data_hashes={data.name: data.content_hash for data in datasets},
-        configuration=configuration,
+        data_hashes={each.name: each.content_hash for each in datasets},
         version=importlib.metadata.version("fishertail"),
+    )
+
+
+@cache  # bundling takes longer than all the rest
+def _vega() -> str:
+    """Vega, Vega-Lite and vega-embed as one script."""
+    return _script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(_part("page.html.j2"))
+
+
+def _part(*name: str) -> str:
+    """The text of one of the page's files."""
+    return files("fishertail.page").joinpath(*name).read_text()
+
+
+def _fit_finding(fit: Mapping[str, Any] | None) -> str:
+    """How closely the share of outliers follows the fit."""
+    if fit is None:
+        return ""
+    runs = f"{fit['runs']} runs" if fit["runs"] > 1 else "one run"
+    ranks = [f"{fit[name]:.3f} with the training {name}" for name in ("loss", "accuracy") if fit[name] is not None]
+    return (
+        f"Spearman's rank correlation of the share of outliers, over {fit['checkpoints']} checkpoints of {runs}: "
+        f"{' and '.join(ranks) or 'none, since the shares are all equal'}."
     )
 
 
@@ -115,8 +189,8 @@ def _aligned(html: str, numeric: Collection[int]) -> str:
     return re.sub(r"<tr[^>]*>|<(t[hd])>", cell, html)
 
 
-def _networks(results: Results) -> str:
-    """Which runs the page shows, and which of them stopped early."""
+def networks(results: Results) -> str:
+    """Which runs of a grid the page shows, and which of them stopped early."""
     runs = results.runs
     names = ", ".join(dict.fromkeys(f"{run['dataset']}/{run['model']}" for run in runs))
     sizes = ", ".join(str(size) for size in sorted({run["batch_size"] for run in runs}))

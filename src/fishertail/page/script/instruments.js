@@ -1,0 +1,32 @@
+// Every instrument of the chosen run, and of the second one, over the shared axis of time.
+const points = (run, { steps, values }, which) => steps.map((step, i) => ({
+  run: which, step, epoch: run.per_epoch ? epochText(step, run) : "–", x: position(step, run), value: values[i],
+}));
+const marks = () => shownRuns().filter((run) => run.minimum !== null)
+  .map((run) => ({ x: position(run.minimum, run), run: run.name === state.run ? 1 : 2 }));
+
+const showCurve = (name, curveIn, logarithmic) => {
+  const curves = shownRuns().map((run) => points(run, curveIn(run), run.name === state.run ? 1 : 2));
+  const rows = curves.flat().filter(({ value }) => !logarithmic || value > 0);
+  setHere(setAxis(views[name])).data("curve", rows).data("marks", marks()).signal("step", state.step);
+  tables[name] = rows.map(({ run, step, epoch, value }) => ({ run: shownRuns()[run - 1].name, layer: state.layer, step, epoch, value }));
+  byId(`box-${name}`).classList.toggle("empty", !rows.length);
+};
+const showCurves = () => {
+  showCurve("outlier-share", shareOfOutliers, false);
+  byId("missing-outlier-share").textContent = shareOfOutliers(chosenRun()).values.length ? "" : "not counted for the whole network";
+  for (const [key, instrument] of Object.entries(data.instruments)) {
+    showCurve(key, (run) => curveOf(run, key), instrument.scale === "log");
+    byId(`missing-${key}`).textContent = shownRuns().map((run) => whyMissing(run, key)).filter(Boolean).join("; ");
+  }
+};
+
+// Why a chart is empty: it failed, was measured of other layers alone, or not in this run.
+const whyMissing = (run, key) => {
+  if (curveOf(run, key).steps.length) return "";
+  const of = secondRun() ? ` in ${run.name}` : "";
+  const failure = run.failures.find(({ measurement }) => measurement === key || measurement === data.instruments[key].measurement);
+  if (failure) return `failed${of} at step ${whole(failure.step)}: ${failure.reason}`;
+  const others = Object.keys(run.layers).filter((layer) => run.layers[layer].curves[key]);
+  return others.length ? `measured${of} in ${others.join(", ")} only` : `not measured${of || " in this run"}`;
+};
