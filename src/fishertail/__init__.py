@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fishertail.execution.analyse_run import RunAnalysis, analyse_run
+    from fishertail.execution.rank_samples import rank_samples
     from fishertail.fisher.eigenpairs import Eigenpairs, fisher_eigenpairs
     from fishertail.gradients.layer_rules import register_layer_rule
     from fishertail.gradients.matrix import GradientNorms, gradient_norms
@@ -21,6 +22,7 @@ _MODULES = {
     "outliers": "statistics.outliers",
     "RunAnalysis": "execution.analyse_run",
     "analyse_run": "execution.analyse_run",
+    "rank_samples": "execution.rank_samples",
     "OutlierStop": "paper.stopping",
 }
 
@@ -34,6 +36,7 @@ __all__ = [
     "fisher_eigenpairs",
     "gradient_norms",
     "outliers",
+    "rank_samples",
     "register_layer_rule",
 ]
 
