@@ -89,22 +89,26 @@ def per_epoch(labels: torch.Tensor) -> int:
 def trained(
     options: argparse.Namespace, images: torch.Tensor, labels: torch.Tensor
 ) -> tuple[nn.Module, dict[int, Weights]]:
-    """The network, and its weights at the end of each epoch by SGD step."""
+    """The network, and its weights by SGD step, at the ends of epochs 1, 2, 3, 4, 6, 8, 11, 16, ... and the last."""
     name, widths, rate = NETWORKS[options.dataset]
     model = build(name, widths, tuple(images.shape[1:]), CLASSES, options.seed)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     checkpoints = {}
     for epoch in range(1, options.epochs + 1):
-        train_epoch(
-            model, images, labels, batch_size=BATCH_SIZE, learning_rate=rate, seed=options.seed, epoch=epoch
-        )
-        checkpoints[epoch * per_epoch(labels)] = {key: value.clone() for key, value in model.state_dict().items()}
+        train_epoch(model, images, labels, batch_size=BATCH_SIZE, learning_rate=rate, seed=options.seed, epoch=epoch)
+        if epoch in measured_epochs(options.epochs):
+            checkpoints[epoch * per_epoch(labels)] = {key: value.clone() for key, value in model.state_dict().items()}
     return model, checkpoints
+
+
+def measured_epochs(last: int) -> list[int]:
+    """Two in each octave, and the last."""
+    return sorted({epoch for k in range(2 * last.bit_length()) if (epoch := round(2 ** (k / 2))) < last} | {last})
 
 
 def cross_validated(options: argparse.Namespace, images: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
     """(epochs, N, classes) probabilities of each sample by a network that was trained without it."""
-    found = np.empty((options.epochs, len(labels), CLASSES))
+    found = np.empty((len(measured_epochs(options.epochs)), len(labels), CLASSES))
     folds = KFold(options.folds, shuffle=True, random_state=options.seed)
     for others, held_out in folds.split(labels):
         model, checkpoints = trained(options, images[others], labels[others])
@@ -157,7 +161,9 @@ def print_issues(held_out: np.ndarray, labels: np.ndarray, wrong: np.ndarray) ->
     """What cleanlab's confident learning calls an issue, after the last epoch."""
     issues = find_label_issues(labels, held_out)
     right = wrong[issues].sum()
-    print(f"cleanlab finds {issues.sum()} issues: precision {right / issues.sum():.3f}, recall {right / wrong.sum():.3f}")
+    print(
+        f"cleanlab finds {issues.sum()} issues: precision {right / issues.sum():.3f}, recall {right / wrong.sum():.3f}"
+    )
 
 
 def draw_worst(

@@ -101,4 +101,6 @@ def _ranked(tables: Mapping[str, Any], score: str, layer: str, threshold: float)
         raise ValueError(f"score: one that the tables have expected ({', '.join(found)}), found {score!r}")
     of_each = tables["norms"].astype({"correct": float}).groupby("sample")
     known = pd.DataFrame({"label": of_each["label"].first(), "correct": of_each["correct"].mean(), **found})
-    return known.reset_index().sort_values(score, ascending=False, kind="stable", na_position="first", ignore_index=True)
+    return known.reset_index().sort_values(
+        score, ascending=False, kind="stable", na_position="first", ignore_index=True
+    )

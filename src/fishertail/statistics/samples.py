@@ -8,7 +8,12 @@ from numpy.typing import NDArray
 
 from fishertail.statistics.outliers import Reading, outliers
 
-SCORES = {"grand": "norms", "el2n": "sample_scores", "loss": "norms", "a_x": "projections"}  # and the tables they are of
+SCORES = {
+    "grand": "norms",
+    "el2n": "sample_scores",
+    "loss": "norms",
+    "a_x": "projections",
+}  # and the tables they are of
 
 
 def by_step(table: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -82,3 +87,14 @@ def longest_stretch(masks: NDArray[np.bool_], steps: NDArray[np.int64]) -> NDArr
         longest = np.maximum(longest, np.where(row, step - start, 0))
         before = row
     return longest
+
+
+def mean_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    """(N,) rows by sample: the mean of each score over the runs of one network, data set and batch size."""
+    return table.groupby("sample")[list(SCORES)].mean()
+
+
+def steps_of_an_epoch(metrics: pd.DataFrame) -> float:
+    """SGD steps per epoch; 1 where a run has no epoch."""
+    last = metrics.loc[metrics["step"].idxmax()]
+    return float(last["step"] / last["epoch"]) if last["epoch"] > 0 else 1.0
