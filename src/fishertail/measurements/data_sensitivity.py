@@ -37,7 +37,7 @@ Share = Annotated[Real, Field(gt=0, lt=1)]
 
 
 class SensitivityOptions(GradientOptions):
-    """Off by default for its cost. The paper names no numbers; claim 6 is judged by 20 tenths, chosen before any run."""
+    """Off by default for its cost. The paper names no numbers; 20 tenths are what claim 6 is judged by."""
 
     enabled: bool = Field(False, description="whether it is computed at all")
     checkpoints: Schedule = Field("landmarks", description="at which checkpoints; see norms")

@@ -1,9 +1,9 @@
 """The error of the network's output for every training sample (EL2N).
 
-How far is each sample's output from its label? EL2N is |p - y|_2, with the softmax p of the outputs and the label y as a
-vector of 0 and 1 (Paul, Ganguli and Dziugaite 2021, arXiv 2107.07075, Definition 2.2); it lies between 0 and sqrt(2).
-For cross entropy p - y is the derivative of the loss by the outputs, so EL2N is the part of the gradient norm that does
-not depend on how the weights act on the outputs. It takes a forward pass and no backward pass.
+How far is each sample's output from its label? EL2N is |p - y|_2, with the softmax p of the outputs and the label y as
+a vector of 0 and 1 (Paul, Ganguli and Dziugaite 2021, arXiv 2107.07075); it lies between 0 and sqrt(2). For cross
+entropy p - y is the derivative of the loss by the outputs, so EL2N is what the gradient norm would be if the outputs
+were the weights. It takes a forward pass and no backward pass, and is computed without the cancellation of p - 1.
 
 A large EL2N does not say why a sample is hard: a wrong label, a rare kind and an early checkpoint look alike.
 """

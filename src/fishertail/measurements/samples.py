@@ -2,10 +2,10 @@
 
 Which samples are hard, and do they stay hard? For each sample: GraNd, the norm of its gradient in the network, and
 EL2N, the error of its output (Paul, Ganguli and Dziugaite 2021, arXiv 2107.07075); its loss; and abs(a_x). Each is the
-mean over early checkpoints. The paper takes means over ten runs at epoch 20 of 200; here it is the first tenth of a run,
-from the first epoch on, and means over the seeds are taken where runs are shown. Its GraNd before training did not
-reproduce (Kirsch 2023, arXiv 2303.14753), so that checkpoint is left out. Over all checkpoints it is counted when the
-gradient norm is an outlier, by `outliers`.
+mean over early checkpoints: those of the first tenth of the run, from the end of the first epoch on. The paper computes
+the scores a few epochs into training and averages over initial weights; means over the seeds are taken where runs are
+shown. Its GraNd before training did not reproduce, while EL2N at epoch 20 did (Kirsch 2023, arXiv 2303.14753), so that
+step 0 is left out. When the gradient norm is an outlier, by `outliers`, is counted over all checkpoints.
 
 High scores do not tell wrong labels from rare or hard samples. How many wrong labels each of them finds where the truth
 is known is measured in docs/how-to/mislabelled-images.md, beside the plain loss.
@@ -36,7 +36,7 @@ class SamplesOptions(Options):
         0.1,
         gt=0,
         le=1,
-        description="share of the training whose checkpoints count for the scores: epoch 20 of 200 (Paul)",
+        description="first share of the training whose checkpoints count for the scores; our choice",
     )
     layer: str = Field("network", description="whose gradient norms and a_x count")
 
