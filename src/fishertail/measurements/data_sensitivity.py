@@ -1,13 +1,12 @@
 """How much lambda_1 depends on the samples that it is computed from.
 
 Is lambda_1 very sensitive to the number of data, as the paper says (sections 1 and 4.2)? It is computed of random
-subsets of the training samples, and without samples that are left out at random, by abs(a_x), or by gradient norm. Each
-time F = 1/n sum_x g_x g_x^T is the mean over the n samples that stay, and its largest eigenvalue is solved again, to the
+subsets of the training samples, and without samples that are left out at random, by abs(a_x), or by gradient norm. F =
+1/n sum_x g_x g_x^T is then the mean over the n samples that stay, and its largest eigenvalue is solved again, to the
 tolerance of `spectrum`. Beside it stands the mean of their a_x^2, with V_1 of all samples kept, which costs nothing.
 Subsets are drawn without replacement from (seed, draw), so that those of one draw are nested.
 
-Of many samples, lambda_1 of a random share s of them scatters even if nothing is special about them: if a_x were
-Gaussian, with a relative standard deviation of sqrt(2 (1 - s) / (s N)), which is sqrt(1.8 / (N / 10)) for a tenth. The
+Of many samples, lambda_1 of a random share s scatters even if nothing is special about any of them: if a_x were Gaussian, with a relative standard deviation of sqrt(2 (1 - s) / (s N)), which is sqrt(1.8 / (N / 10)) for a tenth. The
 figure shows that line. A larger deviation says that few samples carry lambda_1, not which. lambda_1 of a subset is too
 large on average, since V_1 is fitted to it; so the mean of the ratio is above 1 even for Gaussian gradients.
 """
