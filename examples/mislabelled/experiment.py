@@ -91,7 +91,8 @@ def trained(
 ) -> tuple[nn.Module, dict[int, Weights]]:
     """The network, and its weights by SGD step, at the ends of epochs 1, 2, 3, 4, 6, 8, 11, 16, ... and the last."""
     name, widths, rate = NETWORKS[options.dataset]
-    model = build(name, widths, tuple(images.shape[1:]), CLASSES, options.seed)
+    _, channels, height, width = images.shape
+    model = build(name, widths, (channels, height, width), CLASSES, options.seed)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     checkpoints = {}
     for epoch in range(1, options.epochs + 1):

@@ -6,9 +6,10 @@ subsets of the training samples, and without samples that are left out at random
 tolerance of `spectrum`. Beside it stands the mean of their a_x^2, with V_1 of all samples kept, which costs nothing.
 Subsets are drawn without replacement from (seed, draw), so that those of one draw are nested.
 
-Of many samples, lambda_1 of a random share s scatters even if nothing is special about any of them: if a_x were Gaussian, with a relative standard deviation of sqrt(2 (1 - s) / (s N)), which is sqrt(1.8 / (N / 10)) for a tenth. The
-figure shows that line. A larger deviation says that few samples carry lambda_1, not which. lambda_1 of a subset is too
-large on average, since V_1 is fitted to it; so the mean of the ratio is above 1 even for Gaussian gradients.
+lambda_1 of a random share s scatters even if nothing is special about any sample: if a_x were Gaussian, with a relative
+standard deviation of sqrt(2 (1 - s) / (s N)), which is sqrt(1.8 / (N / 10)) for a tenth. The figure shows that line. A
+larger deviation says that few samples carry lambda_1, not which. lambda_1 of a subset is too large on average, since V_1
+is fitted to it, so the mean of the ratio is above 1 even for Gaussian gradients.
 """
 
 from collections.abc import Iterator, Mapping

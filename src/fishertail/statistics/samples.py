@@ -96,5 +96,5 @@ def mean_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
 
 def steps_of_an_epoch(metrics: pd.DataFrame) -> float:
     """SGD steps per epoch; 1 where a run has no epoch."""
-    last = metrics.loc[metrics["step"].idxmax()]
+    last = metrics.sort_values("step").iloc[-1]
     return float(last["step"] / last["epoch"]) if last["epoch"] > 0 else 1.0
