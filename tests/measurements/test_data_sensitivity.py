@@ -1,12 +1,14 @@
 """lambda_1 of some of the samples, against dense spectra of the same samples."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from fishertail.execution import measuring
 from fishertail.measurements import data_sensitivity
 from fishertail.measurements.measurement import measurements
+from fishertail.results.exhibits import Results
 from tests.measurements import measured
 from tests.truth import dense_eigenvalues
 
@@ -75,8 +77,6 @@ def test_the_gaussian_deviation_is_that_of_drawn_numbers():
 
 
 def _table(share, samples, ratios):
-    import pandas as pd
-
     return pd.DataFrame(
         {
             "layer": "fc",
@@ -115,6 +115,29 @@ def test_where_no_sample_has_a_gradient_every_eigenvalue_is_0_and_every_ratio_1(
     assert (found["data_sensitivity"]["lambda_1"] < 1e-200).all()
     assert (found["data_sensitivity"]["ratio"] == 1).all()
     assert (found["subset_deviations"]["rms"] == 0).all()
+
+
+def test_figures_show_the_mean_over_the_seeds_at_the_lowest_validation_loss(found):
+    runs = [{"dataset": "digits", "model": "fc", "batch_size": 16, "seed": seed} for seed in (0, 1)]
+    of_runs = {name: _of_runs(table, runs) for name, table in found.items()}
+    loss = pd.DataFrame({"step": measured.STEPS, "epoch": [0, 0.75, 2], "validation_loss": [2.0, 3.0, 1.0]})
+    shown = Results(
+        [run | {"figure_layer": "first"} for run in runs], of_runs | {"metrics": _of_runs(loss, runs)}, settings={}
+    )
+    _, subsets = data_sensitivity.draw_subsets(shown)
+    truth = found["subset_deviations"].query("layer == 'first' and step == 8")
+    np.testing.assert_allclose(subsets["mean"], truth["rms"])
+    np.testing.assert_allclose(subsets["gaussian"], truth["gaussian"])
+    assert set(subsets["seeds"]) == {2}
+    _, left_out = data_sensitivity.draw_left_out(shown)
+    at_minimum = found["data_sensitivity"].query("layer == 'first' and step == 8").set_index("kind")
+    np.testing.assert_allclose(left_out["mean"], at_minimum.loc["without by a_x", "ratio"])
+    for kind in ("without by norm", "without at random"):
+        np.testing.assert_allclose(left_out[kind], at_minimum.loc[kind, "ratio"])
+
+
+def _of_runs(table, runs):
+    return pd.concat([table.assign(**run) for run in runs], ignore_index=True)
 
 
 def test_each_share_needs_its_number_of_draws():

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from fishertail.measurements import samples
+from fishertail.results.exhibits import Results
 from fishertail.statistics.outliers import outliers
 from tests.measurements import measured
 
@@ -51,3 +52,22 @@ def test_a_layer_without_a_x_has_none(tables):
 
 def test_a_run_without_checkpoints_has_no_rows(tables):
     assert measure({name: table.head(0) for name, table in tables.items()}).empty
+
+
+def test_figures_take_the_mean_over_the_seeds(tables):
+    run = {"dataset": "digits", "model": "fc", "batch_size": 16}
+    first, second = measure(tables), measure(tables).assign(grand=np.arange(measured.SAMPLES, dtype=float))
+    both = pd.concat([first.assign(**run, seed=0), second.assign(**run, seed=1)])
+    metrics = pd.concat([pd.DataFrame({"step": [0, 8], "epoch": [0, 2]}).assign(**run, seed=seed) for seed in (0, 1)])
+    shown = Results([run | {"seed": 0}, run | {"seed": 1}], {"samples": both, "metrics": metrics}, settings={})
+
+    _, agreement = samples.draw_agreement(shown)
+    means = pd.DataFrame({"grand": (first["grand"] + second["grand"]) / 2, "loss": first["loss"]})
+    assert agreement["grand and loss"].item() == pytest.approx(means.rank().corr().loc["grand", "loss"])
+
+    _, stretches = samples.draw_stretches(shown)
+    ever = (first["first_outlier"] >= 0).mean()
+    whole = (first["longest_stretch"] >= 8).mean()
+    assert stretches["epochs"].iloc[0] == 0
+    assert stretches["mean"].iloc[0] == pytest.approx(ever)
+    assert stretches.query("epochs == 2")["mean"].sum() == pytest.approx(whole)

@@ -8,7 +8,7 @@ Subsets are drawn without replacement from (seed, draw), so that those of one dr
 
 lambda_1 of a random share s scatters even if nothing is special about any sample: if a_x were Gaussian, with a relative
 standard deviation of sqrt(2 (1 - s) / (s N)), which is sqrt(1.8 / (N / 10)) for a tenth. The figure shows that line. A
-larger deviation says that few samples carry lambda_1, not which. lambda_1 of a subset is too large on average, since V_1
+larger deviation says that few samples carry lambda_1, not which. lambda_1 of a subset is too large on average since V_1
 is fitted to it, so the mean of the ratio is above 1 even for Gaussian gradients.
 """
 
