@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fishertail.execution.analyse_run import analyse_run
+    from fishertail.execution.rank_samples import rank_samples
     from fishertail.execution.run_analysis import RunAnalysis
     from fishertail.execution.watch import Watch
     from fishertail.fisher.eigenpairs import Eigenpairs, fisher_eigenpairs
@@ -23,6 +24,7 @@ _MODULES = {
     "outliers": "statistics.outliers",
     "RunAnalysis": "execution.run_analysis",
     "analyse_run": "execution.analyse_run",
+    "rank_samples": "execution.rank_samples",
     "OutlierStop": "paper.stopping",
     "Watch": "execution.watch",
 }
@@ -38,6 +40,7 @@ __all__ = [
     "fisher_eigenpairs",
     "gradient_norms",
     "outliers",
+    "rank_samples",
     "register_layer_rule",
 ]
 

@@ -8,7 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+from sklearn.datasets import load_digits
 
 from tests.docs.code_blocks import ROOT, agree
 
@@ -49,6 +52,26 @@ def test_stopping_early_stops_at_the_share_that_was_asked_for(run: Run) -> None:
     assert len(outliers) == len(epochs)
     assert all(share < 5 for share in outliers[:-1])
     assert outliers[-1] >= 5
+
+
+@pytest.mark.slow
+def test_mislabelled_images_are_found_by_each_score_beside_cleanlab(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("cleanlab")
+    images, labels = load_digits(return_X_y=True)
+    images = np.pad(
+        (images * 15).astype(np.uint8).reshape(-1, 8, 8).repeat(3, 1).repeat(3, 2), ((0, 0), (2, 2), (2, 2))
+    )
+    arrays = {"train_images": images[:1500], "train_labels": labels[:1500]}
+    np.savez(tmp_path / "mnist.npz", **arrays, test_images=images[1500:], test_labels=labels[1500:])
+    options = ["--data-dir", str(tmp_path), "--samples", "1000", "--epochs", "3", "--folds", "2"]
+    *_, last = run("mislabelled/experiment.py", "mnist", *options)
+    assert last.startswith("cleanlab finds")
+    found = pd.read_csv(tmp_path / "mislabelled" / "mnist.csv")
+    assert set(found["score"]) == {"loss", "grand", "el2n", "a_x", "outlier_share", "cleanlab"}
+    assert sorted(found["epoch"].unique()) == [1, 2, 3]
+    mean = found.query("over == 'mean' and epoch == 3").set_index("score")
+    assert (mean.loc[["loss", "el2n", "cleanlab"], "average_precision"] > 0.5).all()  # by chance 0.1
+    assert (tmp_path / "mislabelled" / "mnist.png").stat().st_size > 10_000
 
 
 def test_the_notebook_prints_what_it_shows(tmp_path: Path) -> None:
