@@ -96,7 +96,7 @@ class Plan(RunPlan):
                     [*([self.kept[run]] if run in self.kept else []), f"<results>/runs/{run.path}"]
                 ),
                 "epochs": self.config.epochs_of(run),
-                "files": {table.name: self._results(self._files_of_run(run, each, table)) for each, table in measured},
+                "files": {table.name: self._results(self.files_of_run(run, each, table)) for each, table in measured},
             }
             for run, parameters in zip(self.config.runs, self.runs_parameters(), strict=True)
         ]

@@ -8,7 +8,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from fishertail.execution.analyse_run import RunAnalysis, analyse_run
+from fishertail.execution.analyse_run import analyse_run
+from fishertail.execution.run_analysis import RunAnalysis
 from fishertail.gradients.losses import CrossEntropy, loss_of
 from fishertail.gradients.network import NETWORK
 from fishertail.statistics import samples

@@ -81,7 +81,7 @@ def curve(title: str, scale: Scale, kind: Kind, colour: str) -> dict[str, Any]:
 def depth() -> dict[str, Any]:
     """A quantity of every layer over training: time to the right, depth downwards, blank where nothing was measured.
 
-    The data set `cells` has x, x_end, layer, shade (on the scale of the colours), step and value (text); `layers` layer,
+    The data set `cells` has x, x_end, layer, shade (on the scale of colours), step and value (text); `layers` layer,
     in order, those without a cell too; `here` x. Signals: `low` and `high`, the ends of the colours; `powers`, whether
     shades are exponents of ten.
     """
