@@ -53,7 +53,7 @@ class Training:
         loss = nn.functional.cross_entropy(self.model(self.images[batch]), self.labels[batch])
         loss.backward()
         self.optimizer.step()
-        return loss.detach()
+        return loss
 
 
 def watched(folder, model, last, first=0, **options):

@@ -122,7 +122,7 @@ class Watch:
         """
         if step not in self._schedule:
             return {}
-        return self._at(step, {name: float(value) for name, value in scalars.items()})
+        return self._at(step, {name: _number(value) for name, value in scalars.items()})
 
     def _at(self, step: int, scalars: dict[str, float]) -> dict[str, float]:
         self._done = self._model.agreed(self._done)
@@ -206,6 +206,10 @@ class Watch:
         of_run = {key: value for key, value in self._run.items() if key != "data"}
         of_machine = machine(str(self._device), torch.get_num_threads())
         return provenance("watch", of_run, [self._run["data"]], of_machine)
+
+
+def _number(value: Any) -> float:
+    return float(value.detach() if isinstance(value, torch.Tensor) else value)
 
 
 def _described(
