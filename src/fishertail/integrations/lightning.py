@@ -44,7 +44,8 @@ class FishertailCallback(Callback):  # type: ignore[misc]
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Make the Watch, and measure the network as it is."""
         per_epoch = trainer.num_training_batches / trainer.accumulate_grad_batches
-        options = {"steps_per_epoch": math.ceil(per_epoch) if math.isfinite(per_epoch) else None} | self._options
+        steps = math.ceil(per_epoch) if math.isfinite(per_epoch) else None
+        options: dict[str, Any] = {"steps_per_epoch": steps, **self._options}
         images = trainer.train_dataloader if self._images is None else self._images
         network = pl_module.get_submodule(self._module)
         self.watch = Watch(network, images, self._labels, folder=self._folder, **options)

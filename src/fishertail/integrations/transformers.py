@@ -49,7 +49,7 @@ class FishertailCallback(TrainerCallback):  # type: ignore[misc]
         loader = given["train_dataloader"]
         per_epoch = math.ceil(len(loader) / args.gradient_accumulation_steps) if hasattr(loader, "__len__") else None
         images = loader if self._images is None else self._images
-        options = {"steps_per_epoch": per_epoch} | self._options
+        options: dict[str, Any] = {"steps_per_epoch": per_epoch, **self._options}
         self.watch = Watch(given["model"], images, self._labels, folder=self._folder, **options)
         self._look(state, control)
 
