@@ -30,7 +30,12 @@ from fishertail.training.networks.network import Architecture, networks
 ROOT = Path(__file__).parents[1]
 PAGES = ["docs/reference.md", "docs/workflow.md", "docs/measurements.md", "results/README.md"]
 SCHEMA = "workflow/schemas/config.schema.json"
-SCOPES = {"gradients": "a checkpoint's gradients", "tables": "other measurements' tables"}
+SCOPES = {
+    "gradients": "a checkpoint's gradients",
+    "tables": "other measurements' tables",
+    "pair": "a checkpoint and the one before it",
+    "run": "other measurements' tables of a whole run",
+}
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

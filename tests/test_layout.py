@@ -114,7 +114,9 @@ from fishertail.results.storage import ensure_writable
 class Wildcards(dict):
     __getattr__ = dict.__getitem__
 
-made = plan.Plan(checks.load(yaml.safe_load(open("config.yaml"))))
+settings = yaml.safe_load(open("config.yaml"))
+more = {"noise_scale": {"enabled": True}, "alignment": {"enabled": True}, "drift_to_diffusion": {"enabled": True}}
+made = plan.Plan(checks.load(settings | {"measurements": settings.get("measurements", {}) | more}))
 Estimator(made, own=Path("benchmarks"), kept=Path("docs/reproduction/times.csv"), workers=lambda rule: 1)
 run = made.config.runs[0]
 wildcards = Wildcards(dataset=run.dataset, model=run.model, batch_size=str(run.batch_size), seed=str(run.seed))
@@ -124,6 +126,10 @@ for each in made.measurements.values():
     if each.scope == "gradients":
         made.block_inputs(each)(wildcards), made.selection(each)(wildcards), made.landmark_inputs(each)(wildcards)
         made.code_of(each, "measure_block")(wildcards)
+    elif each.scope == "pair":
+        made.pair_inputs(each)(wildcards), made.code_of(each, "measure_pairs")(wildcards)
+    elif each.scope == "run":
+        made.run_inputs(each)(wildcards), made.code_of(each, "measure_run")(wildcards)
     else:
         made.table_inputs(each)(wildcards), made.code_of(each, "measure_tables")(wildcards)
 made.previous_weights(wildcards), made.octaves(wildcards), made.code_of_training(wildcards)

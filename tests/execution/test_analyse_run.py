@@ -7,6 +7,7 @@ from torch import nn
 
 import fishertail
 from fishertail.errors import WorkerError
+from tests.truth import dense_gradients
 
 
 def run(**options):
@@ -52,6 +53,47 @@ def test_others_are_measured_with_what_they_need():
     assert (result.tables["trimmed"]["left_out"] == 6).all()
     counts = result.tables["ax_histogram"].groupby(["step", "layer"])["count"].sum()
     assert set(counts) == {60}
+
+
+def test_pairs_and_whole_runs_are_measured_after_the_checkpoints_of_all_jobs():
+    wanted = ["alignment", "drift_to_diffusion", "layers", "fit"]
+    result, _, checkpoints, *_ = run(measurements=wanted, k=2)
+    spread, *_ = run(measurements=wanted, k=2, jobs=2)
+    for name in (*wanted, "noise_scale"):
+        assert result.tables[name].equals(spread.tables[name]), name
+    alignment = result.tables["alignment"].query("layer == 'network'")
+    assert alignment["step"].tolist() == [0, 1, 2, 3]
+    sizes = sum(tensor.numel() for tensor in checkpoints[0].values())
+    assert alignment["way"].iloc[1:].tolist() == pytest.approx([0.1 * sizes**0.5] * 3, rel=1e-5)
+    eigenvectors = [result.eigenvectors[f"step{step:08d}/network"] for step in range(4)]
+    way = torch.full((sizes,), 0.1)
+    shares = [float((vectors @ way).square().sum() / way.square().sum()) for vectors in eigenvectors]
+    assert alignment["leading_share"].iloc[1:].tolist() == pytest.approx(shares[:3], abs=1e-4)
+    assert result.tables["layers"]["layer"].tolist() == ["0", "2"] * 4
+    assert result.tables["fit"]["train_loss"].tolist() == pytest.approx(
+        result.norms.groupby("step")["loss"].mean().tolist(), rel=1e-6
+    )
+
+
+def test_a_regression_has_norms_outliers_and_noise():
+    torch.manual_seed(0)
+    model, inputs, targets = nn.Linear(4, 2), torch.randn(9, 4), torch.randn(9, 2)
+    loss = nn.functional.mse_loss
+    wanted = ["norms", "outliers", "spectrum", "trimmed_eigenvalues", "noise_scale", "alignment", "fit", "layers"]
+    checkpoints = {0: model.state_dict(), 5: {name: 2 * tensor for name, tensor in model.state_dict().items()}}
+    found = fishertail.analyse_run(
+        model, checkpoints, inputs, targets, loss=loss, measurements=wanted, device="cpu", threads=1
+    )
+    assert found.norms[["label", "correct"]].isna().all().all()
+    for step, weights in checkpoints.items():
+        model.load_state_dict(weights)
+        gradients = np.concatenate(list(dense_gradients(model, inputs, targets, loss).values()), axis=1)
+        rows = found.norms[found.norms["step"] == step]
+        np.testing.assert_allclose(rows["network"], np.linalg.norm(gradients, axis=1), rtol=1e-5)
+        row = found.tables["noise_scale"].query("step == @step and layer == 'network'").iloc[0]
+        assert row["mean_gradient_norm"] == pytest.approx(np.linalg.norm(gradients.mean(0)), rel=1e-5)
+    assert found.tables["fit"]["train_accuracy"].isna().all()
+    assert found.tables["trimmed"]["A"].notna().all()
 
 
 def test_layers_and_thresholds():

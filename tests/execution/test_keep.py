@@ -18,7 +18,9 @@ RUN = {"dataset": "digits", "model": "fc", "batch_size": 16, "seed": 0}
 PLACE = "runs/digits-fc/bs16/seed0"
 WEIGHTS = {step: {"fc1.weight": torch.full((2,), float(step))} for step in (20, 30)}
 OF_RUN = {"metrics.csv", "outliers.csv", "ax_histogram.parquet", "ax_statistics.csv", "outlier_samples.csv"}
-OF_CHECKPOINTS = {"spectrum.csv", "trimmed.csv"}
+OF_RUN |= {"fit.csv", "layers.csv", "drift_to_diffusion.csv"}
+OF_CHECKPOINTS = {"spectrum.csv", "trimmed.csv", "noise_scale.csv"}
+OF_BLOCKS = {"metrics.csv", "alignment.csv"} | OF_CHECKPOINTS
 
 
 @pytest.fixture
@@ -42,8 +44,15 @@ def test_small_tables_are_kept_where_they_are_made(results):
     folder = results.parent / "kept"
     assert keep.keep(results, folder) == {"digits-fc/bs16/seed0": []}
     blocks = ("epochs0001-0001", "epochs0002-0003")
-    expected = {f"{block}/{name}" for block in blocks for name in {"metrics.csv"} | OF_CHECKPOINTS}
+    expected = {f"{block}/{name}" for block in blocks for name in OF_BLOCKS}
     assert files(folder / PLACE) == OF_RUN | expected | {f"landmarks/{name}" for name in OF_CHECKPOINTS}
+
+
+def test_what_is_off_by_default_is_not_missing(results):
+    place = results / PLACE
+    for name in ("landmarks/noise_scale.csv", "drift_to_diffusion.csv", "landmarks/trimmed.csv"):
+        (place / name).unlink()
+    assert keep.keep(results, results.parent / "kept") == {"digits-fc/bs16/seed0": ["landmarks/trimmed.csv"]}
 
 
 def test_the_last_weights_are_those_of_the_last_step_and_name_their_run(results):

@@ -113,6 +113,61 @@ def test_what_a_kept_run_lacks_is_said_and_does_not_make_it_unusable(kept):
     assert "norms" not in line  # which is never kept
 
 
+NOISE = {"noise_scale": {"enabled": True}, "alignment": {"enabled": True}}
+
+
+def test_pairs_take_the_last_block_before_that_is_measured_and_their_own():
+    made = Plan(grid(measurements=NOISE | {"spectrum": {"checkpoints": [0, 5]}}))
+    alignment = made.measurements["alignment"]
+    assert made.files_of("alignment") == [f"{PLACE}/{BLOCKS[number]}/alignment.csv" for number in (0, 2)]
+    first, last = (made.pair_inputs(alignment)(wildcards(BLOCKS[number])) for number in (0, 2))
+    own = f"{plan.RUN}/{{block}}"
+    assert first["eigenvectors"] == [f"{own}/eigenvectors.safetensors"]
+    assert last["eigenvectors"] == [
+        f"{plan.RUN}/{BLOCKS[0]}/eigenvectors.safetensors",
+        f"{own}/eigenvectors.safetensors",
+    ]
+    assert last["checkpoints"] == [f"{plan.RUN}/{BLOCKS[0]}/checkpoints.safetensors", f"{own}/checkpoints.safetensors"]
+    assert last.keys() == {
+        "dataset", "checkpoints", "spectrum", "projections", "eigenvectors", "noise_scale", "mean_gradients"
+    }  # fmt: skip
+
+
+def test_pairs_are_where_all_that_they_need_takes_the_same_checkpoint():
+    schedules = {"spectrum": {"checkpoints": [0, 3]}, "noise_scale": {"enabled": True, "checkpoints": [0, 4]}}
+    made = Plan(grid(measurements=NOISE | schedules))
+    assert made.files_of("alignment") == [f"{PLACE}/{BLOCKS[0]}/alignment.csv"]
+
+
+def test_a_run_that_goes_on_starts_a_new_chain_of_pairs(kept):
+    made = Plan(grid(epochs=7, kept=[str(kept)], measurements=NOISE))
+    found = made.pair_inputs(made.measurements["alignment"])(wildcards("epochs0005-0006"))
+    assert found["checkpoints"] == [f"{plan.RUN}/{{block}}/checkpoints.safetensors"]
+
+
+def test_a_run_takes_the_tables_of_kept_blocks_too(kept):
+    made = Plan(grid(epochs=7, kept=[str(kept)]))
+    found = made.run_inputs(made.measurements["layers"])(wildcards())
+    place, new = f"{kept}/runs/{RUN.path}", ["epochs0005-0006", "epochs0007-0007", "landmarks"]
+    old = [f"{place}/{folder}/spectrum.csv" for folder in (*BLOCKS[:2], "landmarks")]
+    assert sorted(found["spectrum"]) == sorted([*old, *(f"{PLACE}/{folder}/spectrum.csv" for folder in new)])
+    assert found["projections"] == [f"{PLACE}/{folder}/projections.parquet" for folder in new]
+    assert found["outliers"] == [f"{PLACE}/outliers.csv"]
+
+
+def test_of_a_kept_run_is_made_what_its_tables_suffice_for(kept):
+    made = Plan(grid(epochs=4, kept=[str(kept)]))
+    place = f"{kept}/runs/{RUN.path}"
+    assert made.files_of("layers") == [f"{PLACE}/layers.csv"]
+    assert made.run_inputs(made.measurements["layers"])(wildcards())["outliers"] == [f"{place}/outliers.csv"]
+    assert not any("layers" in line for line in made.missing())
+    Path(f"{place}/ax_statistics.csv").rename(f"{place}/layers.csv")
+    assert made.files_of("layers") == [f"{place}/layers.csv"]
+    Path(f"{place}/layers.csv").unlink()
+    assert made.files_of("layers") == []
+    assert any("layers.csv" in line for line in made.missing())
+
+
 def test_a_kept_run_goes_on_from_its_last_weights(kept):
     made = Plan(grid(epochs=7, kept=[str(kept)]))
     place = f"{kept}/runs/{RUN.path}"

@@ -13,9 +13,10 @@ from tests import edited
 from tests.execution import hashes
 
 ROOT = Path(__file__).parents[2]
-GRADIENTS = {f"{name} {model}" for name in ("norms", "spectrum", "trimmed_eigenvalues") for model in hashes.MODELS}
+OF_NETWORKS = ("norms", "spectrum", "trimmed_eigenvalues", "noise_scale", "alignment")
+GRADIENTS = {f"{name} {model}" for name in OF_NETWORKS for model in hashes.MODELS}
 TRAINING = {f"train {model}" for model in hashes.MODELS}
-ALL_TABLES = {"outliers", "ax_histogram", "ax_statistics", "outlier_samples"}
+ALL_TABLES = {"outliers", "ax_histogram", "ax_statistics", "outlier_samples", "fit", "layers", "drift_to_diffusion"}
 FIGURES = {
     "fig1_validation_accuracy",
     "fig2_3_ax_over_epochs",
@@ -23,6 +24,10 @@ FIGURES = {
     "fig6_trimmed_eigenvalues",
     "fig7_outliers",
     "table1_machine",
+    "layers_over_training",
+    "outliers_against_fit",
+    "noise_scale_over_training",
+    "alignment_over_training",
 }
 
 
@@ -60,7 +65,7 @@ EDITS = {  # file, what is replaced, by what, and the jobs that run again
     "training": ("training/sgd.py", "model.train()", "model.eval()", TRAINING),
     "how weights are named": ("training/checkpoints.py", "08d", "09d", TRAINING | GRADIENTS | ALL_TABLES),
     "gradients": ("gradients/layer_rules/convolution.py", "", "added = 1\n", GRADIENTS | ALL_TABLES),
-    "the solver": ("fisher/krylov.py", "", "added = 1\n", GRADIENTS - of_models("norms")),
+    "the solver": ("fisher/krylov.py", "", "added = 1\n", GRADIENTS - of_models("norms") - of_models("alignment")),
     "the configuration": ("grid/config.py", "", "added = 1\n", set()),
     "the plan": ("execution/plan.py", "", "added = 1\n", set()),
     "the command line": ("execution/keep.py", "", "added = 1\n", set()),
@@ -70,7 +75,7 @@ EDITS = {  # file, what is replaced, by what, and the jobs that run again
         "statistics/outliers.py",
         "threshold * mad",
         "threshold * median",
-        {"outliers", "outlier_samples", "stopping", "page"},
+        {"outliers", "outlier_samples", "fit", "stopping", "page"},
     ),
 }
 

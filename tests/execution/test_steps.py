@@ -13,7 +13,7 @@ from fishertail.execution.job import Job
 from fishertail.grid import config
 from fishertail.measurements.measurement import measurements, options_given
 from fishertail.results import of_run, storage
-from fishertail.training.checkpoints import read_last
+from fishertail.training.checkpoints import read, read_last
 from fishertail.training.schedule import Selection
 
 STEPS = 2  # of an epoch: 120 samples at batch size 60
@@ -147,6 +147,68 @@ def test_tables_are_made_of_blocks_and_landmarks_with_each_checkpoint_once(run):
     samples = storage.read_table(found["outlier_samples"])
     assert set(samples["step"]) <= {0, 6, 8} | set(storage.read_table(spectra[2])["step"])
     assert not samples.duplicated(["step", "sample"]).any()
+
+
+@pytest.fixture(scope="module")
+def pairs(run) -> pd.DataFrame:
+    """The pairs of both blocks, in the order of steps."""
+    names = ("spectrum", "noise_scale")
+    made = [table for name in names for table in measurements()[name].tables]
+    for number, epochs in enumerate(BLOCKS):
+        run.measure("noise_scale", number, epochs)
+        folders = [run.place / f"block{n}" for n in range(number + 1)]
+        files = {table.name: [str(folder / table.file) for folder in folders] for table in made}
+        files |= {"dataset": run.data, "checkpoints": run.checkpoints[: number + 1]}
+        steps.measure_pairs(job(**options("alignment")), files, outputs("alignment", folders[-1]))
+    return pd.concat([storage.read_table(run.place / f"block{number}/alignment.csv") for number in (0, 1)])
+
+
+def test_pairs_go_over_blocks(run, pairs):
+    network = pairs[pairs["layer"] == "network"].set_index("step")
+    assert network.index.tolist() == [0, 6]  # the first epochs of the blocks, where the spectrum is measured
+    assert network.loc[0, ["way", "cosine_before", "leading_share"]].isna().all()
+    weights = [read(run.checkpoints[number], [step])[step] for number, step in ((0, 0), (1, 6))]
+    way = [(weights[1][name] - weights[0][name]).double().square().sum() for name in weights[0]]
+    assert network.loc[6, "way"] == pytest.approx(float(sum(way)) ** 0.5, rel=1e-6)
+    vectors = [
+        storage.read_tensors(run.place / f"block{number}/eigenvectors.safetensors")[f"step{step:08d}/network"][0]
+        for number, step in ((0, 0), (1, 6))
+    ]
+    assert network.loc[6, "cosine_before"] == pytest.approx(abs(float(vectors[0] @ vectors[1])), abs=1e-5)
+    assert 0 < network.loc[6, "leading_share"] < 1
+
+
+def test_pairs_start_a_new_chain_where_no_block_is_before(run, pairs, tmp_path):
+    made = [table for name in ("spectrum", "noise_scale") for table in measurements()[name].tables]
+    files = {table.name: [str(run.place / "block1" / table.file)] for table in made}
+    files |= {"dataset": run.data, "checkpoints": run.checkpoints[1:]}
+    steps.measure_pairs(job(**options("alignment")), files, outputs("alignment", tmp_path))
+    alone, whole = storage.read_table(tmp_path / "alignment.csv"), pairs[pairs["step"] == 6].reset_index(drop=True)
+    assert alone["way"].isna().all()
+    pd.testing.assert_series_equal(alone["cosine_mean_gradient"], whole["cosine_mean_gradient"])
+
+
+def test_a_run_is_measured_from_the_tables_of_its_blocks_and_landmarks_each_row_once(run, pairs):
+    folders = [run.place / name for name in ("block0", "block1", "block1")]  # as landmarks repeat it
+    files = {"noise_scale": [str(folder / "noise_scale.csv") for folder in folders]}
+    found = outputs("drift_to_diffusion", run.place)
+    steps.measure_run(job(**options("drift_to_diffusion")), files, found)
+    table = storage.read_table(found["drift_to_diffusion"]).set_index("layer")
+    noise = pd.concat([storage.read_table(folder / "noise_scale.csv") for folder in folders[:2]])
+    ratios = noise.pivot(index="layer", columns="step", values="signal_to_noise").loc[table.index]
+    assert list(ratios) == [0, 6]
+    assert table["last_ratio"].tolist() == ratios[6].tolist()
+    assert table["largest_ratio"].tolist() == ratios.max(axis=1).tolist()
+    record = storage.read_provenance(found["drift_to_diffusion"])
+    of_run.check("table", record, RUN)
+    assert len(record["data"]) == 1
+
+
+def test_a_run_without_files_of_a_table_has_it_without_rows(run, pairs, tmp_path):
+    steps.measure_run(
+        job(**options("drift_to_diffusion")), {"noise_scale": []}, outputs("drift_to_diffusion", tmp_path)
+    )
+    assert not len(storage.read_table(tmp_path / "drift_to_diffusion.csv"))
 
 
 def test_files_of_another_run_are_refused(run, tmp_path):

@@ -10,6 +10,7 @@ import sys
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -189,6 +190,29 @@ def test_a_folder_of_another_run_is_refused(tmp_path):
     (tmp_path / "watch.json").unlink()
     with pytest.raises(StorageError, match=r"an empty folder, or one with watch\.json, expected, found"):
         fishertail.Watch(model, images, labels, folder=tmp_path, device="cpu")
+
+
+def test_pairs_and_whole_runs_are_those_of_analyse_run(tmp_path):
+    names, model, weights = ["alignment", "layers", "noise_scale"], network(), {}
+    watch = fishertail.Watch(
+        model, *samples(), folder=tmp_path, measurements=names, schedule="every 1", steps_per_epoch=4
+    )
+    training = Training(model)
+    for step in range(4):
+        weights[step] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        watch(step)
+        training.step()
+    expected = fishertail.analyse_run(
+        model, weights, *samples(), measurements=names, steps_per_epoch=4, device="cpu"
+    ).tables
+    whole = [table for name in names for table in measurements()[name].tables if table.suffix != "safetensors"]
+    assert {measurements()[name].scope for name in names} == {"pair", "run", "gradients"}
+    assert len(whole) >= 3
+    for each in whole:
+        kept, of_it = table(tmp_path, each.file), expected[each.name]
+        assert len(of_it)
+        pd.testing.assert_frame_equal(kept, of_it, check_dtype=False)
+    assert not (tmp_path / "failures.csv").exists()
 
 
 def test_a_subset_is_drawn_once_and_every_file_says_so(tmp_path):

@@ -74,7 +74,7 @@ def measured(**keys) -> dict:
     return {"measurements": keys}
 
 
-OF_NORMS = ("spectrum", "ax_histogram", "ax_statistics", "outlier_samples", "trimmed_eigenvalues")  # or of spectra
+OF_NORMS = ("spectrum", "ax_histogram", "ax_statistics", "outlier_samples", "trimmed_eigenvalues", "fit", "layers")
 KNOWN = "alexnet, conv, fc, googlenet, resnet18, vit"
 FAULTS = [
     ({"seed": [1]}, "seed: unknown key"),

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fishertail.execution import measuring
+from fishertail.measurements.checkpoint import flat_parameters
 from fishertail.measurements.measurement import measurements, options_given
 from tests.truth import dense_gradients
 
@@ -73,6 +74,20 @@ def by_gradients(name: str, tables: Mapping[str, pd.DataFrame] | None = None, **
 def by_tables(name: str, tables: Mapping[str, pd.DataFrame], **settings: dict[str, Any]) -> pd.DataFrame:
     """The table of a measurement out of others' tables."""
     (table,) = measuring.by_tables(measurements()[name], _options(name, settings), tables).values()
+    return table
+
+
+def without_gradients(name: str, found: Mapping[str, Any], **settings: dict[str, Any]) -> pd.DataFrame:
+    """The table of a measurement of pairs or of a run, from what was measured at all checkpoints."""
+    model = network()
+
+    def parameters(step: int) -> dict[str, torch.Tensor]:
+        model.load_state_dict(weights()[step])
+        return flat_parameters(model)
+
+    (table,) = measuring.without_gradients(
+        measurements()[name], _options(name, settings), found, parameters=parameters, per_epoch=PER_EPOCH
+    ).values()
     return table
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from fishertail.errors import StorageError
-from fishertail.measurements.collect import collect, read, run_tables
+from fishertail.measurements.collect import collect, of_one_run, read, run_tables
 from fishertail.results import of_run, storage
 from fishertail.results.run import Run
 from fishertail.results.schema import RUN
@@ -67,6 +67,28 @@ def test_a_block_without_rows_keeps_the_types_of_the_others(write):
         assert table.dtypes["converged"] == "bool"
         assert table.dtypes["step"] == table.dtypes["rank"] == "int64"
         assert len(table) == 1
+
+
+def test_a_table_without_steps_keeps_the_order_of_runs(write):
+    table = run_tables()["drift_to_diffusion"]
+    given = pd.DataFrame({"layer": ["fc4", "network"], "crossing_step": 3.0, "crossing_epoch": 0.5})
+    given = given.assign(largest_ratio=2.0, last_ratio=0.1)
+    paths = [write(run, given.assign(last_ratio=number), table=table) for number, run in enumerate(RUNS)]
+    found = collect(table, paths[::-1], RUNS)
+    assert found["last_ratio"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert found["layer"].tolist() == ["fc4", "network"] * 4
+
+
+def test_a_table_of_one_run_has_each_row_once_in_the_order_of_steps(write):
+    paths = [
+        write(RUNS[0], rows([4, 8], value=1.0), "epochs0002-0002"),
+        write(RUNS[0], rows([0, 8], value=2.0), "landmarks"),
+    ]
+    table = of_one_run(SPECTRUM, paths, RUNS[0])
+    assert table[["step", "eigenvalue"]].to_numpy().tolist() == [[0, 2], [4, 1], [8, 1]]
+    assert list(of_one_run(SPECTRUM, [], RUNS[0])) == SPECTRUM.names
+    with pytest.raises(StorageError, match="of the run digits-fc/bs256/seed1 expected"):
+        of_one_run(SPECTRUM, paths, RUNS[3])
 
 
 def test_no_files_give_a_table_without_rows():

@@ -10,6 +10,7 @@ from fishertail.measurements import measurement
 from fishertail.measurements.measurement import Checkpoint, measurements, options_given
 
 NAMES = ["norms", "outliers", "spectrum", "ax_histogram", "ax_statistics", "outlier_samples", "trimmed_eigenvalues"]
+NAMES += ["noise_scale", "alignment", "drift_to_diffusion", "fit", "layers"]
 RULES = {  # that a reader of the paper looks for
     "norms": "per_sample_gradients",
     "spectrum": "fim_eigen",
@@ -31,18 +32,18 @@ def test_rules_keep_their_names():
 
 
 def test_every_table_is_made_once_and_says_what_its_columns_mean():
-    made = [table for each in measurements().values() for table in each.tables]
-    assert len({table.name for table in made}) == len(made) == len(measurement.tables())
-    for table in made:
+    made = [(table, each.scope) for each in measurements().values() for table in each.tables]
+    assert len({table.name for table, _ in made}) == len(made) == len(measurement.tables())
+    for table, scope in made:
         assert table.meaning
         assert all(column.meaning for column in table.columns)
-        assert table.suffix == "safetensors" or table.names[:2] == ["step", "epoch"]
+        assert scope == "run" or table.suffix == "safetensors" or table.names[:2] == ["step", "epoch"]
         assert set(table.keys) <= set(table.names)
 
 
 def test_only_small_tables_are_kept_with_a_run():
     large = {table.name for table in measurement.tables().values() if not table.kept}
-    assert large == {"norms", "projections", "eigenvectors"}
+    assert large == {"norms", "projections", "eigenvectors", "mean_gradients"}
 
 
 def test_what_costs_gradients_says_at_which_checkpoints():
@@ -67,6 +68,14 @@ def test_a_need_that_there_is_not_is_named(monkeypatch):
     known["norms"] = replace(known["norms"], needs=("nothing",))
     monkeypatch.setattr(measurement.registry, "registered", lambda *arguments: known)
     with pytest.raises(TypeError, match="measurement norms: needs nothing, expected among"):
+        measurement.measurements()
+
+
+def test_only_a_run_takes_what_is_not_of_gradients(monkeypatch):
+    known = dict(measurements())
+    monkeypatch.setattr(measurement.registry, "registered", lambda *arguments: known)
+    known["fit"] = replace(known["fit"], needs=("norms", "outliers"))
+    with pytest.raises(TypeError, match="measurement fit: only one of scope run may need outliers"):
         measurement.measurements()
 
 

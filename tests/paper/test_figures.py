@@ -10,6 +10,7 @@ import pytest
 from matplotlib import colors
 from matplotlib import pyplot as plt
 
+from fishertail.measurements.measurement import measurements
 from fishertail.paper import exhibits
 from fishertail.results import drawing, storage
 from fishertail.results.exhibits import Results
@@ -41,6 +42,8 @@ METRICS = by_run(
         **at(*range(5)),
         "validation_accuracy": np.linspace(0.1, 0.9, 5) - 0.1 * s,
         "validation_loss": [2.3, 1.0, 0.5 + s, 0.7 + s, 0.9 + s],
+        "train_accuracy": np.linspace(0.1, 1, 5),
+        "train_loss": [2.3, 1.0, 0.5, 0.2, 0.1],
     }
 )
 OUTLIERS = by_run(
@@ -49,6 +52,23 @@ OUTLIERS = by_run(
         "layer": "network",
         "outliers_distance": np.arange(5) * b + s,
         "outliers_norm": 9,
+        "samples": 5000,
+    }
+)
+LAYERS_TABLE = by_run(
+    lambda d, m, b, s: pd.concat(
+        [
+            pd.DataFrame({**at(0, 1, 2, 4), "layer": layer, "depth": depth})
+            for depth, layer in enumerate(("first", LAYERS[m]), 1)
+        ]
+    ).assign(lambda_1=[1.0, 20, 3, 0.1, 0, 30, 4, 0.2], near_zero_share=0.3, outlier_share=0.1, decrease_percent=70.0)
+)
+NOISE = by_run(lambda d, m, b, s: {**at(*range(5)), "layer": LAYERS[m], "noise_scale": [1.0, 5, 20 + s, 300, 5000]})
+ALIGNMENT = by_run(
+    lambda d, m, b, s: {
+        **at(*range(5)),
+        "layer": "network",
+        "leading_share": [np.nan, 0.2, 0.1, 0.01 + 0.01 * s, 0.001],
     }
 )
 TRIMMED = by_run(
@@ -74,8 +94,12 @@ SHOWN = (0, 0.1, 1, 2, 4)  # epochs with a histogram
 HISTOGRAMS = by_run(lambda *run: pd.concat([histogram(float(epoch), run) for epoch in SHOWN]))
 TABLE = pd.DataFrame({"item": ["CPU", "cores"], "value": ["x", "2"], "A": [0.123456, 2e-9]})
 TABLES = {"metrics": METRICS, "outliers": OUTLIERS, "ax_histogram": HISTOGRAMS, "trimmed": TRIMMED}
-TABLES |= {"table1_machine": TABLE}
+TABLES |= {"table1_machine": TABLE, "layers": LAYERS_TABLE, "noise_scale": NOISE, "alignment": ALIGNMENT}
 FIGURES = {each.rule.partition("_")[0]: each for each in exhibits.figures().values()}
+OF_MEASUREMENTS = {figure.name for each in measurements().values() for figure in each.figures}
+WRITTEN = [  # those of measurements take the same way to their files as the paper's
+    pytest.param(name, marks=pytest.mark.slow if each.name in OF_MEASUREMENTS else ()) for name, each in FIGURES.items()
+]
 
 
 def results(**tables) -> Results:
@@ -108,7 +132,7 @@ def write(folder, name):
     return [open(path, "rb").read() for path in paths.values()]
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", WRITTEN)
 def test_a_figure_is_drawn_the_same_twice_and_carries_its_provenance(tmp_path, name):
     first, second = (write(tmp_path / str(i), name) for i in range(2))
     assert first == second
@@ -117,7 +141,7 @@ def test_a_figure_is_drawn_the_same_twice_and_carries_its_provenance(tmp_path, n
     assert storage.read_provenance(tmp_path / "0" / "figure.csv").items() >= RECORD.items()
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", WRITTEN)
 def test_the_csv_holds_what_is_drawn(tmp_path, name):
     write(tmp_path, name)
     _, table = draw(name)
@@ -134,7 +158,8 @@ def test_a_figure_takes_the_tables_and_settings_that_it_names(name):
 
 
 def test_the_papers_figures_are_there():
-    stems = {figure.stem("mnist") for figure in exhibits.figures().values()}
+    papers = [each for name, each in exhibits.figures().items() if name not in OF_MEASUREMENTS]
+    stems = {figure.stem("mnist") for figure in papers}
     assert stems == {
         "fig1_validation_accuracy",
         "fig3_ax_over_epochs_mnist",
@@ -143,10 +168,7 @@ def test_the_papers_figures_are_there():
         "fig7_outliers",
         "table1_machine",
     }
-    assert {figure.stem("cifar10")[:4] for figure in exhibits.figures().values() if figure.by_dataset} == {
-        "fig2",
-        "fig4",
-    }
+    assert {figure.stem("cifar10")[:4] for figure in papers if figure.by_dataset} == {"fig2", "fig4"}
 
 
 def test_seeds_become_a_mean_and_a_band():
@@ -308,3 +330,24 @@ def test_shares_add_up_to_one():
         _, table = draw(name)
         keys = [key for key in ("model", "batch_size", "step") if key in table]
         np.testing.assert_allclose(table.groupby(keys)["mean"].sum(), 1)
+
+
+def test_layers_are_drawn_by_depth_and_time():
+    figure, table = draw("layers")
+    first = figure.axes[0]  # lambda_1 of fc at batch size 16
+    shown = first.collections[0].get_array().filled(0)
+    np.testing.assert_allclose(shown, [[1.0, 20, 3, 0.1], [0, 30, 4, 0.2]])
+    assert [tick.get_text() for tick in first.get_yticklabels()] == ["first", "fc4"]
+    assert set(table["seeds"]) == {2}
+
+
+def test_layers_without_a_decrease_leave_its_column_out():
+    figure, _ = draw("layers", layers=LAYERS_TABLE.assign(decrease_percent=np.nan))
+    assert len(figure.axes) == 3 * (4 + 1)  # columns of networks, each with its scale
+
+
+def test_the_noise_scale_stands_beside_the_batch_sizes():
+    figure, table = draw("noise")
+    drawn = [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_linestyle() == ":"]
+    assert drawn == [16, 256]
+    assert table.loc[(table["model"] == "fc") & (table["epoch"] == 2), "mean"].tolist() == [20.5, 20.5]

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fishertail.results.run import Block
 from fishertail.training import schedule
-from fishertail.training.schedule import STEPS, Selection
+from fishertail.training.schedule import STEPS, Selection, in_common
 
 SCHEDULE = TypeAdapter(schedule.Schedule)
 whole = st.integers(1, 400)
@@ -152,3 +152,12 @@ def test_anything_else_is_refused(value):
 def test_the_schema_refuses_all_but_the_order_of_epochs(value):
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(value, SCHEDULE.json_schema())
+
+
+def test_selections_have_a_checkpoint_in_common_or_not():
+    ends, others, inside = Selection((0, 2), True), Selection((2, 3), False), Selection((1,), True)
+    assert in_common([])
+    assert in_common([ends, others])
+    assert in_common([ends, inside])  # the octaves
+    assert not in_common([others, inside])
+    assert not in_common([Selection((), False)])

@@ -88,7 +88,9 @@ def test_all_faults_of_the_configuration_in_one_error_at_a_dry_run(project):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("disabled", [["trimmed_eigenvalues", "outlier_samples"], ["ax_histogram", "ax_statistics"]])
+@pytest.mark.parametrize(
+    "disabled", [["trimmed_eigenvalues", "outlier_samples"], ["ax_histogram", "ax_statistics", "layers"]]
+)
 def test_without_a_measurement_everything_else_is_made(finished, disabled):
     finished.write_grid(measurements={name: {"enabled": False} for name in disabled})
     for folder in ("figures", "tables", "report"):

@@ -2,7 +2,8 @@
 #
 # Of a checkpoint's gradients: per_sample_gradients, fim_eigen, trimmed_eigenvalues; each with a second rule for the
 # landmarks, the checkpoints that are known only once a run has finished. From tables: ax_histogram, ax_statistics,
-# mad_curve, outlier_samples.
+# mad_curve, outlier_samples, fit. Of each checkpoint and the one before it: alignment. From the tables of a whole run:
+# layers, drift_to_diffusion.
 
 for each in PLAN.measurements.values():
     if each.scope == "gradients":
@@ -63,6 +64,52 @@ for each in PLAN.measurements.values():
                 code=PLAN.code_of(each, "measure_landmarks"),
             script:
                 "../scripts/measure_landmarks.py"
+
+    elif each.scope == "pair":
+
+        rule:
+            name:
+                each.rule
+            input:
+                unpack(PLAN.pair_inputs(each)),
+            output:
+                **PLAN.files(each, f"{RUN}/{{block}}"),
+            log:
+                f"<logs>/{each.rule}/{RUN_NAME}-{{block}}.log",
+            conda:
+                "../../envs/conda.yaml"
+            threads: 1
+            resources:
+                device="cpu",
+                mem_mb=memory(each.memory),
+            params:
+                measurement=each.name,
+                run=PLAN.run_parameters,
+                options=PLAN.options(each),
+                code=PLAN.code_of(each, "measure_pairs"),
+            script:
+                "../scripts/measure_pairs.py"
+
+    elif each.scope == "run":
+
+        rule:
+            name:
+                each.rule
+            input:
+                unpack(PLAN.run_inputs(each)),
+            output:
+                **PLAN.files(each, RUN),
+            log:
+                f"<logs>/{each.rule}/{RUN_NAME}.log",
+            conda:
+                "../../envs/conda.yaml"
+            params:
+                measurement=each.name,
+                run=PLAN.run_parameters,
+                options=PLAN.options(each),
+                code=PLAN.code_of(each, "measure_run"),
+            script:
+                "../scripts/measure_run.py"
 
     else:
 

@@ -19,16 +19,19 @@ def keep(results: str | Path, folder: str | Path, *, weights: bool = False) -> d
         weights: also keep the weights after the last step.
 
     Returns:
-        see `fishertail.results.archive.keep`.
+        see `fishertail.results.archive.keep`; what is not measured by default is not missing.
     """
+    optional = {table.file for each in measurements().values() if not each.options().enabled for table in each.tables}
     kept = [(each.scope, table.file) for each in measurements().values() for table in each.tables if table.kept]
-    return archive.keep(
+    found = archive.keep(
         results,
         folder,
         of_checkpoints=[file for scope, file in kept if scope == "gradients"],
-        of_run=[file for scope, file in kept if scope == "tables"],
+        of_blocks=[file for scope, file in kept if scope == "pair"],
+        of_run=[file for scope, file in kept if scope in ("tables", "run")],
         last_weights=_keep_last if weights else None,
     )
+    return {run: [name for name in missing if Path(name).name not in optional] for run, missing in found.items()}
 
 
 def _keep_last(block: Path, path: Path) -> None:

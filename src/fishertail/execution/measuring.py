@@ -1,7 +1,10 @@
-"""Measure checkpoints, by their gradients or from tables of earlier measurements."""
+"""Measure by the scope of a measurement: checkpoints, by their gradients or from tables; pairs of them; or a run.
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+There is a function for each scope. All but that of a run take one checkpoint as well as many.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -11,12 +14,21 @@ from tqdm import tqdm
 
 from fishertail.gradients.memory_budget import resolved_budget
 from fishertail.measurements.checkpoint import opened
-from fishertail.measurements.measurement import Checkpoint, Measurement
+from fishertail.measurements.measurement import (
+    Checkpoint,
+    MeasuredCheckpoint,
+    Measurement,
+    Pair,
+    RunTables,
+    measurements,
+)
 from fishertail.results.schema import Table, joined
 from fishertail.training.checkpoints import Weights, prefix
 
 Tensors = dict[str, torch.Tensor]
 Tables = dict[str, Any]  # by name, a data frame, or tensors by name
+Failed = Callable[[int, Exception], None]
+Item = TypeVar("Item")
 
 
 def by_gradients(
@@ -31,7 +43,7 @@ def by_gradients(
     device: str = "cpu",
     memory_budget: float | None = None,
     loss: Callable[..., torch.Tensor] | None = None,
-    failed: Callable[[int, Exception], None] | None = None,
+    failed: Failed | None = None,
 ) -> Tables:
     """What a measurement of gradients gives at some checkpoints.
 
@@ -48,20 +60,18 @@ def by_gradients(
             default the error is raised.
     """
     budget = resolved_budget(memory_budget, device)
-    found = {}
-    for step, state in tqdm(weights.items(), desc=measurement.name, unit="checkpoint", disable=len(weights) < 2):
-        try:
-            with opened(
-                model, step, state, samples, _at(tables, step), device=device, memory_budget=budget, loss=loss
-            ) as at:
-                for table in measurement.tables:
-                    if table.of_layers is not None:
-                        table.columns_of(at.matrix.layers)
-                found[step] = measurement.measure(at, options)
-        except Exception as error:
-            if failed is None:
-                raise
-            failed(step, error)
+
+    def measure(step: int, state: Weights) -> Mapping[str, Any]:
+        with opened(
+            model, step, state, samples, _at(tables, step), device=device, memory_budget=budget, loss=loss
+        ) as at:
+            for table in measurement.tables:
+                if table.of_layers is not None:
+                    table.columns_of(at.matrix.layers)
+            return measurement.measure(at, options)
+
+    states = tqdm(weights.items(), desc=measurement.name, unit="checkpoint", disable=len(weights) < 2)
+    found = _at_each(states, measure, failed)
     return _with_steps(measurement.tables, found, {step: step / per_epoch for step in weights})
 
 
@@ -70,23 +80,106 @@ def by_tables(
     options: Mapping[str, Any],
     tables: Mapping[str, pd.DataFrame],
     *,
-    failed: Callable[[int, Exception], None] | None = None,
+    failed: Failed | None = None,
 ) -> Tables:
     """What a measurement gives from other measurements' tables, at the checkpoints that all of these cover.
 
     Args:
         options, tables, failed: see `by_gradients`.
     """
-    found = {}
-    for step in sorted(set.intersection(*(set(table["step"]) for table in tables.values()))):
-        try:
-            found[step] = measurement.measure(Checkpoint(step, _at(tables, step)), options)
-        except Exception as error:
-            if failed is None:
-                raise
-            failed(step, error)
-    first = next(iter(tables.values()))
-    return _with_steps(measurement.tables, found, dict(zip(first["step"], first["epoch"], strict=True)))
+    checkpoints = ((step, Checkpoint(step, _at(tables, step))) for step in common_steps(tables))
+    found = _at_each(checkpoints, lambda _, at: measurement.measure(at, options), failed)
+    return _with_steps(measurement.tables, found, _epochs(tables))
+
+
+def by_pairs(
+    measurement: Measurement,
+    options: Mapping[str, Any],
+    checkpoints: Iterable[MeasuredCheckpoint],
+    *,
+    per_epoch: float,
+    before: MeasuredCheckpoint | None = None,
+    failed: Failed | None = None,
+) -> Tables:
+    """What a measurement of pairs gives at some checkpoints, each with the one before it.
+
+    Args:
+        options, per_epoch, failed: see `by_gradients`.
+        checkpoints: ascending, as from `measured_checkpoints`; two are in memory at a time.
+        before: the checkpoint before the first of them; None where there is none.
+    """
+    found = _at_each(_pairs(checkpoints, before), lambda _, at: measurement.measure(at, options), failed)
+    return _with_steps(measurement.tables, found, {step: step / per_epoch for step in found})
+
+
+def by_run(measurement: Measurement, options: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> Tables:
+    """What a measurement gives from the tables of all checkpoints of a run.
+
+    Args:
+        options: see `by_gradients`.
+        tables: of the needed measurements, in the order of steps; without rows where the run has none.
+    """
+    found = measurement.measure(RunTables(tables), options)
+    for table in measurement.tables:
+        table.check(found[table.name], table.name)
+    return dict(found)
+
+
+def without_gradients(
+    measurement: Measurement,
+    options: Mapping[str, Any],
+    found: Mapping[str, Any],
+    *,
+    parameters: Callable[[int], Mapping[str, torch.Tensor]],
+    per_epoch: float,
+    failed: Failed | None = None,
+) -> Tables:
+    """What a measurement of tables, pairs or a run gives from what was measured at the checkpoints of a run.
+
+    Args:
+        options, per_epoch, failed: see `by_gradients`.
+        found: the tables and tensors of the needed measurements, and others.
+        parameters: see `measured_checkpoints`.
+    """
+    needed = [table for need in measurement.needs for table in measurements()[need].tables]
+    tables = {table.name: found[table.name] for table in needed if table.suffix != "safetensors"}
+    if measurement.scope == "tables":
+        return by_tables(measurement, options, tables, failed=failed)
+    if measurement.scope == "run":
+        return by_run(measurement, options, tables)
+    tensors = {table.name: found[table.name] for table in needed if table.suffix == "safetensors"}
+    checkpoints = measured_checkpoints(tables, tensors, parameters)
+    return by_pairs(measurement, options, checkpoints, per_epoch=per_epoch, failed=failed)
+
+
+def measured_checkpoints(
+    tables: Mapping[str, pd.DataFrame],
+    tensors: Mapping[str, Mapping[str, torch.Tensor]],
+    parameters: Callable[[int], Mapping[str, torch.Tensor]],
+) -> Iterator[MeasuredCheckpoint]:
+    """The checkpoints that all tables cover, ascending, as pairs take them.
+
+    Args:
+        tables: of the needed measurements.
+        tensors: of the needed measurements, by table and by names that begin with the step.
+        parameters: called with an SGD step, gives the weights as `MeasuredCheckpoint` has them.
+    """
+    for step in common_steps(tables):
+        of_step = {name: _without_step(each, step) for name, each in tensors.items()}
+        yield MeasuredCheckpoint(step, _at(tables, step), of_step, parameters(step))
+
+
+def last_of(checkpoints: Iterable[MeasuredCheckpoint]) -> MeasuredCheckpoint | None:
+    """The last checkpoint; None if there is none."""
+    last = None
+    for each in checkpoints:
+        last = each
+    return last
+
+
+def common_steps(tables: Mapping[str, pd.DataFrame]) -> list[int]:
+    """The steps that all tables have."""
+    return sorted(set.intersection(*(set(table["step"]) for table in tables.values())))
 
 
 def merged(measurement: Measurement, parts: Sequence[Tables]) -> Tables:
@@ -114,6 +207,39 @@ def at_steps(measurement: Measurement, tables: Tables, steps: Iterable[int]) -> 
         for table in measurement.tables
         if table.name in tables
     }
+
+
+def _at_each(
+    items: Iterable[tuple[int, Item]], measure: Callable[[int, Item], Mapping[str, Any]], failed: Failed | None
+) -> dict[int, Mapping[str, Any]]:
+    """What is measured of the item of each step. Steps that fail are left out, unless the error is to be raised."""
+    found = {}
+    for step, item in items:
+        try:
+            found[step] = measure(step, item)
+        except Exception as error:
+            if failed is None:
+                raise
+            failed(step, error)
+    return found
+
+
+def _pairs(checkpoints: Iterable[MeasuredCheckpoint], before: MeasuredCheckpoint | None) -> Iterator[tuple[int, Pair]]:
+    """Each checkpoint with the one before it, by its step."""
+    for now in checkpoints:
+        yield now.step, Pair(now, before)
+        before = now
+
+
+def _epochs(tables: Mapping[str, pd.DataFrame]) -> dict[int, float]:
+    """The epochs of the steps that all tables have."""
+    first = next(iter(tables.values()))
+    return dict(zip(first["step"], first["epoch"], strict=True))
+
+
+def _without_step(tensors: Mapping[str, torch.Tensor], step: int) -> dict[str, torch.Tensor]:
+    start = prefix(step)
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
 def _at(tables: Mapping[str, pd.DataFrame], step: int) -> dict[str, pd.DataFrame]:

@@ -40,7 +40,7 @@ class Plan(RunPlan):
             made = any(name in _names(each.tables) for each in self.tables.values())
             return [f"<results>/tables/{name}.parquet"] if made else []
         table = next(table for table in owner.tables if table.name == name)
-        return [path for run in runs for path in self._files_of_run(run, owner, table)]
+        return [path for run in runs for path in self.files_of_run(run, owner, table)]
 
     def measured_files(self) -> list[str]:
         """The files of all measurements of all runs, whether or not something over all runs needs them."""
@@ -123,10 +123,12 @@ class Plan(RunPlan):
 
     def _expected_of_kept(self, run: Run, measurement: Measurement, table: Table) -> list[str]:
         """The files of a table that a kept run would have if it were computed today."""
-        if measurement.scope != "gradients":
-            return [table.file]
-        blocks = [block for block in self.kept_blocks(run) if self.config.checkpoints_of(measurement.name, block).any]
-        return [*(f"{block.path}/{table.file}" for block in blocks), f"{LANDMARKS}/{table.file}"]
+        if measurement.scope in ("tables", "run"):
+            return [] if self.made_from_kept(run, measurement) else [table.file]
+        needs = self._needs(measurement) if measurement.scope == "pair" else [measurement]
+        blocks = self._taken(self.kept_blocks(run), needs)
+        landmarks = [f"{LANDMARKS}/{table.file}"] if measurement.scope == "gradients" else []
+        return [f"{block.path}/{table.file}" for block in blocks] + landmarks
 
     def _made(self, needs: Iterable[str], dataset: str | None = None) -> bool:
         """Whether there are files of all these tables, of some run."""
@@ -134,16 +136,6 @@ class Plan(RunPlan):
 
     def _has(self, name: str) -> bool:
         return name in measured.tables() and self._made([name])
-
-    def _files_of_run(self, run: Run, measurement: Measurement, table: Table) -> list[str]:
-        new = bool(self.new_blocks(run))
-        if measurement.scope == "gradients":
-            blocks = self._of_all_blocks(run, table.file, [measurement])
-            kept = [path for path in self._kept_files(run, measurement, LANDMARKS) if path.endswith(table.file)]
-            return blocks + kept + ([f"<results>/runs/{run.path}/{LANDMARKS}/{table.file}"] if new else [])
-        if new:
-            return [f"<results>/runs/{run.path}/{table.file}"]
-        return [path for path in self._kept_files(run, measurement, "") if path.endswith(table.file)]
 
 
 def _names(tables: Iterable[Table]) -> set[str]:

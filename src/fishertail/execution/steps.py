@@ -1,11 +1,12 @@
 """What the rules of a run do: train a block of epochs, and measure its checkpoints."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
 import pandas as pd
 import torch
+from torch import nn
 
 from fishertail.data import dataset
 from fishertail.data.dataset import Dataset
@@ -13,8 +14,9 @@ from fishertail.errors import StorageError
 from fishertail.execution import measuring
 from fishertail.execution.job import Job
 from fishertail.execution.measuring import Tables
-from fishertail.measurements.collect import run_tables
-from fishertail.measurements.measurement import Measurement, measurements
+from fishertail.measurements.checkpoint import flat_parameters
+from fishertail.measurements.collect import of_one_run, run_tables
+from fishertail.measurements.measurement import MeasuredCheckpoint, Measurement, measurements
 from fishertail.results import of_run, provenance, storage
 from fishertail.results.run import LANDMARKS, Block
 from fishertail.results.schema import joined
@@ -115,6 +117,51 @@ def measure_tables(job: Job, files: Files, outputs: Files) -> None:
     found = measuring.merged(measurement, parts)
     for table in measurement.tables:
         storage.write_table(found[table.name], outputs[table.name], record)
+
+
+def measure_run(job: Job, files: Files, outputs: Files) -> None:
+    """A measurement from other measurements' tables of a whole run."""
+    measurement, run = measurements()[job.parameters["measurement"]], job.parameters["run"]
+    tables = {name: of_one_run(run_tables()[name], files[name], run) for name in _needed(measurement)}
+    found = measuring.by_run(measurement, job.parameters["options"], tables)
+    record = job.provenance(provenance.data_of(path for name in tables for path in files[name]), run=run)
+    for table in measurement.tables:
+        storage.write_table(found[table.name], outputs[table.name], record)
+
+
+def measure_pairs(job: Job, files: Files, outputs: Files) -> None:
+    """A measurement of the checkpoints of a block of epochs, each with the one before it.
+
+    The files of each name are those of the last block before that is measured, if there is one, and of this block.
+    """
+    measurement, run, data = _start(job, files)
+    model = network_of_run(run, data.shape, data.classes)
+    numbers = range(len(files["checkpoints"]))
+    *earlier, own = [_checkpoints_of_block(measurement, files, number, run, model) for number in numbers]
+    found = measuring.by_pairs(
+        measurement,
+        job.parameters["options"],
+        own,
+        per_epoch=steps_per_epoch(len(data.train_labels), run["batch_size"]),
+        before=measuring.last_of(earlier[0]) if earlier else None,
+    )
+    _write(job, measurement, found, outputs, data)
+
+
+def _checkpoints_of_block(
+    measurement: Measurement, files: Files, number: int, run: Mapping[str, Any], model: nn.Module
+) -> Iterator[MeasuredCheckpoint]:
+    """The checkpoints of a block of a pair, the `number`-th of its files; the weights are loaded into `model`."""
+    needed = [table for need in measurement.needs for table in measurements()[need].tables]
+    tensors = {table.name: _read(files[table.name][number], table, run) for table in needed}
+    tables = {name: tensors.pop(name) for name in _needed(measurement)}
+    weights = _weights(files["checkpoints"][number], measuring.common_steps(tables), run)
+
+    def parameters(step: int) -> dict[str, torch.Tensor]:
+        model.load_state_dict(weights[step])
+        return flat_parameters(model)
+
+    return measuring.measured_checkpoints(tables, tensors, parameters)
 
 
 def _start(job: Job, files: Files) -> tuple[Measurement, dict[str, Any], Dataset]:

@@ -22,6 +22,8 @@ from fishertail.execution.watch_schedule import steps_of
 from fishertail.execution.watched_model import WatchedModel
 from fishertail.execution.watched_samples import POSITIONS, WatchedSamples, watched_samples
 from fishertail.gradients.matrix import GradientMatrix
+from fishertail.measurements.checkpoint import flat_parameters
+from fishertail.measurements.measurement import MeasuredCheckpoint
 from fishertail.measurements.measurement import tables as all_tables
 from fishertail.results.provenance import machine, provenance
 from fishertail.results.schema import Table, joined
@@ -97,6 +99,7 @@ class Watch:
         self._done: set[int] = set()  # steps that were measured, whether or not they could be written
         self._unwritten: list[pd.DataFrame] = []  # failures
         self._warned: set[str] = set()
+        self._before: dict[str, MeasuredCheckpoint] = {}  # by measurement of pairs
         if not self._model.measures:
             return
         self._folder = RunFolder(folder, [*all_tables().values(), METRICS])
@@ -136,15 +139,15 @@ class Watch:
                 if (model := self._model.copy()) is None:
                     return {}
                 found = self._measured(step, model, failures)
-            numbers = scalars_of(self._chosen.measurements, found)
+            numbers = scalars_of(self._chosen.measurements, found, step)
         except Exception as error:
-            failures.add(step, CHECKPOINT, error)
+            failures.add(CHECKPOINT, step, error)
         metrics = self._metrics(step, found, scalars)
         self._keep(step, found, metrics, failures)
         return numbers | {name: metrics[name] for name in OF_ALL if numbers and not math.isnan(metrics[name])}
 
     def _measured(self, step: int, model: nn.Module, failures: Failures) -> Tables:
-        return self._chosen.measured(
+        found = self._chosen.of_gradients(
             {step: model.state_dict()},
             failures,
             model=model,
@@ -154,6 +157,18 @@ class Watch:
             memory_budget=self._memory_budget,
             loss=self._loss,
         )
+
+        def parameters(_: int) -> dict[str, torch.Tensor]:
+            return flat_parameters(model)
+
+        found |= self._chosen.of_tables(
+            found, failures, parameters=parameters, per_epoch=self._per_epoch, before=self._before
+        )
+        self._before |= self._chosen.last(found, parameters)
+        found = {name: self._samples.in_the_data_set(each) for name, each in found.items()}
+        if self._chosen.of_scope("run"):
+            found |= self._chosen.of_run(self._folder.with_earlier(found, step), failures, last=step)
+        return found
 
     def _check(self, model: nn.Module) -> None:
         """Compare a few samples' gradients with autograd now, so that what does not fit is an error before training."""
@@ -176,11 +191,12 @@ class Watch:
             frames[METRICS] = pd.DataFrame([metrics])
             if self._unwritten:
                 frames[FAILURES] = joined(self._unwritten)
-            self._folder.add(step, frames, tensors, self._record())
+            whole = [table for each in self._chosen.of_scope("run") for table in each.tables]
+            self._folder.add(step, frames, tensors, self._record(), whole)
             self._unwritten.clear()
         except Exception as error:
             unwritten = Failures()
-            unwritten.add(step, FILES, error)
+            unwritten.add(FILES, step, error)
             self._note(unwritten)
 
     def _parted(self, step: int, found: Tables, failures: Failures) -> tuple[dict[Table, Any], dict[Table, Any]]:
@@ -188,11 +204,9 @@ class Watch:
         frames: dict[Table, Any] = {}
         tensors: dict[Table, Any] = {}
         for each in self._chosen.measurements:
-            for table in each.tables if found and step not in failures.steps(each.name) else ():
-                if table.suffix == "safetensors":
-                    tensors[table] = found[table.name]
-                else:
-                    frames[table] = self._samples.in_the_data_set(found[table.name])
+            for table in each.tables if step not in failures.steps(each.name) else ():
+                if table.name in found:
+                    (tensors if table.suffix == "safetensors" else frames)[table] = found[table.name]
         if self._samples.seed is not None:
             frames[POSITIONS] = pd.DataFrame({"sample": self._samples.positions})
         return frames, tensors

@@ -3,7 +3,7 @@
 Paths are Snakemake's, with wildcards in braces and path variables in angle brackets.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +16,7 @@ from fishertail.results.provenance import code_hash
 from fishertail.results.run import LANDMARKS, Block, Run
 from fishertail.results.schema import Table
 from fishertail.training.networks import network
+from fishertail.training.schedule import in_common
 
 DATASET = "<results>/datasets/{dataset}.safetensors"
 RUN = "<results>/runs/{dataset}-{model}/bs{batch_size}/seed{seed}"
@@ -144,11 +145,37 @@ class RunPlan:
         def inputs(wildcards: Wildcards) -> dict[str, Any]:
             run = self.run_of(wildcards)
             found: dict[str, Any] = {"kept": self._kept_files(run, measurement, "")}
-            needs = [self.measurements[need] for need in measurement.needs if self._by_gradients(need)]
+            needs = self._needs(measurement)
             for table in self._needed(measurement):
                 blocks = self._of_new_blocks(run, table.file, needs)
                 found[table.name] = [*blocks, f"{RUN}/{LANDMARKS}/{table.file}"]
             return found
+
+        return inputs
+
+    def pair_inputs(self, measurement: Measurement) -> Inputs:
+        """The files that a measurement of pairs in a block needs: of the last measured block before, and of this one.
+
+        None are of kept blocks, since tensors are not kept.
+        """
+
+        def inputs(wildcards: Wildcards) -> dict[str, Any]:
+            needs = self._needs(measurement)
+            measured = self._taken(self.new_blocks(self.run_of(wildcards)), needs)
+            before = [block for block in measured if block.last < self.block_of(wildcards).first]
+            folders = [*(f"{RUN}/{block.path}" for block in before[-1:]), f"{RUN}/{{block}}"]
+            files = {"checkpoints": CHECKPOINTS} | {table.name: table.file for need in needs for table in need.tables}
+            return {"dataset": DATASET} | {name: [f"{each}/{file}" for each in folders] for name, file in files.items()}
+
+        return inputs
+
+    def run_inputs(self, measurement: Measurement) -> Inputs:
+        """The files that a measurement of a run needs, at all checkpoints, the kept ones included."""
+
+        def inputs(wildcards: Wildcards) -> dict[str, list[str]]:
+            run = self.run_of(wildcards)
+            tables = [(need, table) for need in self._needs(measurement) for table in need.tables]
+            return {t.name: self.files_of_run(run, need, t) for need, t in tables if t.suffix != "safetensors"}
 
         return inputs
 
@@ -169,7 +196,7 @@ class RunPlan:
         own = f"{measured.module(measurement)}:{measurement.measure.__name__}"
         starts = [own, f"execution.steps:{step}"]
         tables = [table.form for table in (*measurement.tables, *self._needed(measurement))]
-        if measurement.scope != "gradients":
+        if measurement.scope in ("tables", "run"):
             return lambda wildcards: [code_hash(*starts), *tables]
         return lambda wildcards: [
             code_hash(*starts, *self._code_of_network(wildcards.model), "data.dataset"),
@@ -177,6 +204,26 @@ class RunPlan:
         ]
 
     # ---- files ----------------------------------------------------------------------------------------------------
+
+    def files_of_run(self, run: Run, measurement: Measurement, table: Table) -> list[str]:
+        """The files of a table of a run: of its blocks and landmarks, or one for the whole run."""
+        if measurement.scope == "gradients":
+            landmarks = self._kept_files(run, measurement, LANDMARKS)
+            kept = [path for path in landmarks if path.endswith(table.file)]
+            new = [f"<results>/runs/{run.path}/{LANDMARKS}/{table.file}"] if self.new_blocks(run) else []
+            return self._of_all_blocks(run, table.file, [measurement]) + kept + new
+        if measurement.scope == "pair":
+            return self._of_all_blocks(run, table.file, self._needs(measurement))
+        if self.new_blocks(run) or self.made_from_kept(run, measurement):
+            return [f"<results>/runs/{run.path}/{table.file}"]
+        return [path for path in self._kept_files(run, measurement, "") if path.endswith(table.file)]
+
+    def made_from_kept(self, run: Run, measurement: Measurement) -> bool:
+        """Whether a measurement of a kept run, which is not kept itself, is made from the tables that are."""
+        if measurement.scope != "run" or self.new_blocks(run) or self._kept_files(run, measurement, ""):
+            return False
+        needed = [(need, table) for need in self._needs(measurement) for table in need.tables if table.kept]
+        return all(self.files_of_run(run, need, table) for need, table in needed)
 
     def source_files(self, wildcards: Wildcards) -> list[str]:
         """The user's files that a data set comes from."""
@@ -187,26 +234,26 @@ class RunPlan:
         found = source.source_of(wildcards.dataset, self.config.machine.data_dir)
         return code_hash(f"{source.module(found)}:{found.load.__name__}", "data.dataset")
 
-    def _by_gradients(self, name: str) -> bool:
-        return self.measurements[name].scope == "gradients"
+    def _needs(self, measurement: Measurement) -> list[Measurement]:
+        return [self.measurements[need] for need in measurement.needs]
 
     def _needed(self, measurement: Measurement) -> list[Table]:
-        tables = [table for need in measurement.needs for table in self.measurements[need].tables]
+        tables = [table for need in self._needs(measurement) for table in need.tables]
         return [table for table in tables if table.suffix != "safetensors"]
 
-    def _measured_blocks(self, run: Run, measurements: Iterable[Measurement]) -> list[Block]:
-        """The blocks that are computed in which all these measurements of gradients take some checkpoint."""
+    def _taken(self, blocks: Sequence[Block], measurements: Sequence[Measurement]) -> list[Block]:
+        """The blocks in which these measurements of gradients take some checkpoint in common."""
         return [
             block
-            for block in self.new_blocks(run)
-            if all(self.config.checkpoints_of(each.name, block).any for each in measurements)
+            for block in blocks
+            if in_common([self.config.checkpoints_of(each.name, block) for each in measurements])
         ]
 
-    def _of_new_blocks(self, run: Run, file: str, measurements: Iterable[Measurement] = ()) -> list[str]:
-        blocks = self._measured_blocks(run, list(measurements))
+    def _of_new_blocks(self, run: Run, file: str, measurements: Sequence[Measurement] = ()) -> list[str]:
+        blocks = self._taken(self.new_blocks(run), measurements)
         return [f"<results>/runs/{run.path}/{block.path}/{file}" for block in blocks]
 
-    def _of_all_blocks(self, run: Run, file: str, measurements: Iterable[Measurement] = ()) -> list[str]:
+    def _of_all_blocks(self, run: Run, file: str, measurements: Sequence[Measurement] = ()) -> list[str]:
         kept = [f"{block.path}/{file}" for block in self.kept_blocks(run)]
         found = [f"{self.kept[run]}/{name}" for name in kept if archive.has(self.kept[run], name)]
         return found + self._of_new_blocks(run, file, measurements)

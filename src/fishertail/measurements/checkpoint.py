@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from fishertail.gradients.matrix import GradientMatrix, GradientNorms
+from fishertail.gradients.model_checks import NETWORK, layers_of
+from fishertail.gradients.private_copy import unwrapped
 from fishertail.measurements.measurement import OpenCheckpoint
 from fishertail.training.checkpoints import Weights
 
@@ -46,5 +48,15 @@ def norms_of(at: OpenCheckpoint) -> GradientNorms:
         layers=layers,
         per_layer=table[list(layers)].to_numpy(dtype=np.float64),
         loss=table["loss"].to_numpy(dtype=np.float64),
-        correct=table["correct"].to_numpy(dtype=bool),
+        correct=None if table["correct"].isna().any() else table["correct"].to_numpy(dtype=bool),
     )
+
+
+def flat_parameters(model: nn.Module) -> dict[str, torch.Tensor]:
+    """(P,) copies of the trained parameters of each layer and of the network, in the order of the eigenvectors."""
+    model = unwrapped(model)
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    layers = layers_of(model, trained, {}, None)
+    parts = [torch.cat([trained[name].detach().flatten() for name in own]) for own in layers.values()]
+    whole = torch.cat(parts).cpu()
+    return dict(zip(layers, whole.split([len(part) for part in parts]), strict=True)) | {NETWORK: whole}

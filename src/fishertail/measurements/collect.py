@@ -16,6 +16,22 @@ def run_tables() -> dict[str, Table]:
     return {METRICS.name: METRICS} | tables_of_measurements()
 
 
+def of_one_run(table: Table, paths: Sequence[str], run: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows of a table of a run at all its checkpoints, in the order of steps where it has these.
+
+    Args:
+        paths: its files, which may repeat rows; of these the first counts.
+        run: dataset, model, batch_size and seed.
+
+    Raises:
+        StorageError: a file is broken, of another run, or has other columns.
+    """
+    if not paths:
+        return table.empty()
+    rows = joined([of_run.read(path, table, run) for path in paths]).drop_duplicates(list(table.keys))
+    return rows.sort_values("step", kind="stable", ignore_index=True) if "step" in rows else rows
+
+
 def collect(table: Table, paths: Sequence[str], runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The rows of a table of all runs, with the columns of `RUN` in front.
 
@@ -38,9 +54,8 @@ def collect(table: Table, paths: Sequence[str], runs: Sequence[Mapping[str, Any]
     order = {tuple(run[key] for key in RUN): position for position, run in enumerate(runs)}
     rows = joined(parts).drop_duplicates([*RUN, *table.keys])
     place = pd.Series([order[key] for key in rows[RUN].itertuples(index=False, name=None)], index=rows.index)
-    return (
-        rows.assign(place=place).sort_values(["place", "step"], kind="stable", ignore_index=True).drop(columns="place")
-    )
+    by = ["place", "step"] if "step" in rows else ["place"]
+    return rows.assign(place=place).sort_values(by, kind="stable", ignore_index=True).drop(columns="place")
 
 
 def read(files: Mapping[str, Sequence[str]], runs: Sequence[Mapping[str, Any]]) -> dict[str, pd.DataFrame]:

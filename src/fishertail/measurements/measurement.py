@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     LossFunction = Callable[..., torch.Tensor]
 
 PACKAGE, CONSTANT = "fishertail.measurements", "MEASUREMENT"
+Scope = Literal["gradients", "tables", "pair", "run"]
 OTHERS = frozenset({"measurement", "collect", "checkpoint"})  # modules that register nothing
 
 
@@ -53,12 +54,14 @@ class Measurement:
         name: the name of its section in the configuration.
         rule: the name of its rule in the workflow, in the words of the paper.
         question: the question that it answers, in one sentence.
-        scope: what it takes of a checkpoint: the gradients of its network, or other measurements' tables alone.
-        measure: called with an `OpenCheckpoint`, or a `Checkpoint` for tables, and the options; returns its tables by
-            name, without the columns `step` and `epoch`.
+        scope: what it takes: the gradients of a checkpoint's network; other measurements' tables at a checkpoint; a
+            pair of neighbouring checkpoints, with tables, tensors and parameters; or the tables of a whole run.
+        measure: called with an `OpenCheckpoint`, a `Checkpoint`, a `Pair` or `RunTables`, as the scope is, and the
+            options; returns its tables by name. Those of a checkpoint or a pair are without the columns `step` and
+            `epoch`, those of a run have them where they need them.
         tables: the tables that it gives.
         options: its section of the configuration, with defaults.
-        needs: names of the measurements whose tables it takes.
+        needs: names of the measurements whose tables it takes: for gradients, tables and pairs, of those of gradients.
         shown_by: options that do not alter its tables, but what others take or show of them.
         options_of: names of the measurements whose options it takes besides its own.
         check: called with the model and its loss (None: cross entropy) before anything is computed; raises
@@ -72,7 +75,7 @@ class Measurement:
     name: str
     rule: str
     question: str
-    scope: Literal["gradients", "tables"]
+    scope: Scope
     measure: "Callable[..., Mapping[str, Any]]"
     tables: tuple[Table, ...]
     options: type[Options]
@@ -125,17 +128,58 @@ class OpenCheckpoint(Checkpoint):
     memory_budget: float
 
 
+@dataclass(frozen=True)
+class MeasuredCheckpoint(Checkpoint):
+    """A checkpoint of a `Pair`.
+
+    Attributes:
+        tensors: the tensors of the needed measurements at this checkpoint, by table and by their names there.
+        parameters: (P,) the weights of each layer and of the network, by name, in the order of the eigenvectors.
+    """
+
+    tensors: "Mapping[str, Mapping[str, torch.Tensor]]"
+    parameters: "Mapping[str, torch.Tensor]"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two neighbouring checkpoints among those that have all that is needed.
+
+    Attributes:
+        now: the checkpoint that is measured.
+        before: the one measured before it; None at the first.
+    """
+
+    now: MeasuredCheckpoint
+    before: MeasuredCheckpoint | None
+
+
+@dataclass(frozen=True)
+class RunTables:
+    """A run as `measure` gets it.
+
+    Attributes:
+        tables: the tables of the needed measurements by name, at all checkpoints in the order of steps; without rows
+            where the run has none.
+    """
+
+    tables: "Mapping[str, pd.DataFrame]"
+
+
 def measurements() -> dict[str, Measurement]:
     """All measurements by name, each after those that it needs.
 
     Raises:
-        TypeError: one needs a measurement that does not exist.
+        TypeError: one needs a measurement that does not exist, or that is not of gradients and only a run may need.
     """
     found = registry.registered(PACKAGE, CONSTANT, Measurement, OTHERS)
     for name, each in found.items():
         unknown = [need for need in (*each.needs, *each.options_of) if need not in found]
         if unknown:
             raise TypeError(f"measurement {name}: needs {', '.join(unknown)}, expected among {', '.join(found)}")
+        later = [need for need in each.needs if found[need].scope != "gradients"]
+        if later and each.scope != "run":
+            raise TypeError(f"measurement {name}: only one of scope run may need {', '.join(later)}")
     order = TopologicalSorter({name: each.needs for name, each in found.items()}).static_order()
     return {name: found[name] for name in order}
 

@@ -1,6 +1,6 @@
 """The gradient norm of every training sample, in each layer and the network.
 
-How large is each sample's gradient? The L2 norm of g_x = grad_W f(x; W), where f is the cross entropy, for
+How large is each sample's gradient? The L2 norm of g_x = grad_W f(x; W), where f is the loss (cross entropy), for
 every training sample, every layer, and the network as a whole: sqrt of the sum of its layers' squares. Norms are
 computed without forming the gradients where these have a factored form (docs/numerics.md), for 0.7 to 1.5 passes.
 """
@@ -24,7 +24,8 @@ class NormsOptions(GradientOptions):
 def measure(at: "OpenCheckpoint", options: Mapping[str, Any]) -> "dict[str, pd.DataFrame]":
     """Loss, correctness and gradient norms of every training sample.
 
-    Losses and norms are kept as float32, whose rounding of 6e-8 is below the error of the norms.
+    Losses and norms are kept as float32, whose rounding of 6e-8 is below the error of the norms. Of samples that do not
+    have one class each, label and correctness are NaN.
     """
     import numpy as np
     import pandas as pd
@@ -33,15 +34,17 @@ def measure(at: "OpenCheckpoint", options: Mapping[str, Any]) -> "dict[str, pd.D
 
     norms = at.matrix.norms()
     columns: dict[str, Any] = {"sample": np.arange(len(norms.loss), dtype=np.int32)}
-    columns["label"] = at.labels.cpu().numpy().astype(np.int32)
-    columns |= {"loss": norms.loss.astype(np.float32), "correct": norms.correct}
+    classes = at.labels.ndim == 1 and not at.labels.is_floating_point()
+    columns["label"] = at.labels.cpu().numpy().astype(np.int32) if classes else np.nan
+    correct = np.nan if norms.correct is None else norms.correct
+    columns |= {"loss": norms.loss.astype(np.float32), "correct": correct}
     columns |= {layer: norms.per_layer[:, i].astype(np.float32) for i, layer in enumerate(norms.layers)}
     return {"norms": pd.DataFrame({**columns, NETWORK: norms.network.astype(np.float32)})}
 
 
-LABEL = Column("label", "class of the sample")
-LOSS = Column("loss", "cross entropy of the sample")
-CORRECT = Column("correct", "whether the network's largest output is that of the label")
+LABEL = Column("label", "class of the sample, if it has one")
+LOSS = Column("loss", "of the sample: cross entropy, or the loss that was given")
+CORRECT = Column("correct", "whether the network's largest output is that of the label, if that is a class")
 
 MEASUREMENT = Measurement(
     name="norms",

@@ -92,6 +92,7 @@ def keep(
     *,
     of_checkpoints: Sequence[str],
     of_run: Sequence[str],
+    of_blocks: Sequence[str] = (),
     last_weights: Callable[[Path, Path], None] | None = None,
 ) -> dict[str, list[str]]:
     """Copy the tables of every finished run below `results` to `folder`.
@@ -102,6 +103,7 @@ def keep(
     Args:
         of_checkpoints: names of files in the folders of blocks and landmarks.
         of_run: names of files in the folder of the run.
+        of_blocks: names of files in the folders of blocks alone.
         last_weights: called with the folder of the last block and a path, writes the block's last weights there, or
             nothing where it has none; None keeps no weights.
 
@@ -119,7 +121,7 @@ def keep(
         trained, missing = blocks(source), []
         names = [METRICS, *of_run, *(f"{block.path}/{METRICS}" for block in trained)]
         names += [f"{LANDMARKS}/{name}" for name in of_checkpoints]
-        for name in of_checkpoints:  # those that only landmarks have are not missing from blocks
+        for name in (*of_checkpoints, *of_blocks):  # those that only landmarks have are not missing from blocks
             within = [f"{block.path}/{name}" for block in trained]
             names += within if any(has(place, path) for place in (source, target) for path in within) else []
         for name in names:

@@ -95,6 +95,28 @@ def over_training(results: Results, table: pd.DataFrame, value: str, label: str,
     return figure, shown
 
 
+def over_logarithmic_time(
+    results: Results, table: pd.DataFrame, value: str, label: str, *, log: bool = False
+) -> Drawing:
+    """As `over_training`, but each octave of steps is as wide as the next.
+
+    Args:
+        log: whether the axis of the values is logarithmic, too.
+    """
+    shown = bands(table, [*NETWORK, "step", "epoch"], value)
+    figure, panels = grid_of_panels(shown, sharey="row")
+    for (dataset, model), axes in panels.items():
+        part = of_network(shown, dataset, model)
+        time = LogarithmicTime(part["epoch"].to_numpy(dtype=float))
+        curves(axes, part.assign(epoch=time.positions(part["epoch"])))
+        time.label(axes.xaxis, float(part["epoch"].max()))
+        axes.set(title=f"{results.title_of(dataset)}, {model}", xlabel="epoch", ylabel=label)
+        if log:
+            axes.set_yscale("log")
+    tidy(figure, panels)
+    return figure, shown
+
+
 def curves(axes: Axes, table: pd.DataFrame, scale: float = 1) -> None:
     """A line for each batch size over epochs, with its band."""
     for batch_size, curve in by_batch_size(table):

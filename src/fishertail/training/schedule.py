@@ -60,6 +60,12 @@ class Selection:
         return sorted({epoch * per_epoch for epoch in self.epochs} | set(inside if self.octaves else []))
 
 
+def in_common(selections: Sequence[Selection]) -> bool:
+    """Whether selections of a block have a checkpoint in common; no selection at all takes every one."""
+    epochs = [set(each.epochs) for each in selections]
+    return all(each.octaves for each in selections) or bool(set.intersection(*epochs))
+
+
 STEPS = "steps"  # in a list of epochs: also the checkpoints inside the first two
 _PER_OCTAVE = re.compile(r"([1-9]\d*) per octave")
 
