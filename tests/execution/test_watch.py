@@ -1,6 +1,7 @@
 """A network measured while it trains: what is measured, that training does not notice, restarts, and failures."""
 
 import dataclasses
+import functools
 import os
 import random
 import resource
@@ -171,6 +172,16 @@ def test_a_restart_goes_on_from_what_the_folder_has(tmp_path):
         again(step, loss=training.step())
     for name in ("norms.parquet", "spectrum.csv", "outliers.csv", "metrics.csv"):
         assert (halves / name).read_bytes() == (once / name).read_bytes()
+
+
+def test_a_loss_has_one_name_in_all_processes():
+    def half(outputs, targets, weight):
+        return weight * outputs.sum()
+
+    assert module._name(functools.partial(half, weight=0.5)) == module._name(functools.partial(half, weight=0.5))
+    assert "0x" not in module._name(functools.partial(half, weight=0.5))
+    assert module._name(functools.partial(half, weight=0.5)) != module._name(functools.partial(half, weight=0.6))
+    assert module._name(nn.MSELoss()) == "MSELoss()"
 
 
 def test_a_folder_of_another_run_is_refused(tmp_path):

@@ -22,7 +22,7 @@ def scalars_of(measurements: Iterable[Measurement], tables: Tables, step: int) -
     found: dict[str, float] = {}
     for each in measurements:
         panel = each.panel
-        if panel is not None and panel.table in tables:
+        if panel is not None and STEP.name in tables.get(panel.table, ()):
             rows = _chosen(tables[panel.table], {STEP.name: step, **panel.rows})
             found |= _by_layer(rows, panel.column, panel.title)
         for table in each.tables if panel is None else ():

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -233,6 +234,11 @@ def _number(value: Any) -> float:
     return float(value.detach() if isinstance(value, torch.Tensor) else value)
 
 
+def _name(loss: Callable[..., torch.Tensor]) -> str:
+    """The same in every process: without addresses in memory."""
+    return str(getattr(loss, "__qualname__", re.sub(r" at 0x[0-9a-f]+", "", repr(loss))))
+
+
 def _described(
     model: nn.Module,
     samples: WatchedSamples,
@@ -247,6 +253,6 @@ def _described(
         "data": samples.content,
         "samples": samples.described,
         "measurements": dict(chosen.options),
-        "loss": "cross entropy" if loss is None else getattr(loss, "__qualname__", repr(loss)),
+        "loss": "cross entropy" if loss is None else _name(loss),
         "steps_per_epoch": steps_per_epoch,
     }
