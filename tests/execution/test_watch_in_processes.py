@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 import fishertail
+from fishertail.errors import UnsupportedModelError
+from fishertail.execution.watched_model import WatchedModel
 from fishertail.results import storage
 from tests.docs.code_blocks import ROOT
 from tests.execution.watch_in_processes import MEASURED, REFUSED, WAYS, WORLD, network, samples
@@ -51,6 +53,14 @@ def test_a_model_that_is_sharded_already_is_refused(trained):
     for output in trained[1]:
         for way, line in zip(REFUSED, output.splitlines(), strict=True):
             assert line.startswith(f"{way} refused: model: a whole model expected, found one that is sharded; make")
+
+
+def test_a_model_sharded_after_a_watch_that_knew_no_processes_is_refused(tmp_path, monkeypatch):
+    watch = fishertail.Watch(network(), *samples(), folder=tmp_path, schedule=MEASURED, device="cpu")
+    monkeypatch.setattr(WatchedModel, "sharded", True)
+    with pytest.raises(UnsupportedModelError, match="make the Watch after `init_process_group` and before"):
+        watch(0)
+    assert watch(2) == {}  # not due
 
 
 @pytest.mark.parametrize("compiled", ["wrapped", "in place"])
