@@ -1,6 +1,7 @@
 """A network measured while it trains: what is measured, that training does not notice, restarts, and failures."""
 
 import dataclasses
+import functools
 import os
 import random
 import resource
@@ -43,6 +44,7 @@ class Training:
 
     def __init__(self, model):
         self.model, self.optimizer = model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        self.scaler = torch.amp.GradScaler("cpu", enabled=torch.is_autocast_enabled("cpu"))
         self.images, self.labels = samples()
         torch.manual_seed(1)
         np.random.seed(1)
@@ -52,9 +54,10 @@ class Training:
         batch = torch.randperm(37)[: 8 + random.randrange(3) + np.random.randint(3)]
         self.optimizer.zero_grad()
         loss = nn.functional.cross_entropy(self.model(self.images[batch]), self.labels[batch])
-        loss.backward()
-        self.optimizer.step()
-        return loss.detach()
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss
 
 
 def watched(folder, model, last, first=0, **options):
@@ -104,35 +107,17 @@ def test_the_tables_are_those_of_analyse_run_and_of_a_float64_truth(tmp_path):
     )
 
 
-def test_neighbouring_checkpoints_and_the_run_so_far_are_those_of_analyse_run(tmp_path):
-    asked = ("alignment", "drift_to_diffusion", "layers")
-    model, weights, returned = network(), {}, {}
-    watch = fishertail.Watch(model, *samples(), folder=tmp_path, measurements=asked, schedule=[0, 2, 3])
-    training = Training(model)
-    for step in range(4):
-        weights[step] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        returned = watch(step) or returned
-        training.step()
-    steps = {step: weights[step] for step in (0, 2, 3)}
-    expected = fishertail.analyse_run(model, steps, *samples(), measurements=asked, device="cpu").tables
-    for name in ("alignment", "drift_to_diffusion", "layers"):
-        kept = table(tmp_path, f"{name}.csv")
-        assert len(kept) >= 2
-        pd.testing.assert_frame_equal(kept, expected[name], check_dtype=False, check_exact=True)
-    assert "failures" not in expected
-
-
-@pytest.mark.parametrize("mode", ["plain", "autocast"])
+@pytest.mark.parametrize("mode", ["plain", "autocast and scaled"])
 def test_a_watched_training_is_bit_identical(tmp_path, mode):
     alone, model = network(), network()
-    with torch.autocast("cpu", torch.bfloat16, enabled=mode == "autocast"):
+    with torch.autocast("cpu", torch.bfloat16, enabled=mode != "plain"):
         training = Training(alone)
         losses = [training.step() for _ in range(9)]
         after = [torch.rand(3), np.random.rand(3), random.random()]
         seen = []
         handle = model[0].register_forward_hook(lambda *_: seen.append(model.training))
         _, found, followed = watched(tmp_path, model, last=9, schedule=[0, 3, 4, 9])
-        assert torch.is_autocast_enabled("cpu") == (mode == "autocast")
+        assert torch.is_autocast_enabled("cpu") == (mode != "plain")
     assert [bool(each) for each in found.values()] == [step in (0, 3, 4, 9) for step in range(10)]
     assert all(torch.equal(a, b) for a, b in zip(alone.state_dict().values(), model.state_dict().values(), strict=True))
     assert all(torch.equal(a.grad, b.grad) for a, b in zip(alone.parameters(), model.parameters(), strict=True))
@@ -189,6 +174,16 @@ def test_a_restart_goes_on_from_what_the_folder_has(tmp_path):
         assert (halves / name).read_bytes() == (once / name).read_bytes()
 
 
+def test_a_loss_has_one_name_in_all_processes():
+    def half(outputs, targets, weight):
+        return weight * outputs.sum()
+
+    assert module._name(functools.partial(half, weight=0.5)) == module._name(functools.partial(half, weight=0.5))
+    assert "0x" not in module._name(functools.partial(half, weight=0.5))
+    assert module._name(functools.partial(half, weight=0.5)) != module._name(functools.partial(half, weight=0.6))
+    assert module._name(nn.MSELoss()) == "MSELoss()"
+
+
 def test_a_folder_of_another_run_is_refused(tmp_path):
     model, (images, labels) = network(), samples()
     watched(tmp_path, model, last=0)
@@ -206,6 +201,29 @@ def test_a_folder_of_another_run_is_refused(tmp_path):
     (tmp_path / "watch.json").unlink()
     with pytest.raises(StorageError, match=r"an empty folder, or one with watch\.json, expected, found"):
         fishertail.Watch(model, images, labels, folder=tmp_path, device="cpu")
+
+
+def test_pairs_and_whole_runs_are_those_of_analyse_run(tmp_path):
+    names, model, weights = ["alignment", "layers", "noise_scale"], network(), {}
+    watch = fishertail.Watch(
+        model, *samples(), folder=tmp_path, measurements=names, schedule="every 1", steps_per_epoch=4
+    )
+    training = Training(model)
+    for step in range(4):
+        weights[step] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        watch(step)
+        training.step()
+    expected = fishertail.analyse_run(
+        model, weights, *samples(), measurements=names, steps_per_epoch=4, device="cpu"
+    ).tables
+    whole = [table for name in names for table in measurements()[name].tables if table.suffix != "safetensors"]
+    assert {measurements()[name].scope for name in names} == {"pair", "run", "gradients"}
+    assert len(whole) >= 3
+    for each in whole:
+        kept, of_it = table(tmp_path, each.file), expected[each.name]
+        assert len(of_it)
+        pd.testing.assert_frame_equal(kept, of_it, check_dtype=False)
+    assert not (tmp_path / "failures.csv").exists()
 
 
 def test_a_subset_is_drawn_once_and_every_file_says_so(tmp_path):
@@ -265,6 +283,33 @@ def test_a_measurement_that_fails_leaves_the_others_and_the_training(tmp_path, m
     assert table(tmp_path, "spectrum.csv")["step"].unique().tolist() == [0, 3]
     assert "lambda_1/4" not in found[1]
     assert found[1].keys() >= {"outliers/4", "train_loss"}
+
+
+def test_a_model_that_cannot_be_copied_at_a_step_leaves_the_training(tmp_path):
+    model = network()
+    watch = fishertail.Watch(model, *samples(), folder=tmp_path, schedule=[0, 1], device="cpu")
+    assert watch(0)
+    model.cache = nn.Linear(1, 1)(torch.ones(1))  # which deepcopy refuses
+    with pytest.warns(UserWarning, match=r"step 1: checkpoint failed: model: one that `copy.deepcopy` can copy"):
+        assert watch(1, loss=2.5) == {}
+    assert table(tmp_path, "metrics.csv")["loss"].iloc[-1] == 2.5
+    assert table(tmp_path, "failures.csv")["measurement"].tolist() == ["checkpoint"]
+    assert table(tmp_path, "norms.parquet")["step"].unique().tolist() == [0]
+
+
+def test_tensorboard_shows_what_a_call_returns(tmp_path):
+    tensorboard = pytest.importorskip("torch.utils.tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    _, found, _ = watched(tmp_path / "tables", network(), last=3, schedule=[0, 3])
+    with tensorboard.SummaryWriter(tmp_path / "logs") as writer:
+        for step, numbers in found.items():
+            for name, value in numbers.items():
+                writer.add_scalar(name, value, step)
+    events = EventAccumulator(str(tmp_path / "logs")).Reload()
+    assert set(events.Tags()["scalars"]) == set(found[0])
+    shown = {each.step: each.value for each in events.Scalars("lambda_1/network")}
+    assert shown == {step: pytest.approx(found[step]["lambda_1/network"]) for step in (0, 3)}
 
 
 def test_an_interrupt_is_not_a_failure(tmp_path, monkeypatch):
@@ -336,6 +381,7 @@ def test_a_file_that_cannot_grow_is_a_warning_and_leaves_all_as_it_was(tmp_path)
     assert table(tmp_path, "failures.csv")[["step", "measurement"]].to_numpy().tolist() == [[2, "files"]]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 def test_training_goes_on_with_a_full_disk(tmp_path):
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=84k", "tmpfs", str(tmp_path)], capture_output=True)

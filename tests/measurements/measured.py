@@ -87,8 +87,8 @@ def without_gradients(name: str, found: Mapping[str, Any], **settings: dict[str,
         return flat_parameters(model)
 
     chosen, failures = Chosen((measurements()[name],), {name: _options(name, settings)}), Failures()
-    given = chosen.pairs(found, failures, parameters=parameters, per_epoch=PER_EPOCH)
-    given |= chosen.of_run(found, failures)
+    given = chosen.of_tables(found, failures, parameters=parameters, per_epoch=PER_EPOCH, before={})
+    given |= chosen.of_run(found, failures, last=max(STEPS))
     if failures.first is not None:
         raise failures.first
     (table,) = given.values()

@@ -223,3 +223,9 @@ def test_a_directory_that_is_not_writable_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="file"):
         storage.ensure_writable(tmp_path / "file")
+
+
+def test_names_of_layers_are_text_even_where_all_look_like_numbers(tmp_path):
+    frame = pd.DataFrame({"step": [0, 0, 1], "layer": ["1.1", "1.10", "2"], "eigenvalue": [1.0, 2.0, 3.0]})
+    storage.write_table(frame, tmp_path / "spectrum.csv", {})
+    assert storage.read_table(tmp_path / "spectrum.csv")["layer"].tolist() == ["1.1", "1.10", "2"]

@@ -17,7 +17,6 @@ from fishertail.execution.chosen import DEFAULT, FAILURES, Chosen, Failures, cho
 from fishertail.execution.measuring import Tables
 from fishertail.execution.run_analysis import RunAnalysis
 from fishertail.measurements.checkpoint import flat_parameters
-from fishertail.results.schema import joined
 from fishertail.training.checkpoints import Weights
 
 
@@ -98,18 +97,16 @@ def analyse_run(
         parts = [work(share) for share in shares]
     else:
         parts = workers.submit(work, shares, cluster=cluster, folder=folder, parameters=parameters)
+    failures = Failures([row for _, rows in parts for row in rows])
     tables: Tables = {}
-    for each in chosen.of_checkpoints:
-        tables |= measuring.merged(each, parts)
-    further = Failures()
-    weights_of = partial(_parameters, copy.deepcopy(model), checkpoints)
-    tables |= chosen.pairs(tables, further, parameters=weights_of, per_epoch=per_epoch)
-    tables |= chosen.of_run(tables, further)
-    failures = joined([*(part[FAILURES.name] for part in parts), further.table(per_epoch)])
-    failures = failures.sort_values("step", kind="stable", ignore_index=True)
-    if len(failures):
-        tables[FAILURES.name] = failures
-        _warn(failures)
+    for each in chosen.of_scope("gradients"):
+        tables |= measuring.merged(each, [part for part, _ in parts])
+    weights_at = partial(_parameters, copy.deepcopy(model), checkpoints)
+    tables |= chosen.of_tables(tables, failures, parameters=weights_at, per_epoch=per_epoch, before={})
+    tables |= chosen.of_run(tables, failures, last=max(checkpoints))
+    if failures.rows:
+        tables[FAILURES.name] = failures.table(per_epoch)
+        _warn(tables[FAILURES.name])
     return RunAnalysis(tables)
 
 
@@ -131,29 +128,27 @@ def _analyse(
     device: str,
     memory_budget: float | None,
     threads: int | None,
-) -> Tables:
-    """What is measured at each of a share of the checkpoints, in this process."""
+) -> tuple[Tables, list[tuple[int, str, str]]]:
+    """What measurements of gradients give at a share of the checkpoints, in this process; and the rows of failures."""
     if device == devices.AUTO:
         device = devices.automatic()
     devices.check(device)
     if threads is not None:
         workers.prepare_process(threads)
-    weights = {step: _weights(saved) for step, saved in share.items()}
-    model = copy.deepcopy(model)  # whose weights are overwritten
     failures = Failures()
-    found = chosen.measured(
-        weights,
+    found = chosen.of_gradients(
+        {step: _weights(saved) for step, saved in share.items()},
         failures,
-        model=model,
+        model=copy.deepcopy(model),  # whose weights are overwritten
         samples=(images.to(device), labels.to(device)),
         per_epoch=per_epoch,
         device=device,
         memory_budget=memory_budget,
         loss=loss,
     )
-    if failures.first is not None and len(failures.rows) == len(share) * len(chosen.of_checkpoints):
+    if failures.first is not None and len(failures.rows) == len(share) * len(chosen.of_scope("gradients")):
         raise failures.first
-    return found | {FAILURES.name: failures.table(per_epoch)}
+    return found, failures.rows
 
 
 def _weights(saved: Weights | str | Path) -> Weights:
@@ -166,6 +161,6 @@ def _weights(saved: Weights | str | Path) -> Weights:
 def _parameters(
     model: nn.Module, checkpoints: Mapping[int, Weights | str | Path], step: int
 ) -> dict[str, torch.Tensor]:
-    """The parameters of a checkpoint by layer, which are loaded into `model`."""
+    """The weights of a checkpoint by layer, which are loaded into `model`."""
     model.load_state_dict(_weights(checkpoints[step]))
     return flat_parameters(model)

@@ -1,8 +1,9 @@
 """The measurements that a call asks for: with those that they need, their options, and what cannot be measured."""
 
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -39,7 +40,7 @@ class Failures:
     rows: list[tuple[int, str, str]] = field(default_factory=list)  # step, measurement, reason
     first: Exception | None = None
 
-    def add(self, step: int, measurement: str, error: Exception) -> None:
+    def add(self, measurement: str, step: int, error: Exception) -> None:
         """Note an error; what its frames hold is freed, since it may be lack of memory."""
         traceback.clear_frames(error.__traceback__)
         self.first = self.first or error
@@ -51,7 +52,8 @@ class Failures:
 
     def table(self, per_epoch: float) -> pd.DataFrame:
         """The rows of `FAILURES`."""
-        rows = [(step, step / per_epoch, measurement, why) for step, measurement, why in self.rows]
+        ordered = sorted(self.rows, key=lambda row: row[0])
+        rows = [(step, step / per_epoch, measurement, why) for step, measurement, why in ordered]
         return pd.DataFrame(rows, columns=FAILURES.names)
 
 
@@ -62,7 +64,7 @@ class Chosen:
     measurements: tuple[Measurement, ...]
     options: Mapping[str, Mapping[str, Any]]
 
-    def measured(
+    def of_gradients(
         self,
         weights: Mapping[int, Weights],
         failures: Failures,
@@ -74,90 +76,83 @@ class Chosen:
         memory_budget: float | None,
         loss: Callable[..., torch.Tensor] | None,
     ) -> Tables:
-        """What is measured at each of some checkpoints. What fails at one, or needs that, is added to `failures`.
+        """What measurements of gradients give. What fails at a step, and what needs it there, is added to `failures`.
 
         Args:
             weights: by SGD step.
             model, samples, per_epoch, device, memory_budget, loss: see `measuring.by_gradients`.
         """
         found: Tables = {}
-        for each in self.of_checkpoints:
+        for each in self.of_scope("gradients"):
             _pass_on(each, failures)
-            steps = {step: state for step, state in weights.items() if step not in failures.steps(each.name)}
-            needed, failed = _frames(each, found), _adding(each, failures)
-            if each.scope == "gradients":
-                found |= measuring.by_gradients(
-                    each,
-                    self.options[each.name],
-                    steps,
-                    model=model,
-                    samples=samples,
-                    tables=needed,
-                    per_epoch=per_epoch,
-                    device=device,
-                    memory_budget=memory_budget,
-                    loss=loss,
-                    failed=failed,
-                )
-            else:
-                found |= measuring.by_tables(each, self.options[each.name], needed, failed=failed)
+            failed_at = failures.steps(each.name)
+            found |= measuring.by_gradients(
+                each,
+                self.options[each.name],
+                {step: state for step, state in weights.items() if step not in failed_at},
+                model=model,
+                samples=samples,
+                tables=_needed(each, found),
+                per_epoch=per_epoch,
+                device=device,
+                memory_budget=memory_budget,
+                loss=loss,
+                failed=partial(failures.add, each.name),
+            )
         return found
 
-    @property
-    def of_checkpoints(self) -> list[Measurement]:
-        """Those that take one checkpoint at a time."""
-        return [each for each in self.measurements if each.scope in ("gradients", "tables")]
-
-    def of_scope(self, scope: Scope) -> list[Measurement]:
-        """Those of a scope."""
-        return [each for each in self.measurements if each.scope == scope]
-
-    def pairs(
+    def of_tables(
         self,
         found: Tables,
         failures: Failures,
         *,
         parameters: Callable[[int], Mapping[str, torch.Tensor]],
         per_epoch: float,
-        before: dict[str, MeasuredCheckpoint] | None = None,
+        before: Mapping[str, MeasuredCheckpoint],
     ) -> Tables:
-        """What is measured of neighbouring checkpoints.
+        """What measurements of tables and of pairs give from those of gradients.
 
         Args:
-            found: what was measured at the checkpoints.
+            found: the tables and tensors of these.
             parameters: see `measuring.measured_checkpoints`.
-            before: by measurement, the checkpoint before the first of these; the last of these takes its place.
+            before: the checkpoint before, by measurement of pairs; see `last`.
         """
-        given: Tables = {}
-        before = {} if before is None else before
-        for each in self.of_scope("pair"):
+        given = dict(found)
+        for each in self.of_scope("tables", "pair"):
             _pass_on(each, failures)
-            checkpoints = measuring.measured_checkpoints(_frames(each, found), _tensors(each, found), parameters)
-            given |= measuring.by_pairs(
-                each,
-                self.options[each.name],
-                _noting_last(checkpoints, before, each.name),
-                per_epoch=per_epoch,
-                before=before.get(each.name),
-                failed=_adding(each, failures),
-            )
-        return given
+            options, failed = self.options[each.name], partial(failures.add, each.name)
+            if each.scope == "tables":
+                given |= measuring.by_tables(each, options, _needed(each, given), failed=failed)
+            else:
+                now, earlier = _checkpoints(each, given, parameters), before.get(each.name)
+                given |= measuring.by_pairs(each, options, now, per_epoch=per_epoch, before=earlier, failed=failed)
+        return {name: table for name, table in given.items() if name not in found}
 
-    def of_run(self, found: Tables, failures: Failures) -> Tables:
-        """What is measured of the whole run.
+    def last(
+        self, found: Tables, parameters: Callable[[int], Mapping[str, torch.Tensor]]
+    ) -> dict[str, MeasuredCheckpoint]:
+        """By measurement of pairs, the last checkpoint that has all it needs: that before those to come."""
+        pairs = {each.name: measuring.last_of(_checkpoints(each, found, parameters)) for each in self.of_scope("pair")}
+        return {name: at for name, at in pairs.items() if at is not None}
+
+    def of_run(self, found: Tables, failures: Failures, last: int) -> Tables:
+        """What measurements of a whole run give from all others, at the steps until now.
 
         Args:
-            found: what was measured at all checkpoints and pairs.
+            found: the tables of these.
+            last: the step at which a failure is noted.
         """
-        given: Tables = {}
+        given = dict(found)
         for each in self.of_scope("run"):
-            frames = _frames(each, {**found, **given})
             try:
-                given |= measuring.by_run(each, self.options[each.name], frames)
+                given |= measuring.by_run(each, self.options[each.name], _needed(each, given))
             except Exception as error:
-                steps = [step for frame in frames.values() for step in frame.get("step", [])]
-                failures.add(max(steps, default=0), each.name, error)
-        return given
+                failures.add(each.name, last, error)
+        return {name: table for name, table in given.items() if name not in found}
+
+    def of_scope(self, *scopes: Scope) -> list[Measurement]:
+        """The measurements of some scopes."""
+        return [each for each in self.measurements if each.scope in scopes]
 
 
 def choose(
@@ -226,32 +221,18 @@ def _pass_on(measurement: Measurement, failures: Failures) -> None:
     """Where one that it needs failed, so does a measurement."""
     for need in measurement.needs:
         for step in sorted(failures.steps(need) - failures.steps(measurement.name)):
-            failures.add(step, measurement.name, FishertailError(f"needs {need}, which failed"))
+            failures.add(measurement.name, step, FishertailError(f"needs {need}, which failed"))
 
 
-def _adding(measurement: Measurement, failures: Failures) -> measuring.Failed:
-    """What adds a checkpoint at which a measurement fails."""
-    return lambda step, error: failures.add(step, measurement.name, error)
-
-
-def _noting_last(
-    checkpoints: Iterable[MeasuredCheckpoint], last: dict[str, MeasuredCheckpoint], name: str
+def _checkpoints(
+    measurement: Measurement, found: Tables, parameters: Callable[[int], Mapping[str, torch.Tensor]]
 ) -> Iterator[MeasuredCheckpoint]:
-    """The checkpoints; the last that was measured is kept in `last`."""
-    for each in checkpoints:
-        yield each
-        last[name] = each
+    """The checkpoints that have all that a measurement of pairs needs."""
+    tensors = _needed(measurement, found, tensors=True)
+    return measuring.measured_checkpoints(_needed(measurement, found), tensors, parameters)
 
 
-def _frames(measurement: Measurement, found: Tables) -> dict[str, pd.DataFrame]:
-    """The tables that a measurement needs and that are data frames."""
-    return {table.name: found[table.name] for table in _needed(measurement) if table.suffix != "safetensors"}
-
-
-def _tensors(measurement: Measurement, found: Tables) -> dict[str, measuring.Tensors]:
-    """The tables that a measurement needs and that hold tensors."""
-    return {table.name: found[table.name] for table in _needed(measurement) if table.suffix == "safetensors"}
-
-
-def _needed(measurement: Measurement) -> list[Table]:
-    return [table for need in measurement.needs for table in measurements()[need].tables]
+def _needed(measurement: Measurement, found: Tables, *, tensors: bool = False) -> Tables:
+    """The data frames, or the tensors, of the measurements that one needs."""
+    tables = [table for need in measurement.needs for table in measurements()[need].tables]
+    return {table.name: found[table.name] for table in tables if (table.suffix == "safetensors") == tensors}

@@ -7,7 +7,7 @@ A step is written whole or not at all: its tables are completed in a folder besi
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fishertail.errors import StorageError
 from fishertail.execution.watched_samples import POSITIONS
+from fishertail.measurements.measurement import tables
 from fishertail.results import storage
 from fishertail.results.schema import Table, joined
 from fishertail.training.checkpoints import prefix
@@ -30,6 +31,7 @@ class RunFolder:
 
     Args:
         path: made with the first step that is written.
+        own: the tables that a run may have.
 
     Attributes:
         measured: the steps that it holds.
@@ -38,9 +40,9 @@ class RunFolder:
         StorageError: the folder is not one that was written here.
     """
 
-    def __init__(self, path: str | Path, tables: Iterable[Table]) -> None:
+    def __init__(self, path: str | Path, own: Iterable[Table]) -> None:
         self.path = Path(path)
-        self._identity, steps = self._manifest(tables)
+        self._identity, steps = self._manifest(own)
         self.measured = set(steps)
 
     def positions(self) -> NDArray[np.int64] | None:
@@ -70,24 +72,23 @@ class RunFolder:
         step: int,
         frames: Mapping[Table, pd.DataFrame],
         tensors: Mapping[Table, Mapping[str, Any]],
-        whole: Mapping[Table, pd.DataFrame],
         record: Mapping[str, Any],
+        whole: Collection[Table] = (),
     ) -> None:
         """Write the rows and tensors of a step into the files of the run.
 
         Args:
-            frames, tensors: of the step.
-            whole: tables of the run so far, which take the place of earlier ones.
             record: the provenance of every file.
+            whole: tables of which all steps are given.
 
         Raises:
             StorageError: not all could be written; the files are as they were.
         """
         unfinished = self._unfinished()
         try:
-            so_far = {table: self.with_earlier(table, frame, step) for table, frame in frames.items()}
-            for table, frame in {**so_far, **whole}.items():
-                storage.write_table(frame, unfinished / table.file, record)
+            for table, frame in frames.items():
+                rows = frame if table in whole else self._with_earlier(table, frame, step)
+                storage.write_table(rows, unfinished / table.file, record)
             for table, each in tensors.items():
                 storage.write_tensors(each, unfinished / prefix(step) / table.file, record)
             manifest = {**(self._identity or {}), "steps": sorted({*self.measured, step})}
@@ -97,10 +98,16 @@ class RunFolder:
             shutil.rmtree(unfinished, ignore_errors=True)
         self.measured.add(step)
 
-    def with_earlier(self, table: Table, frame: pd.DataFrame, step: int) -> pd.DataFrame:
+    def with_earlier(self, found: Mapping[str, Any], step: int) -> dict[str, Any]:
+        """The data frames of a step, each with the rows of the steps before."""
+        known = tables()
+        frames = {name: each for name, each in found.items() if isinstance(each, pd.DataFrame)}
+        return {name: self._with_earlier(known[name], frame, step) for name, frame in frames.items()}
+
+    def _with_earlier(self, table: Table, frame: pd.DataFrame, step: int) -> pd.DataFrame:
         """The rows of all steps; those of a step that was cut short are replaced."""
         path = self.path / table.file
-        if not path.exists():
+        if "step" not in frame or not path.exists():
             return frame
         earlier = storage.read_table(path)
         rows = joined([earlier[earlier["step"] != step], frame])
@@ -123,11 +130,11 @@ class RunFolder:
         except OSError as error:
             raise StorageError(f"{self.path}: cannot write: {error.strerror or error}") from error
 
-    def _manifest(self, tables: Iterable[Table]) -> tuple[dict[str, Any] | None, list[int]]:
+    def _manifest(self, own: Iterable[Table]) -> tuple[dict[str, Any] | None, list[int]]:
         """What an earlier process says of the run, and the steps that it wrote."""
         path = self.path / MANIFEST
         if not path.exists():
-            foreign = [table.file for table in tables if (self.path / table.file).exists()]
+            foreign = [table.file for table in own if (self.path / table.file).exists()]
             if foreign:
                 raise StorageError(
                     f"{self.path}: an empty folder, or one with {MANIFEST}, expected, found {', '.join(foreign)}"

@@ -12,22 +12,24 @@ from fishertail.results.schema import EPOCH, LAYER, STEP, Table
 _OF_A_LAYER = (STEP.name, LAYER.name)
 
 
-def scalars_of(measurements: Iterable[Measurement], tables: Tables) -> dict[str, float]:
+def scalars_of(measurements: Iterable[Measurement], tables: Tables, step: int) -> dict[str, float]:
     """Of each measurement the column that its panel on the page shows; where it has none, its tables by layer.
 
     Args:
-        tables: of one checkpoint.
+        tables: of one checkpoint, or of a run until then; where some could not be measured, they are left out.
+        step: of the checkpoint.
     """
     found: dict[str, float] = {}
     for each in measurements:
-        if each.panel is not None:
-            rows = _chosen(tables[each.panel.table], each.panel.rows)
-            found |= _by_layer(rows, each.panel.column, each.panel.title)
-            continue
-        for table in each.tables:
-            if table.keys == _OF_A_LAYER:
-                for column in _numbers(table, tables[table.name]):
-                    found |= _by_layer(tables[table.name], column, f"{table.name}/{column}")
+        panel = each.panel
+        if panel is not None and STEP.name in tables.get(panel.table, ()):
+            rows = _chosen(tables[panel.table], {STEP.name: step, **panel.rows})
+            found |= _by_layer(rows, panel.column, panel.title)
+        for table in each.tables if panel is None else ():
+            if table.keys == _OF_A_LAYER and table.name in tables:
+                rows = _chosen(tables[table.name], {STEP.name: step})
+                for column in _numbers(table, rows):
+                    found |= _by_layer(rows, column, f"{table.name}/{column}")
     return found
 
 

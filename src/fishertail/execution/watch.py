@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from fishertail.results.schema import Table, joined
 from fishertail.training.metrics import METRICS
 
 CHECKPOINT, FILES = "checkpoint", "files"  # in the column `measurement` of failures: nothing was measured, or kept
+OF_ALL = ("train_loss", "train_accuracy")  # of all measured samples
 
 
 class Watch:
@@ -98,7 +100,7 @@ class Watch:
         self._done: set[int] = set()  # steps that were measured, whether or not they could be written
         self._unwritten: list[pd.DataFrame] = []  # failures
         self._warned: set[str] = set()
-        self._before: dict[str, MeasuredCheckpoint] = {}  # by measurement of pairs; none after a restart
+        self._before: dict[str, MeasuredCheckpoint] = {}  # by measurement of pairs
         if not self._model.measures:
             return
         self._folder = RunFolder(folder, [*all_tables().values(), METRICS])
@@ -125,28 +127,28 @@ class Watch:
         """
         if step not in self._schedule:
             return {}
-        return self._at(step, {name: float(value) for name, value in scalars.items()})
+        return self._at(step, {name: _number(value) for name, value in scalars.items()})
 
     def _at(self, step: int, scalars: dict[str, float]) -> dict[str, float]:
         self._done = self._model.agreed(self._done)
         if step in self._done:
             return {}
         self._done.add(step)
-        failures, found = Failures(), {}
+        failures, found, numbers = Failures(), {}, {}
         try:
             with undisturbed(self._device):
                 if (model := self._model.copy()) is None:
                     return {}
                 found = self._measured(step, model, failures)
+            numbers = scalars_of(self._chosen.measurements, found, step)
         except Exception as error:
-            failures.add(step, CHECKPOINT, error)
+            failures.add(CHECKPOINT, step, error)
         metrics = self._metrics(step, found, scalars)
         self._keep(step, found, metrics, failures)
-        of_all = {name: metrics[name] for name in ("train_loss", "train_accuracy") if not math.isnan(metrics[name])}
-        return scalars_of(self._chosen.measurements, _at(step, found)) | of_all if found else {}
+        return numbers | {name: metrics[name] for name in OF_ALL if numbers and not math.isnan(metrics[name])}
 
     def _measured(self, step: int, model: nn.Module, failures: Failures) -> Tables:
-        found = self._chosen.measured(
+        found = self._chosen.of_gradients(
             {step: model.state_dict()},
             failures,
             model=model,
@@ -156,22 +158,18 @@ class Watch:
             memory_budget=self._memory_budget,
             loss=self._loss,
         )
-        found |= self._chosen.pairs(
-            found,
-            failures,
-            parameters=lambda _: flat_parameters(model),
-            per_epoch=self._per_epoch,
-            before=self._before,
-        )
-        return found | self._of_run(step, found, failures)
 
-    def _of_run(self, step: int, found: Tables, failures: Failures) -> Tables:
-        """What is measured of the run so far."""
-        if not self._chosen.of_scope("run"):
-            return {}
-        frames = [table for name, table in all_tables().items() if name in found and table.suffix != "safetensors"]
-        so_far = {table.name: self._folder.with_earlier(table, found[table.name], step) for table in frames}
-        return self._chosen.of_run(so_far, failures)
+        def parameters(_: int) -> dict[str, torch.Tensor]:
+            return flat_parameters(model)
+
+        found |= self._chosen.of_tables(
+            found, failures, parameters=parameters, per_epoch=self._per_epoch, before=self._before
+        )
+        self._before |= self._chosen.last(found, parameters)
+        found = {name: self._samples.in_the_data_set(each) for name, each in found.items()}
+        if self._chosen.of_scope("run"):
+            found |= self._chosen.of_run(self._folder.with_earlier(found, step), failures, last=step)
+        return found
 
     def _check(self, model: nn.Module) -> None:
         """Compare a few samples' gradients with autograd now, so that what does not fit is an error before training."""
@@ -183,33 +181,36 @@ class Watch:
         """A row of metrics.csv: what the norms say of the training samples, and what the caller does."""
         row = dict.fromkeys(METRICS.names, float("nan"))
         if len(norms := found.get("norms", ())):
-            row |= {"train_loss": float(norms["loss"].mean()), "train_accuracy": float(norms["correct"].mean())}
+            row |= dict(zip(OF_ALL, (float(norms["loss"].mean()), float(norms["correct"].mean())), strict=True))
         return row | dict(scalars) | {"step": step, "epoch": step / self._per_epoch}
 
     def _keep(self, step: int, found: Tables, metrics: Mapping[str, float], failures: Failures) -> None:
         """Write all that was measured at a step; what failed before, too, where that could not be written then."""
-        frames: dict[Table, pd.DataFrame] = {METRICS: pd.DataFrame([metrics])}
-        tensors, whole = {}, {}
-        for each in self._chosen.measurements:
-            for table in each.tables if found and step not in failures.steps(each.name) else ():
-                if table.suffix == "safetensors":
-                    tensors[table] = found[table.name]
-                elif each.scope == "run":
-                    whole[table] = found[table.name]
-                else:
-                    frames[table] = self._samples.in_the_data_set(found[table.name])
-        if self._samples.seed is not None:
-            whole[POSITIONS] = pd.DataFrame({"sample": self._samples.positions})
         self._note(failures)
-        if self._unwritten:
-            frames[FAILURES] = joined(self._unwritten)
         try:
-            self._folder.add(step, frames, tensors, whole, self._record())
+            frames, tensors = self._parted(step, found, failures)
+            frames[METRICS] = pd.DataFrame([metrics])
+            if self._unwritten:
+                frames[FAILURES] = joined(self._unwritten)
+            whole = [table for each in self._chosen.of_scope("run") for table in each.tables]
+            self._folder.add(step, frames, tensors, self._record(), whole)
             self._unwritten.clear()
         except Exception as error:
-            full = Failures()
-            full.add(step, FILES, error)
-            self._note(full)
+            unwritten = Failures()
+            unwritten.add(FILES, step, error)
+            self._note(unwritten)
+
+    def _parted(self, step: int, found: Tables, failures: Failures) -> tuple[dict[Table, Any], dict[Table, Any]]:
+        """The frames and the tensors of all that was measured at a step."""
+        frames: dict[Table, Any] = {}
+        tensors: dict[Table, Any] = {}
+        for each in self._chosen.measurements:
+            for table in each.tables if step not in failures.steps(each.name) else ():
+                if table.name in found:
+                    (tensors if table.suffix == "safetensors" else frames)[table] = found[table.name]
+        if self._samples.seed is not None:
+            frames[POSITIONS] = pd.DataFrame({"sample": self._samples.positions})
+        return frames, tensors
 
     def _note(self, failures: Failures) -> None:
         """Keep failures until they are written, and warn of the first of each measurement."""
@@ -229,10 +230,13 @@ class Watch:
         return provenance("watch", of_run, [self._run["data"]], of_machine)
 
 
-def _at(step: int, found: Tables) -> Tables:
-    """The rows of a step, of the tables that have steps."""
-    frames = {name: table for name, table in found.items() if isinstance(table, pd.DataFrame)}
-    return {name: table[table["step"] == step] if "step" in table else table for name, table in frames.items()}
+def _number(value: Any) -> float:
+    return float(value.detach() if isinstance(value, torch.Tensor) else value)
+
+
+def _name(loss: Callable[..., torch.Tensor]) -> str:
+    """The same in every process: without addresses in memory."""
+    return str(getattr(loss, "__qualname__", re.sub(r" at 0x[0-9a-f]+", "", repr(loss))))
 
 
 def _described(
@@ -249,6 +253,6 @@ def _described(
         "data": samples.content,
         "samples": samples.described,
         "measurements": dict(chosen.options),
-        "loss": "cross entropy" if loss is None else getattr(loss, "__qualname__", repr(loss)),
+        "loss": "cross entropy" if loss is None else _name(loss),
         "steps_per_epoch": steps_per_epoch,
     }

@@ -48,11 +48,11 @@ class WatchedSamples:
         inputs, targets = (tree_map(lambda each: each.to(device), part) for part in (self.inputs, self.targets))
         return inputs, targets
 
-    def in_the_data_set(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """A table with the positions of its samples in the data set, instead of those among the measured."""
-        if self.seed is None or "sample" not in frame:
-            return frame
-        return frame.assign(sample=self.positions[frame["sample"].to_numpy()].astype(np.int32))
+    def in_the_data_set(self, table: Any) -> Any:
+        """A table with its samples' positions in the data set, instead of those among the measured."""
+        if self.seed is None or not isinstance(table, pd.DataFrame) or "sample" not in table:
+            return table
+        return table.assign(sample=self.positions[table["sample"].to_numpy(dtype=np.int64)].astype(np.int32))
 
     @property
     def described(self) -> dict[str, int | None]:
