@@ -87,6 +87,13 @@ def test_without_a_panel_every_column_that_changes_is_drawn():
     assert lines(figure, titles.index("largest"))["network"][1].tolist() == rows["largest"].tolist()
 
 
+def test_what_differs_between_layers_alone_is_not_drawn():
+    table = analysis().tables["ax_statistics"]
+    depth = table["layer"].map({"0": 1, "2": 2, "network": 3})
+    figure = fishertail.RunAnalysis({"ax_statistics": table.assign(depth=depth)}).plot("ax_statistics")
+    assert "depth" not in [axes.get_ylabel() for axes in figure.axes]
+
+
 def test_an_unknown_name_lists_those_that_can_be_drawn():
     with pytest.raises(ValueError, match=r"among norms, outliers, spectrum, ax_statistics expected, found 'lambda'"):
         analysis().plot("lambda")
