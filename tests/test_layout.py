@@ -25,6 +25,7 @@ LEVELS = [  # each may import those above it
     ["paper"],
     ["page"],
     ["execution"],
+    ["integrations"],
 ]
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 HEAVY = ["torch", "pandas", "matplotlib", "numpy", "pyarrow", "scipy", "torchvision", "altair"]

@@ -51,6 +51,32 @@ def test_stopping_early_stops_at_the_share_that_was_asked_for(run: Run) -> None:
     assert outliers[-1] >= 5
 
 
+def rows(lines: list[str]) -> list[list[float]]:
+    """Step, training loss, lambda_1 and outliers, as a watched training prints them."""
+    found = [re.fullmatch(r" *(\d+) +([\d.]+) +([\d.]+) +(\d+)", line) for line in lines]
+    return [[float(part) for part in match.groups()] for match in found if match]
+
+
+@pytest.mark.slow
+def test_a_lightning_training_is_measured(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("fishertail.integrations.lightning")
+    lines = run("lightning_digits.py", "--epochs", "1", "--folder", "kept")
+    steps, losses, *_ = zip(*rows(lines), strict=True)
+    assert steps == (0, 1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45)
+    assert losses[-1] < losses[0] / 2
+    assert (tmp_path / "kept" / "spectrum.csv").exists()
+
+
+@pytest.mark.slow
+def test_a_transformer_is_measured_in_hugging_faces_trainer(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("fishertail.integrations.transformers")
+    lines = run("transformers_tiny.py", "--epochs", "1", "--samples", "200", "--folder", "kept")
+    steps, _, eigenvalues, _ = zip(*rows(lines), strict=True)
+    assert steps == (0, 1, 2, 3, 4, 6)
+    assert all(value > 0 for value in eigenvalues)
+    assert (tmp_path / "kept" / "tables" / "spectrum.csv").exists()
+
+
 def test_the_notebook_prints_what_it_shows(tmp_path: Path) -> None:
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")

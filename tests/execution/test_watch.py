@@ -42,6 +42,7 @@ class Training:
 
     def __init__(self, model):
         self.model, self.optimizer = model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        self.scaler = torch.amp.GradScaler("cpu", enabled=torch.is_autocast_enabled("cpu"))
         self.images, self.labels = samples()
         torch.manual_seed(1)
         np.random.seed(1)
@@ -51,9 +52,10 @@ class Training:
         batch = torch.randperm(37)[: 8 + random.randrange(3) + np.random.randint(3)]
         self.optimizer.zero_grad()
         loss = nn.functional.cross_entropy(self.model(self.images[batch]), self.labels[batch])
-        loss.backward()
-        self.optimizer.step()
-        return loss.detach()
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss
 
 
 def watched(folder, model, last, first=0, **options):
@@ -103,17 +105,17 @@ def test_the_tables_are_those_of_analyse_run_and_of_a_float64_truth(tmp_path):
     )
 
 
-@pytest.mark.parametrize("mode", ["plain", "autocast"])
+@pytest.mark.parametrize("mode", ["plain", "autocast and scaled"])
 def test_a_watched_training_is_bit_identical(tmp_path, mode):
     alone, model = network(), network()
-    with torch.autocast("cpu", torch.bfloat16, enabled=mode == "autocast"):
+    with torch.autocast("cpu", torch.bfloat16, enabled=mode != "plain"):
         training = Training(alone)
         losses = [training.step() for _ in range(9)]
         after = [torch.rand(3), np.random.rand(3), random.random()]
         seen = []
         handle = model[0].register_forward_hook(lambda *_: seen.append(model.training))
         _, found, followed = watched(tmp_path, model, last=9, schedule=[0, 3, 4, 9])
-        assert torch.is_autocast_enabled("cpu") == (mode == "autocast")
+        assert torch.is_autocast_enabled("cpu") == (mode != "plain")
     assert [bool(each) for each in found.values()] == [step in (0, 3, 4, 9) for step in range(10)]
     assert all(torch.equal(a, b) for a, b in zip(alone.state_dict().values(), model.state_dict().values(), strict=True))
     assert all(torch.equal(a.grad, b.grad) for a, b in zip(alone.parameters(), model.parameters(), strict=True))
@@ -248,6 +250,33 @@ def test_a_measurement_that_fails_leaves_the_others_and_the_training(tmp_path, m
     assert found[1].keys() >= {"outliers/4", "train_loss"}
 
 
+def test_a_model_that_cannot_be_copied_at_a_step_leaves_the_training(tmp_path):
+    model = network()
+    watch = fishertail.Watch(model, *samples(), folder=tmp_path, schedule=[0, 1], device="cpu")
+    assert watch(0)
+    model.cache = nn.Linear(1, 1)(torch.ones(1))  # which deepcopy refuses
+    with pytest.warns(UserWarning, match=r"step 1: checkpoint failed: model: one that `copy.deepcopy` can copy"):
+        assert watch(1, loss=2.5) == {}
+    assert table(tmp_path, "metrics.csv")["loss"].iloc[-1] == 2.5
+    assert table(tmp_path, "failures.csv")["measurement"].tolist() == ["checkpoint"]
+    assert table(tmp_path, "norms.parquet")["step"].unique().tolist() == [0]
+
+
+def test_tensorboard_shows_what_a_call_returns(tmp_path):
+    tensorboard = pytest.importorskip("torch.utils.tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    _, found, _ = watched(tmp_path / "tables", network(), last=3, schedule=[0, 3])
+    with tensorboard.SummaryWriter(tmp_path / "logs") as writer:
+        for step, numbers in found.items():
+            for name, value in numbers.items():
+                writer.add_scalar(name, value, step)
+    events = EventAccumulator(str(tmp_path / "logs")).Reload()
+    assert set(events.Tags()["scalars"]) == set(found[0])
+    shown = {each.step: each.value for each in events.Scalars("lambda_1/network")}
+    assert shown == {step: pytest.approx(found[step]["lambda_1/network"]) for step in (0, 3)}
+
+
 def test_an_interrupt_is_not_a_failure(tmp_path, monkeypatch):
     model = network()
     watch = fishertail.Watch(model, *samples(), folder=tmp_path, device="cpu")
@@ -317,6 +346,7 @@ def test_a_file_that_cannot_grow_is_a_warning_and_leaves_all_as_it_was(tmp_path)
     assert table(tmp_path, "failures.csv")[["step", "measurement"]].to_numpy().tolist() == [[2, "files"]]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 def test_training_goes_on_with_a_full_disk(tmp_path):
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=84k", "tmpfs", str(tmp_path)], capture_output=True)

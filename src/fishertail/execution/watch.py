@@ -28,6 +28,7 @@ from fishertail.results.schema import Table, joined
 from fishertail.training.metrics import METRICS
 
 CHECKPOINT, FILES = "checkpoint", "files"  # in the column `measurement` of failures: nothing was measured, or kept
+OF_ALL = ("train_loss", "train_accuracy")  # of all measured samples
 
 
 class Watch:
@@ -122,25 +123,25 @@ class Watch:
         """
         if step not in self._schedule:
             return {}
-        return self._at(step, {name: float(value) for name, value in scalars.items()})
+        return self._at(step, {name: _number(value) for name, value in scalars.items()})
 
     def _at(self, step: int, scalars: dict[str, float]) -> dict[str, float]:
         self._done = self._model.agreed(self._done)
         if step in self._done:
             return {}
         self._done.add(step)
-        failures, found = Failures(), {}
+        failures, found, numbers = Failures(), {}, {}
         try:
             with undisturbed(self._device):
                 if (model := self._model.copy()) is None:
                     return {}
                 found = self._measured(step, model, failures)
+            numbers = scalars_of(self._chosen.measurements, found)
         except Exception as error:
             failures.add(step, CHECKPOINT, error)
         metrics = self._metrics(step, found, scalars)
         self._keep(step, found, metrics, failures)
-        of_all = {name: metrics[name] for name in ("train_loss", "train_accuracy") if not math.isnan(metrics[name])}
-        return scalars_of(self._chosen.measurements, found) | of_all if found else {}
+        return numbers | {name: metrics[name] for name in OF_ALL if numbers and not math.isnan(metrics[name])}
 
     def _measured(self, step: int, model: nn.Module, failures: Failures) -> Tables:
         return self._chosen.measured(
@@ -164,13 +165,28 @@ class Watch:
         """A row of metrics.csv: what the norms say of the training samples, and what the caller does."""
         row = dict.fromkeys(METRICS.names, float("nan"))
         if len(norms := found.get("norms", ())):
-            row |= {"train_loss": float(norms["loss"].mean()), "train_accuracy": float(norms["correct"].mean())}
+            row |= dict(zip(OF_ALL, (float(norms["loss"].mean()), float(norms["correct"].mean())), strict=True))
         return row | dict(scalars) | {"step": step, "epoch": step / self._per_epoch}
 
     def _keep(self, step: int, found: Tables, metrics: Mapping[str, float], failures: Failures) -> None:
         """Write all that was measured at a step; what failed before, too, where that could not be written then."""
-        frames: dict[Table, pd.DataFrame] = {METRICS: pd.DataFrame([metrics])}
-        tensors = {}
+        self._note(failures)
+        try:
+            frames, tensors = self._parted(step, found, failures)
+            frames[METRICS] = pd.DataFrame([metrics])
+            if self._unwritten:
+                frames[FAILURES] = joined(self._unwritten)
+            self._folder.add(step, frames, tensors, self._record())
+            self._unwritten.clear()
+        except Exception as error:
+            unwritten = Failures()
+            unwritten.add(step, FILES, error)
+            self._note(unwritten)
+
+    def _parted(self, step: int, found: Tables, failures: Failures) -> tuple[dict[Table, Any], dict[Table, Any]]:
+        """The frames and the tensors of all that was measured at a step."""
+        frames: dict[Table, Any] = {}
+        tensors: dict[Table, Any] = {}
         for each in self._chosen.measurements:
             for table in each.tables if found and step not in failures.steps(each.name) else ():
                 if table.suffix == "safetensors":
@@ -179,16 +195,7 @@ class Watch:
                     frames[table] = self._samples.in_the_data_set(found[table.name])
         if self._samples.seed is not None:
             frames[POSITIONS] = pd.DataFrame({"sample": self._samples.positions})
-        self._note(failures)
-        if self._unwritten:
-            frames[FAILURES] = joined(self._unwritten)
-        try:
-            self._folder.add(step, frames, tensors, self._record())
-            self._unwritten.clear()
-        except Exception as error:
-            full = Failures()
-            full.add(step, FILES, error)
-            self._note(full)
+        return frames, tensors
 
     def _note(self, failures: Failures) -> None:
         """Keep failures until they are written, and warn of the first of each measurement."""
@@ -206,6 +213,10 @@ class Watch:
         of_run = {key: value for key, value in self._run.items() if key != "data"}
         of_machine = machine(str(self._device), torch.get_num_threads())
         return provenance("watch", of_run, [self._run["data"]], of_machine)
+
+
+def _number(value: Any) -> float:
+    return float(value.detach() if isinstance(value, torch.Tensor) else value)
 
 
 def _described(

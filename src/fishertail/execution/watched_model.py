@@ -76,9 +76,10 @@ class WatchedModel:
 
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
         state = get_model_state_dict(self._model, options=options)  # empty on other ranks
-        if self._whole is not None:
-            self._whole.load_state_dict(state)
-        return self._whole
+        if self._whole is None:
+            return None
+        self._whole.load_state_dict(state)
+        return _copy(self._whole)
 
 
 def _inner(model: nn.Module) -> nn.Module:
