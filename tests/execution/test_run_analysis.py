@@ -158,6 +158,18 @@ def test_what_is_saved_is_read_again(tmp_path):
         fishertail.RunAnalysis({"spectrum": analysis().spectrum}).save(tmp_path / "run")
 
 
+def test_what_a_watch_wrote_is_read(tmp_path):
+    """With the numbers that the training loop gave, and tensors in a folder for each step."""
+    model = nn.Sequential(nn.Linear(6, 3))
+    watch = fishertail.Watch(model, torch.randn(9, 6), torch.arange(9) % 3, folder=tmp_path, schedule=[0, 4])
+    returned = [watch(0, loss=1.5), watch(4, loss=0.5)]
+    found = fishertail.RunAnalysis.load(tmp_path)
+    assert found.tables["metrics"]["loss"].tolist() == [1.5, 0.5]
+    assert list(found.eigenvectors) == [f"step0000000{step}/{layer}" for step in (0, 4) for layer in ("0", "network")]
+    largest = lines(found.plot("spectrum"))["network"][1]
+    assert largest.tolist() == pytest.approx([scalars["lambda_1/network"] for scalars in returned])
+
+
 def test_broken_and_empty_folders(tmp_path):
     with pytest.raises(StorageError, match=r"a folder with tables of a run \(metrics\.csv, .* expected, found none"):
         fishertail.RunAnalysis.load(tmp_path)
