@@ -122,6 +122,20 @@ def test_the_folders_of_hugging_face(tmp_path):
     assert_same(found[1].weights(), state(1000))
 
 
+@pytest.mark.slow
+def test_a_real_hugging_face_checkpoint(tmp_path):
+    """As its Trainer saves one: the head is tied to the embedding, and safetensors keeps one of them."""
+    declare_torchvision_operators()
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(vocab_size=20, n_positions=8, n_embd=4, n_layer=1, n_head=2)
+    torch.manual_seed(0)
+    trained = transformers.GPT2LMHeadModel(config)
+    trained.save_pretrained(tmp_path / "checkpoint-12")
+    found = only(tmp_path, transformers.GPT2LMHeadModel(config))
+    assert found.step == 12
+    assert_same(found.weights(), trained.state_dict())
+
+
 def test_the_workflows_own_file_has_several_steps(tmp_path):
     checkpoints.write({0: state(0), 59: state(59)}, str(tmp_path / checkpoints.FILE), {})
     found = find([tmp_path], network())

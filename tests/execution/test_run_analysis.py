@@ -3,6 +3,7 @@
 import importlib
 import re
 import sys
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 
@@ -14,10 +15,12 @@ from torch import nn
 
 import fishertail
 from fishertail.errors import StorageError
-from fishertail.execution import run_summary, saved_tables
+from fishertail.execution import run_analysis, run_summary, saved_tables
 from fishertail.execution.chosen import FAILURES
+from fishertail.measurements.measurement import measurements
 
 STEPS = [0, 1, 5, 90]
+MEASURED = ["norms", "spectrum", "outliers", "ax_statistics", "ax_histogram"]
 
 
 @cache
@@ -26,14 +29,13 @@ def analysis() -> fishertail.RunAnalysis:
     model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
     checkpoints = {s: {name: t * (1 + s / 30) for name, t in model.state_dict().items()} for s in STEPS}
     images, labels = torch.randn(30, 6), torch.arange(30) % 3
-    wanted = ["norms", "spectrum", "outliers", "ax_statistics", "ax_histogram"]
     return fishertail.analyse_run(
         model,
         checkpoints,
         images,
         labels,
         steps_per_epoch=10,
-        measurements=wanted,
+        measurements=MEASURED,
         threshold=2,
         device="cpu",
         threads=1,
@@ -78,13 +80,27 @@ def test_of_what_holds_each_sample_the_median_is_drawn():
         assert np.allclose(values, truth, rtol=1e-6)
 
 
-def test_without_a_panel_every_column_that_changes_is_drawn():
+@pytest.fixture
+def no_panels(monkeypatch):
+    """As if no measurement had a panel."""
+    plain = {name: replace(each, panel=None) for name, each in measurements().items()}
+    monkeypatch.setattr(run_analysis, "measurements", lambda: plain)
+
+
+def test_without_a_panel_every_column_that_changes_is_drawn(no_panels):
     figure = analysis().plot("ax_statistics")
     table = analysis().tables["ax_statistics"]
     titles = [axes.get_ylabel() for axes in figure.axes]
     assert "near zero share" in titles
     rows = table.query("layer == 'network'")
     assert lines(figure, titles.index("largest"))["network"][1].tolist() == rows["largest"].tolist()
+
+
+def test_what_differs_between_layers_alone_is_not_drawn(no_panels):
+    table = analysis().tables["ax_statistics"]
+    depth = table["layer"].map({"0": 1, "2": 2, "network": 3})
+    figure = fishertail.RunAnalysis({"ax_statistics": table.assign(depth=depth)}).plot("ax_statistics")
+    assert "depth" not in [axes.get_ylabel() for axes in figure.axes]
 
 
 def test_an_unknown_name_lists_those_that_can_be_drawn():
@@ -151,6 +167,18 @@ def test_what_is_saved_is_read_again(tmp_path):
         fishertail.RunAnalysis({"spectrum": analysis().spectrum}).save(tmp_path / "run")
 
 
+def test_what_a_watch_wrote_is_read(tmp_path):
+    """With the numbers that the training loop gave, and tensors in a folder for each step."""
+    model = nn.Sequential(nn.Linear(6, 3))
+    watch = fishertail.Watch(model, torch.randn(9, 6), torch.arange(9) % 3, folder=tmp_path, schedule=[0, 4])
+    returned = [watch(0, loss=1.5), watch(4, loss=0.5)]
+    found = fishertail.RunAnalysis.load(tmp_path)
+    assert found.tables["metrics"]["loss"].tolist() == [1.5, 0.5]
+    assert list(found.eigenvectors) == [f"step0000000{step}/{layer}" for step in (0, 4) for layer in ("0", "network")]
+    largest = lines(found.plot("spectrum"))["network"][1]
+    assert largest.tolist() == pytest.approx([scalars["lambda_1/network"] for scalars in returned])
+
+
 def test_broken_and_empty_folders(tmp_path):
     with pytest.raises(StorageError, match=r"a folder with tables of a run \(metrics\.csv, .* expected, found none"):
         fishertail.RunAnalysis.load(tmp_path)
@@ -188,10 +216,10 @@ class Text(HTMLParser):
 def test_in_a_notebook_it_shows_itself():
     html = analysis()._repr_html_()
     found = Text(html)
-    assert found.tags.count("svg") == 2
+    assert found.tags.count("svg") == sum(measurements()[name].panel is not None for name in MEASURED)
     assert all(value.startswith("#") for value in found.fetched)
     assert "4 checkpoints, steps 0 to 90; 30 samples" in html
-    assert "also draws norms, ax_statistics" in html
+    assert "also draws norms" in html
     (last,) = analysis().spectrum.query("step == 90 and layer == 'network'")["eigenvalue"]
     assert f"{last:.4g}" in re.findall(r"<td>(.*?)</td>", html)
 
@@ -219,3 +247,12 @@ def test_the_page_is_made_of_the_saved_tables(tmp_path, monkeypatch):
     importlib.import_module("fishertail.page")
     analysis().page(tmp_path / "run.html")
     assert made == [("run", sorted(analysis().tables.keys() - {"eigenvectors"}), tmp_path / "run.html")]
+
+
+@pytest.mark.slow
+def test_a_real_page_has_the_tables(tmp_path):
+    pytest.importorskip("fishertail.page.of_folder")
+    analysis().page(tmp_path / "my_run.html")
+    html = (tmp_path / "my_run.html").read_text()
+    assert re.search(r"<title>.*my_run</title>", html)
+    assert "lambda_1" in html

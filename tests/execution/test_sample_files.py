@@ -34,6 +34,14 @@ def test_every_kind_of_file(tmp_path, name):
     assert labels.dtype == torch.int64
 
 
+def test_a_file_with_both_splits_gives_that_which_is_meant(tmp_path):
+    np.savez(
+        tmp_path / "a.npz", train_images=IMAGES, train_labels=LABELS, test_images=IMAGES[:2], test_labels=LABELS[:2]
+    )
+    assert len(load(str(tmp_path / "a.npz"))[0]) == 7
+    assert len(load(str(tmp_path / "a.npz"), validation=True)[0]) == 2
+
+
 def test_labels_in_a_file_of_their_own(tmp_path):
     np.save(tmp_path / "x.npy", IMAGES)
     torch.save(PAIR[1].to(torch.int16), tmp_path / "y.pt")
@@ -75,7 +83,7 @@ def test_what_a_function_gives(tmp_path, monkeypatch):
 FAULTS = {
     "one.npz": (
         lambda path: np.savez(path, images=IMAGES),
-        "or train_images and train_labels expected",
+        "train_images and train_labels or images and labels expected",
     ),
     "short.npz": (lambda path: np.savez(path, images=IMAGES, labels=LABELS[:3]), "as many labels as images expected"),
     "none.npz": (
@@ -86,7 +94,7 @@ FAULTS = {
     "cut.npz": (lambda path: path.write_bytes(b"PK\x03\x04"), "not readable as .npz"),
     "cut.safetensors": (lambda path: path.write_bytes(b"1234"), "not readable as .safetensors"),
     "text.pt": (lambda path: torch.save("text", path), "a mapping with images and labels expected, found str"),
-    "tensor.pt": (lambda path: torch.save(PAIR[0], path), "found one tensor without a name; --labels names a file"),
+    "tensor.pt": (lambda path: torch.save(PAIR[0], path), "found one tensor without a name"),
     "pickled.npy": (lambda path: np.save(path, np.array([{}]), allow_pickle=True), "not readable as .npy"),
     "a.csv": (lambda path: path.touch(), "a file that ends in .npz"),
 }

@@ -101,7 +101,7 @@ def measure(options: argparse.Namespace) -> int:
     for line in _notes(found):
         print(line)
     samples = sample_files.load(options.data, options.labels)
-    validation = sample_files.load(options.validation) if options.validation else None
+    validation = sample_files.load(options.validation, validation=True) if options.validation else None
     tables = measure_checkpoints.measure(
         model,
         found,

@@ -173,9 +173,10 @@ def _of_all_samples(frame: pd.DataFrame) -> bool:
 
 
 def _changing(frame: pd.DataFrame) -> list[str]:
-    """The columns of numbers that change; none if there are several rows for a step and layer."""
+    """The columns of numbers that change during training; none if there are several rows for a step and layer."""
     keys = [name for name in ("step", "layer") if name in frame]
     if "step" not in keys or frame.duplicated(keys).any():
         return []
-    numeric = frame.select_dtypes("number").columns
-    return [name for name in numeric if name not in ("step", "epoch") and frame[name].nunique() > 1]
+    numbers = frame.select_dtypes("number").drop(columns=["step", "epoch"], errors="ignore")
+    values = numbers.groupby(frame.get("layer", pd.Series("", frame.index))).nunique().max()
+    return [str(name) for name in numbers.columns[values > 1]]

@@ -1,6 +1,6 @@
 """Training samples as users have them: in files, or as a function of theirs gives them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ from fishertail.errors import DatasetError
 from fishertail.execution.user_code import result_of
 
 Arrays = dict[str, Any]  # tensors or arrays by name
-_NAMES = (("images", "labels"), ("train_images", "train_labels"))
+_PAIR = ("images", "labels")
+_TRAINING = (("train_images", "train_labels"), _PAIR)
+_VALIDATION = (("test_images", "test_labels"), _PAIR)
 
 
-def load(data: str, labels: str | None = None) -> tuple[Any, Any]:
-    """Images and labels of all training samples, as `gradient_norms` takes them.
+def load(data: str, labels: str | None = None, *, validation: bool = False) -> tuple[Any, Any]:
+    """Images and labels of all samples, as `gradient_norms` takes them.
 
     Args:
         data: a file (.npz, .pt, .pth, .safetensors) with `images` and `labels`, or with `train_images` and
@@ -24,6 +26,7 @@ def load(data: str, labels: str | None = None) -> tuple[Any, Any]:
             Dataset or DataLoader of pairs, beside which the labels are None. With `labels`, a file that holds the
             images (.npy, too).
         labels: a file that holds the labels.
+        validation: whether `test_images` and `test_labels` are meant, where a file has several.
 
     Of files, images of type uint8 become float32 in [0, 1], and (N, H, W) or (N, H, W, C) become (N, C, H, W), as in
     the workflow; others stay as they are. Whole numbers as labels become int64.
@@ -36,7 +39,7 @@ def load(data: str, labels: str | None = None) -> tuple[Any, Any]:
         found = result_of(data, "--data")
         return found if isinstance(found, tuple) and len(found) == 2 else (found, None)
     if labels is None:
-        images, targets = _both(_arrays(Path(data)), data)
+        images, targets = _both(_arrays(Path(data)), _VALIDATION if validation else _TRAINING, data)
     else:
         images, targets = _one(_arrays(Path(data)), "images", data), _one(_arrays(Path(labels)), "labels", labels)
     if images.ndim == 0 or targets.ndim == 0 or len(images) != len(targets) or len(images) == 0:
@@ -59,7 +62,7 @@ def _arrays(path: Path) -> Arrays:
     if isinstance(found, torch.Tensor | np.ndarray):
         return {"": found}
     if isinstance(found, tuple | list) and len(found) == 2:
-        return dict(zip(_NAMES[0], found, strict=True))
+        return dict(zip(_PAIR, found, strict=True))
     if isinstance(found, Mapping):
         return dict(found)
     raise DatasetError(f"{path}: a mapping with images and labels expected, found {type(found).__name__}")
@@ -89,13 +92,13 @@ def _safetensors(path: Path) -> Arrays:
 _READERS = {".npz": _npz, ".npy": _npy, ".pt": _pt, ".pth": _pt, ".safetensors": _safetensors}
 
 
-def _both(arrays: Arrays, where: str) -> tuple[torch.Tensor, torch.Tensor]:
-    for images, labels in _NAMES:
+def _both(arrays: Arrays, names: Sequence[tuple[str, str]], where: str) -> tuple[torch.Tensor, torch.Tensor]:
+    for images, labels in names:
         if images in arrays and labels in arrays:
             return torch.as_tensor(arrays[images]), torch.as_tensor(arrays[labels])
-    expected = " or ".join(f"{images} and {labels}" for images, labels in _NAMES)
+    expected = " or ".join(f"{images} and {labels}" for images, labels in names)
     found = ", ".join(name or "one tensor without a name" for name in arrays) or "nothing"
-    raise DatasetError(f"{where}: {expected} expected, found {found}; --labels names a file that has the labels")
+    raise DatasetError(f"{where}: {expected} expected, found {found}")
 
 
 def _one(arrays: Arrays, kind: str, where: str) -> torch.Tensor:
