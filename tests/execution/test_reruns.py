@@ -50,7 +50,7 @@ EDITS = {  # file, what is replaced, by what, and the jobs that run again
     "a caption": ("paper/figures/fig7_outliers.py", "The number of training", "How many training", set()),
     "a drawing": ("paper/figures/fig7_outliers.py", "set_ylim(bottom=0)", "set_ylim(bottom=1)", {"fig7_outliers"}),
     "what all figures share": ("results/drawing.py", 'MARK = "#D55E00"', 'MARK = "#D55E01"', FIGURES),
-    "a claim": ("paper/claims/claim4.py", "lower=60", "lower=61", {"claims"}),
+    "a claim": ("paper/claims/claim4.py", "lower=60", "lower=61", {"claims", "page"}),
     "how claims are judged": ("paper/claims/judging.py", "CONFIDENCE = 0.95", "CONFIDENCE = 0.9", {"claims"}),
     "a network": ("training/networks/vit.py", "2 * width", "4 * width", of("vit")),
     "the text of a network's option": ("training/networks/vit.py", "transformer blocks", "blocks", set()),

@@ -82,6 +82,9 @@ def test_every_choice_of_a_layer_draws(opened):
 
 def test_claims_figures_and_tables_are_there(opened):
     assert opened.page.locator("#claims h3 .verdict").count() == 5
+    assert (
+        opened.page.locator("#claims .forest tbody tr").count() == opened.page.locator("#claims .lane .bound").count()
+    )
     each = "for (const x of all) { x.loading = 'eager'; await x.decode() }"
     decode = f"async all => {{ {each} return all.map(x => x.naturalWidth) }}"
     sizes = opened.page.eval_on_selector_all("#figures img", decode)
