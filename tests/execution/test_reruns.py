@@ -56,7 +56,7 @@ EDITS = {  # file, what is replaced, by what, and the jobs that run again
     "a drawing": ("paper/figures/fig7_outliers.py", "set_ylim(bottom=0)", "set_ylim(bottom=1)", {"fig7_outliers"}),
     "what all figures share": ("results/drawing.py", 'MARK = "#D55E00"', 'MARK = "#D55E01"', FIGURES),
     "a claim": ("paper/claims/claim4.py", "lower=60", "lower=61", {"claims"}),
-    "how claims are judged": ("paper/claims/judging.py", "CONFIDENCE = 0.95", "CONFIDENCE = 0.9", {"claims"}),
+    "how claims are judged": ("paper/claims/judging.py", "CONFIDENCE = 0.95", "CONFIDENCE = 0.9", {"claims", "page"}),
     "a network": ("training/networks/vit.py", "2 * width", "4 * width", of("vit")),
     "the text of a network's option": ("training/networks/vit.py", "transformer blocks", "blocks", set()),
     "what shares of networks": ("training/networks/resized.py", "0.45, 0.225", "0.5, 0.25", of("vit")),

@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from fishertail.results import storage
 from tests.page.browser import ARTEFACTS, Opened, needed
 
 pytestmark = [pytest.mark.workflow, needed]
@@ -39,8 +41,6 @@ def test_the_slider_moves_the_histogram_by_keyboard(opened):
 
 
 def test_what_is_shown_is_what_the_tables_say(opened, finished_once):
-    from fishertail.results import storage
-
     run = finished_once.path / "results/runs/digits-fc/bs256/seed0"
     opened.page.focus("#epoch")
     opened.page.keyboard.press("End")
@@ -55,8 +55,6 @@ def test_what_is_shown_is_what_the_tables_say(opened, finished_once):
 
 
 def test_the_outliers_are_shown_with_label_loss_and_norm(opened, finished_once):
-    from fishertail.results import storage
-
     samples = storage.read_table(finished_once.path / "results/runs/digits-fc/bs256/seed0/outlier_samples.csv")
     shown = samples[samples["step"] == 0]
     opened.page.focus("#epoch")
@@ -80,8 +78,18 @@ def test_every_choice_of_a_layer_draws(opened):
     assert len(seen) == len(layers)
 
 
-def test_claims_figures_and_tables_are_there(opened):
+def test_claims_figures_and_tables_are_there(opened, finished_once):
     assert opened.page.locator("#claims h3 .verdict").count() == 5
+    effects = storage.read_table(finished_once.path / "results/tables/claim_effects.parquet")
+    assert opened.page.locator("#claims .forest tbody tr").count() == len(effects)
+    with opened.page.expect_download() as waiting:
+        opened.page.click("[data-csv='claim4-1']")
+    fourth = effects[effects["claim"] == 4]
+    shown = fourth[fourth["quantity"] == fourth["quantity"].iloc[0]].reset_index(drop=True)
+    downloaded = pd.read_csv(
+        waiting.value.path(), keep_default_na=False, na_values={"effect": "", "low": "", "high": ""}
+    )
+    pd.testing.assert_frame_equal(downloaded.astype({"batch_size": str}), shown, check_dtype=False)
     each = "for (const x of all) { x.loading = 'eager'; await x.decode() }"
     decode = f"async all => {{ {each} return all.map(x => x.naturalWidth) }}"
     sizes = opened.page.eval_on_selector_all("#figures img", decode)

@@ -81,9 +81,9 @@ def curve(title: str, scale: Scale, kind: Kind, colour: str) -> dict[str, Any]:
 def depth() -> dict[str, Any]:
     """A quantity of every layer over training: time to the right, depth downwards, blank where nothing was measured.
 
-    The data set `cells` has x, x_end, layer, shade (on the scale of colours), step and value (text); `layers` layer,
-    in order, those without a cell too; `here` x. Signals: `low` and `high`, the ends of the colours; `powers`, whether
-    shades are exponents of ten.
+    The data set `cells` has x, x_end, layer, shade (on the scale of the colours), step and value (text); `layers` has
+    layer, in order, those without a cell too; `here` x. Signals: `low` and `high`, the ends of the colours; `powers`,
+    whether shades are exponents of ten.
     """
     y = alt.Y("layer:N", sort=None, axis=alt.Axis(title=None, minExtent=_LABELS_WIDTH, ticks=False, domain=False))
     legend = alt.Legend(

@@ -116,7 +116,9 @@ class _Axis:
         if len(values) < _FEWEST_TICKS:
             values = self._inside(_FINE_TICKS.get(self._name, values))
         kept = values[:: int(np.ceil(len(values) / _MOST_TICKS)) or 1]
-        return [{"at": self.percent(value), "text": self.text(value)} for value in kept]
+        return [
+            {"at": self.percent(value), "text": f"{value:,g}" if abs(value) < 1e6 else f"{value:g}"} for value in kept
+        ]
 
     def _inside(self, values: Any) -> Any:
         values = np.asarray(values)

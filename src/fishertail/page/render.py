@@ -128,6 +128,7 @@ def _vega() -> str:
 
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # columns stay in their order
     return environment.from_string(_part("page.html.j2"))
 
 

@@ -47,6 +47,7 @@ const histogramMissing = (run, steps, step) => {
 const factsOf = (run) => {
   const step = stepOf(run), facts = {};
   for (const [key, { title, kind }] of Object.entries(data.instruments)) {
+    if (shownRuns().every((each) => isAbsent(each, key))) continue;
     const text = valueText(valueAt(curveOf(run, key), step), kind, run.samples);
     const doubtful = key === "spectrum" && layerOf(run).unconverged.includes(step);
     facts[kind === "count" ? `${title}, ${state.layer}` : title] = text + (doubtful ? " (not converged)" : "");
