@@ -19,6 +19,7 @@ from torch import nn
 
 import fishertail
 from fishertail.data import loading
+from fishertail.data.source import built_in
 from fishertail.training.networks.build import build
 from fishertail.training.sgd import train_epoch
 
@@ -51,7 +52,7 @@ def main() -> None:
     print_issues(held_out[-1], labels.numpy(), wrong)
     ranking = fishertail.rank_samples(analysis, score=options.score)
     ranking.to_parquet(folder / f"{options.dataset}-ranking.parquet")
-    draw_worst(ranking, images, labels, truth, folder / f"{options.dataset}.png")
+    draw_worst(ranking, images, labels, truth, options.dataset, folder / f"{options.dataset}.png")
 
 
 def arguments() -> argparse.Namespace:
@@ -168,22 +169,23 @@ def print_issues(held_out: np.ndarray, labels: np.ndarray, wrong: np.ndarray) ->
 
 
 def draw_worst(
-    ranking: pd.DataFrame, images: torch.Tensor, labels: torch.Tensor, truth: torch.Tensor, path: Path
+    ranking: pd.DataFrame, images: torch.Tensor, labels: torch.Tensor, truth: torch.Tensor, dataset: str, path: Path
 ) -> None:
     """The worst 50 images with their labels; a frame marks those that were flipped."""
     from matplotlib import pyplot as plt
 
-    figure, grid = plt.subplots(5, 10, figsize=(10, 5.8))
+    names = built_in()[dataset].classes or [str(digit) for digit in range(CLASSES)]
+    figure, grid = plt.subplots(5, 10, figsize=(10, 6.4))
     for axes, sample in zip(grid.flat, ranking["sample"].head(50), strict=True):
-        image = images[sample].permute(1, 2, 0)
-        axes.imshow(image if image.shape[2] == 3 else image[:, :, 0], cmap="gray_r")
-        given, true = int(labels[sample]), int(truth[sample])
+        image = images[sample].permute(1, 2, 0).numpy()
+        axes.imshow(image if image.shape[2] == 3 else image[:, :, 0], cmap="gray_r", interpolation="nearest")
+        label, true = int(labels[sample]), int(truth[sample])
         axes.set(xticks=[], yticks=[])
-        axes.set_title(f"{given}, truly {true}" if given != true else f"{given}", fontsize=8)
+        axes.set_title(f"{names[label]},\ntruly {names[true]}" if label != true else names[label], fontsize=8)
         for side in axes.spines.values():
-            side.set(color="#D55E00" if given != true else "#b8bcc4", linewidth=2.5)
+            side.set(color="#D55E00" if label != true else "#b8bcc4", linewidth=2.5)
     figure.tight_layout()
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=90)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,10 @@ lambda_1 of a random share s scatters even if nothing is special about any sampl
 standard deviation of sqrt(2 (1 - s) / (s N)), which is sqrt(1.8 / (N / 10)) for a tenth. The figure shows that line. A
 larger deviation says that few samples carry lambda_1, not which. lambda_1 of a subset is too large on average since V_1
 is fitted to it, so the mean of the ratio is above 1 even for Gaussian gradients.
+
+The layer takes 26 passes for `fc` after two epochs of 10,000 samples of MNIST, 19 of them for the samples left out, and
+56 with random weights and labels, where no few samples carry lambda_1; with these, 4 for `conv`, whose layer is a small
+part of it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -300,7 +304,7 @@ MEASUREMENT = Measurement(
     options=SensitivityOptions,
     needs=("norms", "spectrum"),
     options_of=("spectrum",),
-    passes=20.0,
+    passes=30.0,
     figures=(SUBSETS, LEFT_OUT),
     panel=Panel(
         "subset_deviations",
