@@ -101,7 +101,7 @@ def test_the_tables_are_those_of_analyse_run_and_of_a_float64_truth(tmp_path):
     largest = np.linalg.eigvalsh(gradients["4"] @ gradients["4"].T / 37)[-1]
     assert returned["lambda_1/4"] == pytest.approx(largest, rel=1e-4)
     rows = table(tmp_path, "ax_statistics.csv").query("step == 3 and layer == '4'")
-    assert returned["ax_statistics/largest/4"] == rows["largest"].item()
+    assert returned["ax_statistics/near_zero_share/4"] == rows["near_zero_share"].item()
     assert (
         returned["outliers/network"] == fishertail.outliers(fishertail.gradient_norms(truth, *samples()).network).count
     )

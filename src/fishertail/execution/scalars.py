@@ -7,6 +7,7 @@ import pandas as pd
 
 from fishertail.execution.measuring import Tables
 from fishertail.measurements.measurement import Measurement
+from fishertail.results.exhibits import Panel
 from fishertail.results.schema import EPOCH, LAYER, STEP, Table
 
 _OF_A_LAYER = (STEP.name, LAYER.name)
@@ -24,13 +25,18 @@ def scalars_of(measurements: Iterable[Measurement], tables: Tables, step: int) -
         panel = each.panel
         if panel is not None and STEP.name in tables.get(panel.table, ()):
             rows = _chosen(tables[panel.table], {STEP.name: step, **panel.rows})
-            found |= _by_layer(rows, panel.column, panel.title)
+            found |= _by_layer(rows, panel.column, _name(panel))
         for table in each.tables if panel is None else ():
             if table.keys == _OF_A_LAYER and table.name in tables:
                 rows = _chosen(tables[table.name], {STEP.name: step})
                 for column in _numbers(table, rows):
                     found |= _by_layer(rows, column, f"{table.name}/{column}")
     return found
+
+
+def _name(panel: Panel) -> str:
+    """Its title if that is one word, such as lambda_1; else table and column, since loggers split names at spaces."""
+    return panel.title if panel.title.isidentifier() else f"{panel.table}/{panel.column}"
 
 
 def _chosen(frame: pd.DataFrame, rows: Mapping[str, Any]) -> pd.DataFrame:
