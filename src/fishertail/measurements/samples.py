@@ -55,7 +55,7 @@ def measure(at: "RunTables", options: Mapping[str, Any]) -> "dict[str, pd.DataFr
     for name, table in samples.SCORES.items():
         known = name != "a_x" or layer in at.tables[table]
         found[name] = samples.mean_score(samples.score(name, at.tables, layer), early) if known else float("nan")
-    return {"samples": found.join(history).reset_index()}
+    return {"samples": found.join(history).reset_index().astype({"sample": "int32"})}
 
 
 def draw_stretches(results: Results) -> Drawing:
