@@ -64,7 +64,7 @@ def test_wrong_labels_come_first():
 def test_another_loss_has_no_el2n():
     model, (images, labels), loss = nn.Linear(6, 3), measured.samples(), nn.MultiMarginLoss()
     found = rank_samples(model, images, labels, loss=loss, device="cpu")
-    truth = [float(loss(model(x[None]), y[None])) for x, y in zip(images, labels, strict=True)]
+    truth = [loss(model(x[None]), y[None]).item() for x, y in zip(images, labels, strict=True)]
     np.testing.assert_allclose(found["loss"], sorted(truth, reverse=True), rtol=1e-4, atol=1e-5)
     assert "el2n" not in found
 

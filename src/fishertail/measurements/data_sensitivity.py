@@ -210,7 +210,7 @@ def draw_subsets(results: Results) -> Drawing:
     shown = results.at_minimum(results.of_layer("subset_deviations"))
     keys = ["dataset", "model", "batch_size", "share"]
     table = bands(shown, keys, "rms").merge(bands(shown, keys, "gaussian")[[*keys, "mean"]].rename(columns=GAUSSIAN))
-    return _by_share(results, table, "rms of lambda_1(subset) / lambda_1 - 1", "share of the samples", ("gaussian",))
+    return _by_share(results, table, "rms deviation from lambda_1", "share of the samples", ("gaussian",))
 
 
 def draw_left_out(results: Results) -> Drawing:

@@ -79,7 +79,8 @@ def draw_stretches(results: Results) -> Drawing:
         for batch_size, curve in by_batch_size(of_network(shown, dataset, model)):
             colour, line = colour_of(batch_size)
             axes.step(curve["epochs"], curve["mean"], color=colour, linestyle=line, label=f"batch size {batch_size}")
-            axes.fill_between(curve["epochs"], curve["lowest"], curve["highest"], color=colour, alpha=0.2, lw=0)
+            low, high = curve["lowest"], curve["highest"]
+            axes.fill_between(curve["epochs"], low, high, step="pre", color=colour, alpha=0.2, lw=0)
         axes.set(
             title=f"{results.title_of(dataset)}, {model}",
             xlabel="epochs or more as an outlier",
