@@ -83,6 +83,7 @@ def analyse_run(
     rtol: float = 1e-4,
     threshold: float = 10,
     loss: Callable[..., torch.Tensor] | None = None,
+    learning_rate: float | None = None,
     measurements: Sequence[str] = DEFAULT,
     device: str = "auto",
     memory_budget: float | None = None,
@@ -102,6 +103,7 @@ def analyse_run(
         steps_per_epoch: SGD steps per epoch, for the column `epoch` = step / steps_per_epoch; NaN without it.
         layers, k, rtol, memory_budget: see `fisher_eigenpairs`.
         loss: see `gradient_norms`.
+        learning_rate: of the run, for measurements that compare it with the curvature; NaN without it.
         threshold: distance of an outlier's norm from the median, in units of MAD.
         measurements: names of measurements (docs/reference.md); those that they need are added.
         device: a device that torch knows; auto takes CUDA or another accelerator with float64 where there is one.
@@ -144,6 +146,7 @@ def analyse_run(
         chosen,
         given,
         loss=loss,
+        learning_rate=float("nan") if learning_rate is None else float(learning_rate),
         per_epoch=per_epoch,
         device=device,
         memory_budget=memory_budget,
@@ -194,6 +197,7 @@ def _analyse(
     share: Mapping[int, Weights | str | Path],
     *,
     loss: Callable[..., torch.Tensor] | None,
+    learning_rate: float,
     per_epoch: float,
     device: str,
     memory_budget: float | None,
@@ -222,10 +226,12 @@ def _analyse(
                 model=model,
                 samples=samples,
                 tables=needed,
+                tensors={name: found[name] for name in each.tensors},
                 per_epoch=per_epoch,
                 device=device,
                 memory_budget=memory_budget,
                 loss=loss,
+                learning_rate=learning_rate,
             )
         else:
             found |= measuring.by_tables(each, options[each.name], needed)

@@ -31,6 +31,8 @@ def by_gradients(
     device: str = "cpu",
     memory_budget: float | None = None,
     loss: Callable[..., torch.Tensor] | None = None,
+    learning_rate: float = float("nan"),
+    tensors: Mapping[str, Tensors] | None = None,
     failed: Callable[[int, Exception], None] | None = None,
 ) -> Tables:
     """What a measurement of gradients gives at some checkpoints.
@@ -44,6 +46,8 @@ def by_gradients(
         per_epoch: SGD steps of an epoch; NaN where that is not known.
         memory_budget: bytes; half of what is free by default.
         loss: of one sample; cross entropy by default.
+        learning_rate: of the run.
+        tensors: the tables of tensors that the measurement takes, with the steps in their names.
         failed: called with the step and the error where a checkpoint cannot be measured, which is then left out; by
             default the error is raised.
     """
@@ -52,7 +56,16 @@ def by_gradients(
     for step, state in tqdm(weights.items(), desc=measurement.name, unit="checkpoint", disable=not weights):
         try:
             with opened(
-                model, step, state, samples, _at(tables, step), device=device, memory_budget=budget, loss=loss
+                model,
+                step,
+                state,
+                samples,
+                _at(tables, step),
+                device=device,
+                memory_budget=budget,
+                loss=loss,
+                learning_rate=learning_rate,
+                tensors={name: _tensors_at(table, step) for name, table in (tensors or {}).items()},
             ) as at:
                 for table in measurement.tables:
                     if table.of_layers is not None:
@@ -106,6 +119,10 @@ def at_steps(measurement: Measurement, tables: Tables, steps: Iterable[int]) -> 
 
 def _at(tables: Mapping[str, pd.DataFrame], step: int) -> dict[str, pd.DataFrame]:
     return {name: table[table["step"] == step].drop(columns=["step", "epoch"]) for name, table in tables.items()}
+
+
+def _tensors_at(tensors: Tensors, step: int) -> Tensors:
+    return {name.removeprefix(prefix(step)): it for name, it in tensors.items() if name.startswith(prefix(step))}
 
 
 def _with_steps(tables: Sequence[Table], found: Mapping[int, Mapping[str, Any]], epochs: Mapping[int, float]) -> Tables:

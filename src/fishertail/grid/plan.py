@@ -192,7 +192,7 @@ class RunPlan:
 
     def _needed(self, measurement: Measurement) -> list[Table]:
         tables = [table for need in measurement.needs for table in self.measurements[need].tables]
-        return [table for table in tables if table.suffix != "safetensors"]
+        return [table for table in tables if table.suffix != "safetensors" or table.name in measurement.tensors]
 
     def _measured_blocks(self, run: Run, measurements: Iterable[Measurement]) -> list[Block]:
         """The blocks that are computed in which all these measurements of gradients take some checkpoint."""
