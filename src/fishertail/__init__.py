@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fishertail.execution.analyse_run import RunAnalysis, analyse_run
     from fishertail.fisher.eigenpairs import Eigenpairs, fisher_eigenpairs
+    from fishertail.fisher.linear_operators import FisherOperator
     from fishertail.gradients.layer_rules import register_layer_rule
     from fishertail.gradients.matrix import GradientNorms, gradient_norms
     from fishertail.paper.stopping import OutlierStop
@@ -17,6 +18,7 @@ _MODULES = {
     "register_layer_rule": "gradients.layer_rules",
     "Eigenpairs": "fisher.eigenpairs",
     "fisher_eigenpairs": "fisher.eigenpairs",
+    "FisherOperator": "fisher.linear_operators",
     "Outliers": "statistics.outliers",
     "outliers": "statistics.outliers",
     "RunAnalysis": "execution.analyse_run",
@@ -26,6 +28,7 @@ _MODULES = {
 
 __all__ = [
     "Eigenpairs",
+    "FisherOperator",
     "GradientNorms",
     "OutlierStop",
     "Outliers",
