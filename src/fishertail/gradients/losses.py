@@ -32,6 +32,7 @@ class Loss(Protocol):
     def check(self, outputs: torch.Tensor, targets: Any) -> None:
         """Raise `ValueError` for targets (N, ...) that do not fit the outputs (n, ...) of some samples."""
 
+
 def loss_of(loss: Callable[..., torch.Tensor] | None) -> "CrossEntropy | OtherLoss":
     """Cross entropy without cancellation for None and plain cross entropy; else `loss`, called sample by sample."""
     if loss is None or loss is nn.functional.cross_entropy:

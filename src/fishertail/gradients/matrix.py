@@ -138,7 +138,7 @@ class GradientMatrix:
             raise ValueError(f"batch_size: at least 1 expected, found {batch_size}")
         self._samples = samples_of(images, labels)
         self._network = Network(model, layers, device, output)
-        self._loss = loss_of(loss)
+        self._loss: Loss = loss_of(loss)
         self._wanted_batch_size, self.memory_budget = batch_size, memory_budget
         self.layers, self.sizes = self._network.layers, self._network.sizes
         self.parameters = self._network.parameters
@@ -174,6 +174,11 @@ class GradientMatrix:
         """Take smaller batches if they need more than `memory` bytes, unless their size was given."""
         if self._wanted_batch_size is None and self.batch_bytes > memory:
             self.batch_size = max(1, int(memory // self.sample_bytes))
+
+    @property
+    def model(self) -> nn.Module:
+        """The copy of the model that is computed with; it shares the user's parameters, if their precision will do."""
+        return self._network.model
 
     @property
     def plan(self) -> GradientPlan:
