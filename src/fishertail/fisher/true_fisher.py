@@ -1,8 +1,8 @@
 """The Fisher matrix under the model's own predictive distribution, as rows that the solver of F takes.
 
-F_true = 1/N sum_x E_{y ~ p(y | x)} [g_{x,y} g_{x,y}^T], with g_{x,y} the gradient of -log p(y | x), whatever the labels
-of the data are (Kunstner, Balles and Hennig 2019, arXiv 1905.12558). The expectation is exact: each sample has a row for
-each of its outputs. For the two distributions here F_true is the generalised Gauss-Newton matrix of the mean loss.
+F_true = 1/N sum_x E_{y ~ p(y | x)} [g_{x,y} g_{x,y}^T], with g_{x,y} the gradient of -log p(y | x): the labels of the
+data play no role (Kunstner, Balles and Hennig 2019, arXiv 1905.12558). The expectation is exact, since each sample has
+a row for each of its outputs. With the two distributions here F_true is the generalised Gauss-Newton matrix.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +14,13 @@ import torch
 from torch import nn
 
 from fishertail.errors import UnsupportedModelError
+from fishertail.fisher.operator import GradientOperator
 from fishertail.fisher.result import Eigenpairs
 from fishertail.fisher.solver import solve
+from fishertail.gradients.cache import RowCache
 from fishertail.gradients.losses import CrossEntropy, Derivatives, Loss, loss_of
 from fishertail.gradients.matrix import GradientMatrix
+from fishertail.gradients.memory_budget import readable
 
 
 class Predictive(Protocol):
@@ -130,3 +133,34 @@ def true_eigenpairs(
         )
         for name, pairs in solve(rows, scopes, **options).items()
     }
+
+
+def true_grams(
+    matrix: GradientMatrix,
+    loss: Callable[..., torch.Tensor] | None,
+    scopes: Mapping[str, tuple[str, ...]],
+    samples: torch.Tensor,
+    memory_budget: float,
+) -> dict[str, torch.Tensor]:
+    """G G^T / n (n C, n C) float64 of n samples in some scopes, which has the eigenvalues of their F_true, and zeros.
+
+    Args:
+        matrix, loss: see `true_rows`.
+        samples: (n,) ascending positions.
+        memory_budget: bytes.
+
+    Raises:
+        UnsupportedModelError: see `true_rows`.
+        ValueError: the matrices do not fit in the budget.
+    """
+    rows, count = true_rows(matrix, loss)
+    index = (samples[:, None] * count + torch.arange(count)).flatten()
+    needed = 8 * (len(scopes) + 2) * len(index) ** 2
+    if needed > memory_budget:
+        raise ValueError(
+            f"memory_budget: at least {readable(needed)} expected, for Gram matrices of {len(samples)} samples with "
+            f"{count} rows each; found {readable(memory_budget)}"
+        )
+    cache = RowCache(rows, matrix.layers, memory_budget - needed)
+    grams = GradientOperator(cache, index, list(scopes.values())).grams(memory_budget - needed)
+    return {name: gram / len(samples) for name, gram in zip(scopes, grams, strict=True)}
