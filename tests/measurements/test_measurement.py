@@ -10,6 +10,7 @@ from fishertail.measurements import measurement
 from fishertail.measurements.measurement import Checkpoint, measurements, options_given
 
 NAMES = ["norms", "outliers", "spectrum", "ax_histogram", "ax_statistics", "outlier_samples", "trimmed_eigenvalues"]
+NAMES += ["true_fisher", "hessian", "eigenvalue_statistics"]
 RULES = {  # that a reader of the paper looks for
     "norms": "per_sample_gradients",
     "spectrum": "fim_eigen",
