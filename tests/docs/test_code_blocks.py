@@ -7,7 +7,6 @@ import pytest
 
 from tests.docs.code_blocks import BLOCK, ROOT, agree, blocks, pages, printed
 
-
 SLOW = [ROOT / "docs/how-to/curvature.md"]
 
 
