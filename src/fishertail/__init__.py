@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from fishertail.execution.run_analysis import RunAnalysis
     from fishertail.execution.watch import Watch
     from fishertail.fisher.eigenpairs import Eigenpairs, fisher_eigenpairs
+    from fishertail.fisher.linear_operators import FisherOperator
     from fishertail.gradients.layer_rules import register_layer_rule
     from fishertail.gradients.matrix import GradientNorms, gradient_norms
     from fishertail.paper.stopping import OutlierStop
@@ -20,6 +21,7 @@ _MODULES = {
     "register_layer_rule": "gradients.layer_rules",
     "Eigenpairs": "fisher.eigenpairs",
     "fisher_eigenpairs": "fisher.eigenpairs",
+    "FisherOperator": "fisher.linear_operators",
     "Outliers": "statistics.outliers",
     "outliers": "statistics.outliers",
     "RunAnalysis": "execution.run_analysis",
@@ -31,6 +33,7 @@ _MODULES = {
 
 __all__ = [
     "Eigenpairs",
+    "FisherOperator",
     "GradientNorms",
     "OutlierStop",
     "Outliers",

@@ -7,8 +7,14 @@ import pytest
 
 from tests.docs.code_blocks import BLOCK, ROOT, agree, blocks, pages, printed
 
+SLOW = [ROOT / "docs/how-to/curvature.md"]
 
-@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.slow] if page in SLOW else []) for page in pages()],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
 def test_each_block_prints_what_the_page_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for block, found in zip(blocks(page.read_text()), printed(page), strict=True):

@@ -100,6 +100,16 @@ def test_a_transformer_is_measured_in_hugging_faces_trainer(run: Run, tmp_path: 
     assert (tmp_path / "kept" / "tables" / "spectrum.csv").exists()
 
 
+@pytest.mark.slow
+def test_karakida_finds_the_slopes_of_theory(run: Run, tmp_path: Path) -> None:
+    lines = run("karakida.py", "--widths", "50", "100", "200", "400", "--seeds", "2", "--picture", "slopes.svg")
+    found = {row[0]: [float(number) for number in row[1:]] for row in (line.split() for line in lines[-3:])}
+    assert found["mean"] == pytest.approx([-1, 0, -1], abs=0.1)
+    assert found["second_moment"] == pytest.approx([0, 0, 0], abs=0.15)
+    assert found["largest"] == pytest.approx([1, 0, 1], abs=0.1)
+    assert (tmp_path / "slopes.svg").stat().st_size > 10_000
+
+
 def test_the_notebook_prints_what_it_shows(tmp_path: Path) -> None:
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")

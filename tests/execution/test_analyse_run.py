@@ -38,6 +38,16 @@ def test_it_is_what_the_single_calls_give():
     assert len(result.projections) == 4 * 60
 
 
+@pytest.mark.slow
+def test_eigenvectors_and_the_learning_rate_reach_the_measurements_that_take_them():
+    result, *_ = run(measurements=["hessian"], learning_rate=0.5)
+    hessian = result.tables["hessian"]
+    assert np.allclose(hessian["rate_times_eigenvalue"], 0.5 * hessian["eigenvalue"])
+    assert hessian["cosine"].between(0, 1).all()
+    result, *_ = run(measurements=["hessian"])
+    assert result.tables["hessian"]["rate_times_eigenvalue"].isna().all()
+
+
 def test_epochs_are_told_from_the_steps_of_an_epoch():
     result, *_ = run()
     assert result.norms["epoch"].isna().all()

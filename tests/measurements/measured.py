@@ -19,6 +19,7 @@ PER_EPOCH = 4
 STEPS = (0, 3, 8)
 LAYERS = ["first", "second"]
 SAMPLES = 60
+RATE = 0.05
 
 
 @cache
@@ -67,7 +68,9 @@ def by_gradients(name: str, tables: Mapping[str, pd.DataFrame] | None = None, **
         weights(),
         model=network(),
         samples=samples(),
-        tables=tables or {},
+        tables={each: table for each, table in (tables or {}).items() if isinstance(table, pd.DataFrame)},
+        tensors={each: tables[each] for each in measurements()[name].tensors} if tables else None,
+        learning_rate=RATE,
         per_epoch=PER_EPOCH,
     )
 

@@ -32,6 +32,7 @@ def analyse_run(
     rtol: float = 1e-4,
     threshold: float = 10,
     loss: Callable[..., torch.Tensor] | None = None,
+    learning_rate: float | None = None,
     measurements: Sequence[str] = DEFAULT,
     device: str = "auto",
     memory_budget: float | None = None,
@@ -51,6 +52,7 @@ def analyse_run(
         steps_per_epoch: SGD steps per epoch, for the column `epoch` = step / steps_per_epoch; NaN without it.
         layers, k, rtol, memory_budget: see `fisher_eigenpairs`.
         loss: see `gradient_norms`.
+        learning_rate: of the run, for measurements that compare it with the curvature; NaN without it.
         threshold: distance of an outlier's norm from the median, in units of MAD.
         measurements: names of measurements (docs/reference.md); those that they need are added.
         device: a device that torch knows; auto takes CUDA or another accelerator with float64 where there is one.
@@ -85,6 +87,7 @@ def analyse_run(
         labels,
         chosen,
         loss=loss,
+        learning_rate=float("nan") if learning_rate is None else float(learning_rate),
         per_epoch=per_epoch,
         device=device,
         memory_budget=memory_budget,
@@ -124,6 +127,7 @@ def _analyse(
     share: Mapping[int, Weights | str | Path],
     *,
     loss: Callable[..., torch.Tensor] | None,
+    learning_rate: float,
     per_epoch: float,
     device: str,
     memory_budget: float | None,
@@ -145,6 +149,7 @@ def _analyse(
         device=device,
         memory_budget=memory_budget,
         loss=loss,
+        learning_rate=learning_rate,
     )
     if failures.first is not None and len(failures.rows) == len(share) * len(chosen.of_scope("gradients")):
         raise failures.first

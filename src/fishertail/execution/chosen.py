@@ -75,12 +75,13 @@ class Chosen:
         device: str,
         memory_budget: float | None,
         loss: Callable[..., torch.Tensor] | None,
+        learning_rate: float,
     ) -> Tables:
         """What measurements of gradients give. What fails at a step, and what needs it there, is added to `failures`.
 
         Args:
             weights: by SGD step.
-            model, samples, per_epoch, device, memory_budget, loss: see `measuring.by_gradients`.
+            model, samples, per_epoch, device, memory_budget, loss, learning_rate: see `measuring.by_gradients`.
         """
         found: Tables = {}
         for each in self.of_scope("gradients"):
@@ -97,6 +98,8 @@ class Chosen:
                 device=device,
                 memory_budget=memory_budget,
                 loss=loss,
+                learning_rate=learning_rate,
+                tensors={name: found[name] for name in each.tensors},
                 failed=partial(failures.add, each.name),
             )
         return found

@@ -42,6 +42,8 @@ def by_gradients(
     device: str = "cpu",
     memory_budget: float | None = None,
     loss: Callable[..., torch.Tensor] | None = None,
+    learning_rate: float = float("nan"),
+    tensors: Mapping[str, Tensors] | None = None,
     failed: Failed | None = None,
 ) -> Tables:
     """What a measurement of gradients gives at some checkpoints.
@@ -55,6 +57,8 @@ def by_gradients(
         per_epoch: SGD steps of an epoch; NaN where that is not known.
         memory_budget: bytes; half of what is free by default.
         loss: of one sample; cross entropy by default.
+        learning_rate: of the run.
+        tensors: the tables of tensors that the measurement takes, with the steps in their names.
         failed: called with the step and the error where a checkpoint cannot be measured, which is then left out; by
             default the error is raised.
     """
@@ -62,7 +66,16 @@ def by_gradients(
 
     def measure(step: int, state: Weights) -> Mapping[str, Any]:
         with opened(
-            model, step, state, samples, _at(tables, step), device=device, memory_budget=budget, loss=loss
+            model,
+            step,
+            state,
+            samples,
+            _at(tables, step),
+            device=device,
+            memory_budget=budget,
+            loss=loss,
+            learning_rate=learning_rate,
+            tensors={name: _without_step(each, step) for name, each in (tensors or {}).items()},
         ) as at:
             for table in measurement.tables:
                 if table.of_layers is not None:

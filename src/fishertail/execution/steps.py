@@ -13,7 +13,7 @@ from fishertail.data.dataset import Dataset
 from fishertail.errors import StorageError
 from fishertail.execution import measuring
 from fishertail.execution.job import Job
-from fishertail.execution.measuring import Tables
+from fishertail.execution.measuring import Tables, Tensors
 from fishertail.measurements.checkpoint import flat_parameters
 from fishertail.measurements.collect import of_one_run, run_tables
 from fishertail.measurements.measurement import MeasuredCheckpoint, Measurement, measurements
@@ -67,7 +67,8 @@ def measure_block(job: Job, files: Files, outputs: Files) -> None:
     steps = Selection.of(job.parameters["checkpoints"]).steps(block, per_epoch)
     weights = _weights(files["checkpoints"], steps, run)
     needed = {name: of_run.read(files[name], run_tables()[name], run) for name in _needed(measurement)}
-    _write(job, measurement, _measured(job, measurement, weights, data, needed), outputs, data)
+    found = _measured(job, measurement, weights, data, needed, _tensors(measurement, files, run))
+    _write(job, measurement, found, outputs, data)
 
 
 def measure_landmarks(job: Job, files: Files, outputs: Files) -> None:
@@ -95,7 +96,7 @@ def measure_landmarks(job: Job, files: Files, outputs: Files) -> None:
         else:
             print(f"step {step} (epoch {epoch}): neither weights nor {measurement.name} are kept; left out")
     needed = {name: of_run.read(files[name], run_tables()[name], run) for name in _needed(measurement)}
-    parts.append(_measured(job, measurement, weights, data, needed))
+    parts.append(_measured(job, measurement, weights, data, needed, _tensors(measurement, files, run)))
     _write(job, measurement, measuring.merged(measurement, parts), outputs, data)
 
 
@@ -173,6 +174,13 @@ def _needed(measurement: Measurement) -> list[str]:
     return [t.name for need in measurement.needs for t in measurements()[need].tables if t.suffix != "safetensors"]
 
 
+def _tensors(measurement: Measurement, files: Files, run: Mapping[str, Any]) -> dict[str, Tensors]:
+    """The tables of tensors that a measurement takes."""
+    for name in measurement.tensors:
+        of_run.check(files[name], storage.read_provenance(files[name]), run)
+    return {name: storage.read_tensors(files[name]) for name in measurement.tensors}
+
+
 def _weights(path: str, steps: Sequence[int], run: Mapping[str, Any]) -> dict[int, Weights]:
     of_run.check(path, storage.read_provenance(path), run)
     return checkpoints.read(path, steps)
@@ -184,6 +192,7 @@ def _measured(
     weights: Mapping[int, Weights],
     data: Dataset,
     tables: Mapping[str, pd.DataFrame],
+    tensors: Mapping[str, Tensors],
 ) -> Tables:
     run = job.parameters["run"]
     measure = partial(
@@ -193,6 +202,7 @@ def _measured(
         data,
         job.parameters["options"],
         tables={name: table[table["step"].isin(list(weights))] for name, table in tables.items()},
+        tensors=tensors,
         device=job.device,
         memory_budget=job.budget_of_a_worker(),
     )
@@ -207,6 +217,7 @@ def _of_share(
     weights: Mapping[int, Weights],
     *,
     tables: Mapping[str, pd.DataFrame],
+    tensors: Mapping[str, Tensors],
     device: str,
     memory_budget: float | None,
 ) -> Tables:
@@ -218,6 +229,8 @@ def _of_share(
         model=network_of_run(run, data.shape, data.classes),
         samples=data.training_data(device),
         tables=tables,
+        tensors=tensors,
+        learning_rate=run["architecture"]["learning_rate"],
         per_epoch=steps_per_epoch(len(data.train_labels), run["batch_size"]),
         device=device,
         memory_budget=memory_budget,

@@ -62,6 +62,7 @@ class Watch:
         layers, k, rtol: see `fisher_eigenpairs`.
         threshold: distance of an outlier's norm from the median, in units of MAD.
         loss: see `gradient_norms`.
+        learning_rate: see `analyse_run`.
         device: where to compute; by default where the model is.
         memory_budget: see `gradient_norms`.
         subset: measure so many samples, drawn once at random with `seed`; every file says so. By default all.
@@ -87,6 +88,7 @@ class Watch:
         rtol: float = 1e-4,
         threshold: float = 10,
         loss: Callable[..., torch.Tensor] | None = None,
+        learning_rate: float | None = None,
         device: str | torch.device | None = None,
         memory_budget: float | None = None,
         subset: int | None = None,
@@ -97,6 +99,7 @@ class Watch:
         self._device = devices.resolved(self._model.device if device is None else device)
         self._per_epoch = float("nan") if steps_per_epoch is None else float(steps_per_epoch)
         self._loss, self._memory_budget = loss, memory_budget
+        self._learning_rate = float("nan") if learning_rate is None else float(learning_rate)
         self._done: set[int] = set()  # steps that were measured, whether or not they could be written
         self._unwritten: list[pd.DataFrame] = []  # failures
         self._warned: set[str] = set()
@@ -157,6 +160,7 @@ class Watch:
             device=str(self._device),
             memory_budget=self._memory_budget,
             loss=self._loss,
+            learning_rate=self._learning_rate,
         )
 
         def parameters(_: int) -> dict[str, torch.Tensor]:

@@ -105,6 +105,22 @@ class _DatasetSamples:
         return tuple(inputs) if isinstance(inputs, list) else inputs, targets
 
 
+class RepeatedSamples:
+    """Each sample several times in a row, with the number of the repetition as its target."""
+
+    def __init__(self, samples: Samples, times: int) -> None:
+        self._samples, self._times = samples, times
+
+    def __len__(self) -> int:
+        return len(self._samples) * self._times
+
+    def read(self, index: torch.Tensor) -> tuple[Any, torch.Tensor]:
+        """See `Samples`."""
+        samples, place = torch.unique(index // self._times, return_inverse=True)
+        inputs, _ = self._samples.read(samples)
+        return tree_map_only(torch.Tensor, lambda t: t[place.to(t.device)], inputs), index % self._times
+
+
 def moved(tree: Any, device: torch.device) -> Any:
     """Tensors on a device, as copies that autograd takes where they were made in inference mode."""
     return tree_map_only(torch.Tensor, lambda t: t.clone() if t.is_inference() else t, _to(tree, device))

@@ -33,7 +33,7 @@ class Loss(Protocol):
         """Raise `ValueError` for targets (N, ...) that do not fit the outputs (n, ...) of some samples."""
 
 
-def loss_of(loss: Callable[..., torch.Tensor] | None) -> Loss:
+def loss_of(loss: Callable[..., torch.Tensor] | None) -> "CrossEntropy | OtherLoss":
     """Cross entropy without cancellation for None and plain cross entropy; else `loss`, called sample by sample."""
     if loss is None or loss is nn.functional.cross_entropy:
         return CrossEntropy(by_position=loss is None)
@@ -83,6 +83,18 @@ class CrossEntropy:
         axis = self._class_axis(outputs[:1], targets[:1])
         if not targets.is_floating_point():
             self._checked_labels(targets, outputs.shape[axis])
+
+    def total(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The sum of the losses, for autograd of any order."""
+        axis, soft = self._class_axis(outputs, targets), targets.is_floating_point()
+        wanted = targets.movedim(axis, 1) if soft else targets
+        losses = nn.functional.cross_entropy(
+            outputs.movedim(axis, 1), wanted, reduction="none", ignore_index=self._ignored
+        )
+        if losses.ndim == 1 or not self._mean:
+            return losses.sum()
+        counted = torch.ones_like(losses) if soft else targets != self._ignored
+        return (losses.flatten(1).sum(1) / counted.flatten(1).sum(1).clamp_min(1)).sum()
 
     def _class_axis(self, outputs: torch.Tensor, targets: torch.Tensor) -> int:
         if outputs.ndim < 2:
@@ -165,6 +177,10 @@ class OtherLoss:
 
     def check(self, outputs: torch.Tensor, targets: Any) -> None:
         """Do nothing: what the loss accepts is known only when it is called."""
+
+    def total(self, outputs: torch.Tensor, targets: Any) -> torch.Tensor:
+        """The sum of the losses, for autograd of any order."""
+        return torch.vmap(self._of_one)(outputs, targets).sum()
 
     def _of_one(self, output: torch.Tensor, target: Any) -> torch.Tensor:
         value = self._loss(output[None], tree_map_only(torch.Tensor, lambda t: t[None], target))

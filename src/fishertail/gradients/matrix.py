@@ -1,5 +1,6 @@
 """`GradientMatrix`: the rows of G by batch and layer, each batch from one forward and one backward pass."""
 
+import copy
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fishertail.gradients.gradient_plan import GradientPlan, Replay
-from fishertail.gradients.inputs import moved, samples_of
+from fishertail.gradients.inputs import RepeatedSamples, moved, samples_of
 from fishertail.gradients.layer_rows.protocol import Rows
-from fishertail.gradients.losses import Derivatives, loss_of
+from fishertail.gradients.losses import Derivatives, Loss, loss_of
 from fishertail.gradients.memory_budget import batch_size_for
 from fishertail.gradients.network import Network, PlanMismatchError, full_precision
 from fishertail.gradients.probe import Probe, probe_index
@@ -111,11 +112,13 @@ class GradientMatrix:
     Attributes:
         layers: names of the layers, in the order of the model's parameters.
         sizes: number of parameters of each layer.
+        parameters: names of the parameters of each layer, in the order in which vectors have them.
         device, dtype: where and in what gradients are computed.
         memory_budget: bytes; None for half of the free memory.
         batch_size: number of samples in a batch, once the matrix is open.
         sample_bytes: approximate bytes that a sample of a batch takes, once it is open.
         row_bytes: bytes that a row of each layer takes, once it is open.
+        output_shape: of the output for one sample, once it is open.
     """
 
     def __init__(
@@ -135,9 +138,10 @@ class GradientMatrix:
             raise ValueError(f"batch_size: at least 1 expected, found {batch_size}")
         self._samples = samples_of(images, labels)
         self._network = Network(model, layers, device, output)
-        self._loss = loss_of(loss)
+        self._loss: Loss = loss_of(loss)
         self._wanted_batch_size, self.memory_budget = batch_size, memory_budget
         self.layers, self.sizes = self._network.layers, self._network.sizes
+        self.parameters = self._network.parameters
         self.device, self.dtype = self._network.device, self._network.dtype
 
     def __len__(self) -> int:
@@ -154,6 +158,7 @@ class GradientMatrix:
             self.batch_size = self._wanted_batch_size or batch_size_for(footprint, self.device, self.memory_budget)
             self.sample_bytes = footprint.batch
             self.row_bytes = footprint.rows
+            self.output_shape = tuple(probe.outputs.shape[1:])
             self._contexts = stack.pop_all()  # for all that is computed while it is open
         return self
 
@@ -171,9 +176,23 @@ class GradientMatrix:
             self.batch_size = max(1, int(memory // self.sample_bytes))
 
     @property
+    def model(self) -> nn.Module:
+        """The copy of the model that is computed with; it shares the user's parameters, if their precision will do."""
+        return self._network.model
+
+    @property
     def plan(self) -> GradientPlan:
         """How the rows of each layer are computed, once the matrix is open."""
         return self._plan
+
+    def repeated(self, times: int, loss: Loss) -> "GradientMatrix":
+        """The matrix with each sample `times` times, and another loss; it is open as long as this one is.
+
+        Row `times * x + c` is the gradient of the loss of sample x for the target c.
+        """
+        other = copy.copy(self)
+        other._samples, other._loss = RepeatedSamples(self._samples, times), loss
+        return other
 
     def batches(self, index: torch.Tensor | None = None, layers: Collection[str] | None = None) -> Iterator[Batch]:
         """Rows of some layers (by default all), batch by batch, computed again at each call.

@@ -239,7 +239,7 @@ class RunPlan:
 
     def _needed(self, measurement: Measurement) -> list[Table]:
         tables = [table for need in self._needs(measurement) for table in need.tables]
-        return [table for table in tables if table.suffix != "safetensors"]
+        return [table for table in tables if table.suffix != "safetensors" or table.name in measurement.tensors]
 
     def _taken(self, blocks: Sequence[Block], measurements: Sequence[Measurement]) -> list[Block]:
         """The blocks in which these measurements of gradients take some checkpoint in common."""

@@ -26,6 +26,8 @@ def opened(
     device: str,
     memory_budget: float,
     loss: Callable[..., torch.Tensor] | None = None,
+    learning_rate: float = float("nan"),
+    tensors: Mapping[str, Mapping[str, torch.Tensor]] | None = None,
 ) -> Iterator[OpenCheckpoint]:
     """The checkpoint of `model` with `weights`, which are loaded into it.
 
@@ -33,12 +35,25 @@ def opened(
         samples: images and labels on the device.
         tables: of the needed measurements, at this step.
         loss: of one sample; cross entropy by default.
+        learning_rate, tensors: see `OpenCheckpoint`.
     """
     images, labels = samples
     model.load_state_dict(weights)
     model.to(device).eval()
     with GradientMatrix(model, images, labels, loss=loss, device=device) as matrix:
-        yield OpenCheckpoint(step, tables, model, images, labels, loss, matrix, device, memory_budget)
+        yield OpenCheckpoint(
+            step,
+            tables,
+            model,
+            images,
+            labels,
+            loss,
+            matrix,
+            device,
+            memory_budget,
+            learning_rate,
+            tensors or {},
+        )
 
 
 def norms_of(at: OpenCheckpoint) -> GradientNorms:

@@ -4,7 +4,7 @@ A registered file holds one, with its figure and its panel on the page. The file
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -62,6 +62,7 @@ class Measurement:
         tables: the tables that it gives.
         options: its section of the configuration, with defaults.
         needs: names of the measurements whose tables it takes: for gradients, tables and pairs, of those of gradients.
+        tensors: names of those of their tables that are tensors, which it takes, too; a measurement of gradients only.
         shown_by: options that do not alter its tables, but what others take or show of them.
         options_of: names of the measurements whose options it takes besides its own.
         check: called with the model and its loss (None: cross entropy) before anything is computed; raises
@@ -80,6 +81,7 @@ class Measurement:
     tables: tuple[Table, ...]
     options: type[Options]
     needs: tuple[str, ...] = ()
+    tensors: tuple[str, ...] = ()
     shown_by: tuple[str, ...] = ()
     options_of: tuple[str, ...] = ()
     check: "Callable[[nn.Module, LossFunction | None], None] | None" = None
@@ -117,6 +119,8 @@ class OpenCheckpoint(Checkpoint):
         matrix: the gradient matrix G of all samples, open; it computes nothing until it is asked.
         device: as torch names it.
         memory_budget: bytes for gradients beyond data and model.
+        learning_rate: of the run; NaN where it is not known.
+        tensors: the tables of tensors that the measurement takes, by name, each by the name of a layer or "network".
     """
 
     model: "nn.Module"
@@ -126,6 +130,8 @@ class OpenCheckpoint(Checkpoint):
     matrix: "GradientMatrix"
     device: str
     memory_budget: float
+    learning_rate: float = float("nan")
+    tensors: "Mapping[str, Mapping[str, torch.Tensor]]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,202 @@
+"""The largest and smallest eigenvalues of the Hessian of the mean loss, by curvlinops' products and SciPy's Lanczos.
+
+H v is the derivative of the gradient along v (Pearlmutter 1994): one product takes one sweep over the samples, and no
+more memory than a backward pass. Unlike F, the Hessian has negative eigenvalues as well.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from torch import nn
+
+from fishertail.errors import UnsupportedModelError
+from fishertail.fisher.curvlinops_extra import HessianLinearOperator
+from fishertail.fisher.second_derivatives import second_derivatives
+from fishertail.gradients.accurate_sums import sum_of
+from fishertail.gradients.losses import CrossEntropy, OtherLoss, loss_of
+from fishertail.gradients.model_outputs import chosen_output
+from fishertail.gradients.private_copy import private_copy
+
+_DENSE = 64  # parameters up to which all columns of the Hessian are computed
+_ASYMMETRY = 1e-3  # relative to v H v; float32 has 1e-6
+_BASIS = 12  # vectors of Lanczos at least, which is enough where the largest eigenvalue stands apart
+_RESTARTS = 50  # of Lanczos, each of some 10 products, after which what has not converged is given up
+
+
+@dataclass(frozen=True)
+class HessianPairs:
+    """Eigenpairs of the Hessian: NaN where Lanczos did not converge, or the Hessian is not finite.
+
+    Attributes:
+        ranks: (m,) 1, 2, ... from the largest eigenvalue on, then -1, -2, ... from the smallest on.
+        eigenvalues: (m,).
+        eigenvectors: (m, P): unit vectors, in the order of the parameters.
+        residuals: (m,): |H v - lambda v|, so the eigenvalue errs by no more.
+        products: the number of products of H with a vector.
+    """
+
+    ranks: NDArray[np.int64]
+    eigenvalues: NDArray[np.float64]
+    eigenvectors: NDArray[np.float64]
+    residuals: NDArray[np.float64]
+    products: int
+
+
+class Hessian:
+    """The Hessian of the mean loss of some samples, as products of a float32 or float64 model.
+
+    Args:
+        model: left as it is.
+        inputs, targets: (n, ...) of the samples.
+        loss: of one sample, see `gradient_norms`. It is computed in float64: in float32, p (1 - p) of a fitted sample
+            would be rounding.
+        batch_size: number of samples that are computed together.
+
+    Raises:
+        UnsupportedModelError: the network or its loss has no second derivative, seen on the first two samples.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: torch.Tensor,
+        targets: torch.Tensor,
+        loss: Callable[..., torch.Tensor] | None,
+        batch_size: int,
+    ) -> None:
+        self._outputs, self._loss = _Outputs(private_copy(model)), _SumOfLosses(loss_of(loss))
+        self._batches = list(zip(inputs.split(batch_size), targets.split(batch_size), strict=True))
+        self._named = dict(self._outputs.model.named_parameters())
+        self._check(inputs[:2], targets[:2])
+
+    def eigenpairs(self, parameters: Sequence[str], *, k: int, both_ends: bool, rtol: float) -> HessianPairs:
+        """The k largest eigenpairs of the block of some parameters.
+
+        Args:
+            parameters: their names; all others are held.
+            both_ends: also the k smallest.
+            rtol: relative to the eigenvalue, the largest residual of a pair that has converged.
+        """
+        operator = self._operator(parameters, self._batches, self._loss)
+        ascending, columns = _extremes(operator, k, both_ends, rtol)
+        count = min(k, operator.shape[0])
+        ranks = np.array([*range(1, count + 1), *(range(-1, -count - 1, -1) if both_ends else ())])
+        places = np.where(ranks > 0, -ranks, -ranks - 1)  # in ascending order, from the end and from the beginning
+        values, vectors = ascending[places], columns[:, places]
+        residuals = np.linalg.norm(operator.matmat(vectors) - vectors * values, axis=0)
+        return HessianPairs(ranks, values, vectors.T, residuals, operator.products)
+
+    def _operator(self, parameters: Sequence[str], batches: Sequence[Any], loss: nn.Module) -> "_MeanHessian":
+        own, samples = [self._named[name] for name in parameters], sum(len(inputs) for inputs, _ in batches)
+        of_sum = HessianLinearOperator(self._outputs, loss, own, batches, check_deterministic=False, num_data=samples)
+        return _MeanHessian(of_sum, samples)
+
+    def _check(self, inputs: torch.Tensor, targets: torch.Tensor) -> None:
+        """Multiply Hessians of two samples, before hours are spent.
+
+        That of the outputs' squares shows whether the network's second derivatives are symmetric: not zero, as those of
+        a fitted sample's loss may be.
+        """
+        trained = [name for name, parameter in self._named.items() if parameter.requires_grad]
+        vectors = np.random.default_rng(0).standard_normal((sum(self._named[name].numel() for name in trained), 4))
+        try:
+            self._operator(trained, [(inputs, targets)], self._loss).matmat(vectors[:, :1])
+            products = self._operator(trained, [(inputs, targets)], _WeightedSquares()).matmat(vectors)
+        except (RuntimeError, NotImplementedError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UnsupportedModelError(f"the network or its loss has no second derivative: {reason}") from error
+        forms = vectors.T @ products
+        size = np.linalg.norm(products, axis=0).max()  # about that of a form of a vector with itself
+        if np.abs(forms - forms.T).max() > _ASYMMETRY * size:
+            raise UnsupportedModelError(
+                "the network's second derivatives are not symmetric, so one of its operations has wrong ones in "
+                f"PyTorch: v H u and u H v differ by {np.abs(forms - forms.T).max() / size:.1e} of their size"
+            )
+
+
+class _Outputs(nn.Module):
+    """The output that the loss is of."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        # vmap needs a second derivative by every parameter, one that is not used included
+        nothing = 0 * sum_of([parameter.square().sum() for parameter in self.model.parameters()])
+        return chosen_output(self.model(inputs), None, len(inputs)) + nothing
+
+
+class _SumOfLosses(nn.Module):
+    """The sum of the samples' losses, in float64."""
+
+    reduction = "sum"
+
+    def __init__(self, loss: CrossEntropy | OtherLoss) -> None:
+        super().__init__()
+        self._loss = loss
+
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return self._loss.total(outputs.double(), targets)
+
+
+class _WeightedSquares(nn.Module):
+    """The squares of the outputs, with different weights: the plain sum is constant where outputs are normalised."""
+
+    reduction = "sum"
+
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        squares = outputs.double().square().flatten(1)
+        return (squares * torch.linspace(0.5, 1.5, squares.shape[1], device=squares.device)).sum()
+
+
+class _MeanHessian(LinearOperator):
+    """The Hessian of the mean loss, with its products counted."""
+
+    def __init__(self, of_sum: Any, samples: int) -> None:
+        super().__init__(np.float64, of_sum.shape)  # type: ignore[call-arg]
+        self._of_sum, self._samples, self.products = of_sum, samples, 0
+
+    def _matmat(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        self.products += X.shape[1]
+        columns = torch.from_numpy(np.ascontiguousarray(X)).to(self._of_sum.device, self._of_sum.dtype)
+        with second_derivatives():
+            product: NDArray[np.float64] = (self._of_sum @ columns).double().cpu().numpy() / self._samples
+        return product
+
+    def _matvec(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._matmat(x.reshape(-1, 1))
+
+    def _adjoint(self) -> "_MeanHessian":
+        return self
+
+
+def _extremes(
+    operator: _MeanHessian, k: int, both_ends: bool, rtol: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The k largest eigenvalues, ascending, behind the k smallest if these are wanted, and vectors as columns."""
+    size = operator.shape[0]
+    if size <= max(_DENSE, 2 * k):
+        values, vectors = np.linalg.eigh(operator.matmat(np.eye(size)))
+        return values, vectors
+    wanted = 2 * k if both_ends else k
+    start = np.random.default_rng(0).standard_normal(size)
+    product = operator.matvec(start)
+    if not product.any():  # no Krylov space
+        return np.zeros(wanted), np.zeros((size, wanted))
+    unknown = np.full(wanted, np.nan), np.full((size, wanted), np.nan)
+    if not np.isfinite(product).all():
+        return unknown
+    try:
+        basis = min(size, max(2 * wanted + 2, _BASIS))
+        found = eigsh(
+            operator, wanted, ncv=basis, which="BE" if both_ends else "LA", v0=start, tol=rtol, maxiter=_RESTARTS
+        )
+    except ArpackNoConvergence:
+        return unknown
+    return found
