@@ -24,8 +24,8 @@ def test_pairs_chain_over_blocks_and_more_epochs_go_on_from_them(finished):
     folder = finished.path / RUN
     blocks = [storage.read_table(folder / name / "alignment.csv") for name in ("epochs0001-0002", "epochs0003-0004")]
     first, second = (table[table["layer"] == "network"] for table in blocks)
-    assert first["way"].isna().tolist() == [True] + [False] * (len(first) - 1)
-    assert second["way"].notna().all()
+    assert first["displacement"].isna().tolist() == [True] + [False] * (len(first) - 1)
+    assert second["displacement"].notna().all()
     weights = [storage.read_tensors(folder / name / "checkpoints.safetensors") for name in
                ("epochs0001-0002", "epochs0003-0004")]  # fmt: skip
     before, after = int(first["step"].iloc[-1]), int(second["step"].iloc[0])
@@ -34,7 +34,7 @@ def test_pairs_chain_over_blocks_and_more_epochs_go_on_from_them(finished):
         for name, tensor in weights[1].items()
         if name.startswith(f"step{after:08d}/")
     ]
-    assert second["way"].iloc[0] == pytest.approx(float(torch.stack(squares).sum().sqrt()), rel=1e-6)
+    assert second["displacement"].iloc[0] == pytest.approx(float(torch.stack(squares).sum().sqrt()), rel=1e-6)
     crossing = storage.read_table(folder / "drift_to_diffusion.csv")
     assert crossing["layer"].tolist() == ["fc1", "fc2", "fc3", "fc4", "fc5", "network"]
     assert "noise scale (samples)" in (finished.path / "results/report/index.html").read_text()

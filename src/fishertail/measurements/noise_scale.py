@@ -97,7 +97,7 @@ MEASUREMENT = Measurement(
     measure=measure,
     options=NoiseScaleOptions,
     needs=("norms",),
-    passes=1.0,
+    passes=1.1,
     figures=(FIGURE,),
     panel=Panel("noise_scale", "noise_scale", "noise scale (samples)", {}, scale="log", colour="#CC79A7"),
     tables=(
