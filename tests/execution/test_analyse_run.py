@@ -74,7 +74,7 @@ def test_pairs_and_whole_runs_are_measured_after_the_checkpoints_of_all_jobs():
     alignment = result.tables["alignment"].query("layer == 'network'")
     assert alignment["step"].tolist() == [0, 1, 2, 3]
     sizes = sum(tensor.numel() for tensor in checkpoints[0].values())
-    assert alignment["way"].iloc[1:].tolist() == pytest.approx([0.1 * sizes**0.5] * 3, rel=1e-5)
+    assert alignment["displacement"].iloc[1:].tolist() == pytest.approx([0.1 * sizes**0.5] * 3, rel=1e-5)
     eigenvectors = [result.eigenvectors[f"step{step:08d}/network"] for step in range(4)]
     way = torch.full((sizes,), 0.1)
     shares = [float((vectors @ way).square().sum() / way.square().sum()) for vectors in eigenvectors]

@@ -166,10 +166,10 @@ def pairs(run) -> pd.DataFrame:
 def test_pairs_go_over_blocks(run, pairs):
     network = pairs[pairs["layer"] == "network"].set_index("step")
     assert network.index.tolist() == [0, 6]  # the first epochs of the blocks, where the spectrum is measured
-    assert network.loc[0, ["way", "cosine_before", "leading_share"]].isna().all()
+    assert network.loc[0, ["displacement", "cosine_before", "leading_share"]].isna().all()
     weights = [read(run.checkpoints[number], [step])[step] for number, step in ((0, 0), (1, 6))]
     way = [(weights[1][name] - weights[0][name]).double().square().sum() for name in weights[0]]
-    assert network.loc[6, "way"] == pytest.approx(float(sum(way)) ** 0.5, rel=1e-6)
+    assert network.loc[6, "displacement"] == pytest.approx(float(sum(way)) ** 0.5, rel=1e-6)
     vectors = [
         storage.read_tensors(run.place / f"block{number}/eigenvectors.safetensors")[f"step{step:08d}/network"][0]
         for number, step in ((0, 0), (1, 6))
@@ -184,7 +184,7 @@ def test_pairs_start_a_new_chain_where_no_block_is_before(run, pairs, tmp_path):
     files |= {"dataset": run.data, "checkpoints": run.checkpoints[1:]}
     steps.measure_pairs(job(**options("alignment")), files, outputs("alignment", tmp_path))
     alone, whole = storage.read_table(tmp_path / "alignment.csv"), pairs[pairs["step"] == 6].reset_index(drop=True)
-    assert alone["way"].isna().all()
+    assert alone["displacement"].isna().all()
     pd.testing.assert_series_equal(alone["cosine_mean_gradient"], whole["cosine_mean_gradient"])
 
 

@@ -57,7 +57,9 @@ def test_norms_rows_and_lambda_are_exact(case):
     with GradientMatrix(model, inputs, labels, batch_size=4) as matrix:
         assert CASES[case].way in ways(matrix.plan)
         assert (CASES[case].way == RULE) == (ways(matrix.plan) == {RULE})
+        means = matrix.mean()
         for layer, gradients in plain.items():
+            np.testing.assert_allclose(means[layer], gradients.mean(0), rtol=0, atol=1e-5 * np.abs(gradients).max())
             vectors = torch.randn(3, gradients.shape[1])
             parts = [batch.rows[layer].project(vectors) for batch in matrix.batches()]
             wanted = gradients @ vectors.double().numpy().T

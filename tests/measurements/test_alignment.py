@@ -9,7 +9,7 @@ from fishertail.measurements.measurement import MeasuredCheckpoint, Pair
 from tests.measurements import measured
 
 PAIRS = 2
-COSINES = ["cosine_mean_gradient", "cosine_before", "cosine_way"]
+COSINES = ["cosine_mean_gradient", "cosine_before", "cosine_displacement"]
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +44,14 @@ def test_cosines_and_shares_in_every_layer(table, layer):
         assert row["random_share"] == PAIRS / len(first)
         assert row["eigenpairs"] == PAIRS
         if before is None:
-            assert row[["cosine_before", "cosine_way", "way", "leading_share"]].isna().all()
+            assert row[["cosine_before", "cosine_displacement", "displacement", "leading_share"]].isna().all()
             continue
-        way, directions = flat(step, layer) - flat(before, layer), leading(before, layer)
+        displacement, directions = flat(step, layer) - flat(before, layer), leading(before, layer)
         assert row["cosine_before"] == pytest.approx(cosine(first, directions[0]), abs=1e-4)
-        assert row["cosine_way"] == pytest.approx(cosine(first, way), abs=1e-4)
-        assert row["way"] == pytest.approx(np.linalg.norm(way), rel=1e-6)
-        assert row["leading_share"] == pytest.approx(np.square(directions @ way).sum() / (way @ way), abs=1e-4)
+        assert row["cosine_displacement"] == pytest.approx(cosine(first, displacement), abs=1e-4)
+        assert row["displacement"] == pytest.approx(np.linalg.norm(displacement), rel=1e-6)
+        share = np.square(directions @ displacement).sum() / (displacement @ displacement)
+        assert row["leading_share"] == pytest.approx(share, abs=1e-4)
 
 
 def checkpoint(vector, mean, weights):
@@ -73,5 +74,5 @@ def test_vectors_of_length_zero_have_no_direction():
     assert measure(zero, one)[COSINES].isna().all()
     row = measure(one, zero)  # which has no directions, and has not moved
     assert row["cosine_mean_gradient"] == 0
-    assert row["way"] == 0
-    assert row[["cosine_before", "cosine_way", "leading_share"]].isna().all()
+    assert row["displacement"] == 0
+    assert row[["cosine_before", "cosine_displacement", "leading_share"]].isna().all()

@@ -6,19 +6,24 @@ pytestmark = pytest.mark.workflow
 
 FIGURES = {
     "fig1_validation_accuracy", "fig2_3_ax_over_epochs", "fig4_5_ax_at_minimum", "fig6_trimmed_eigenvalues",
-    "fig7_outliers", "table1_machine",
+    "fig7_outliers", "table1_machine", "layers_over_training", "outliers_against_fit",
 }  # fmt: skip
+LAYERS = {"layers", "layers_over_training"}
 TRIMMED = {
     "trimmed_eigenvalues_at_landmarks", "trimmed_eigenvalue_table", "fig6_trimmed_eigenvalues", "claims", "page",
 }  # fmt: skip
-SPECTRA = TRIMMED | {
+SPECTRA = TRIMMED | LAYERS | {
     "fim_eigen", "fim_eigen_at_landmarks", "ax_histogram", "ax_statistics", "outlier_samples", "run_table",
     "machine_table", "fig2_3_ax_over_epochs", "fig4_5_ax_at_minimum", "table1_machine",
 }  # fmt: skip
 EVERYTHING_BUT_DATA = SPECTRA | FIGURES | {
     "train", "run_metrics", "per_sample_gradients", "per_sample_gradients_at_landmarks", "mad_curve", "stopping",
+    "fit",
 }  # fmt: skip
-OUTLIERS = {"mad_curve", "run_table", "fig7_outliers", "outlier_samples", "claims", "stopping", "page"}
+OUTLIERS = LAYERS | {
+    "mad_curve", "run_table", "fig7_outliers", "outlier_samples", "fit", "outliers_against_fit", "claims", "stopping",
+    "page",
+}  # fmt: skip
 HISTOGRAMS = {"ax_histogram", "fig2_3_ax_over_epochs", "fig4_5_ax_at_minimum", "page"}
 
 
@@ -31,8 +36,8 @@ def test_nothing_is_left_to_do_when_all_is_done(finished):
     [
         ({"machine": {"device": "cpu", "memory_budget": 1}}, set()),
         ({"outliers": {"threshold": 5}}, OUTLIERS),
-        ({"ax_statistics": {"near_zero": 0.2}}, {"ax_statistics", "claims", "page"}),
-        ({"trimmed_eigenvalues": {"fraction": 0.2}}, TRIMMED),
+        ({"ax_statistics": {"near_zero": 0.2}}, LAYERS | {"ax_statistics", "claims", "page"}),
+        ({"trimmed_eigenvalues": {"fraction": 0.2}}, TRIMMED | LAYERS),
         ({"ax_histogram": {"bins_per_decade": 2}}, HISTOGRAMS),
         ({"spectrum": {"tolerance": 1e-3}}, SPECTRA),
         ({"architectures": {"fc": {"learning_rate": 0.1, "hidden_widths": [16] * 4}}}, EVERYTHING_BUT_DATA),
@@ -70,7 +75,7 @@ def test_a_schedule_reruns_the_blocks_in_which_it_takes_other_checkpoints(finish
         ("paper/figures/fig7_outliers", "The number of training samples", "Number of the training samples", {"page"}),
         ("fisher/start", "START_EXTRA = 2", "START_EXTRA = 3", SPECTRA),
         ("training/sgd", "# activations of a batch should", "# the activations of a batch should", set()),
-        ("measurements/outliers", "len(norms)}", "1 * len(norms)}", OUTLIERS - {"outlier_samples"}),
+        ("measurements/outliers", "len(norms)}", "1 * len(norms)}", OUTLIERS - {"outlier_samples", "fit"}),
         ("data/digits", "random_state=0", "random_state=1", {"prepare_dataset"} | EVERYTHING_BUT_DATA),
     ],
     ids=["drawing", "caption", "solver", "comment", "measurement", "data"],

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from fishertail.gradients.losses import Derivatives, Loss, loss_of
 from fishertail.gradients.memory_budget import batch_size_for
 from fishertail.gradients.network import Network, PlanMismatchError, full_precision
 from fishertail.gradients.probe import Probe, probe_index
+
+_SUMMED = 16  # batches that are summed in float32: more cost no less, and lose digits
 
 
 @dataclass(frozen=True)
@@ -228,6 +231,36 @@ class GradientMatrix:
             loss=torch.cat(losses).cpu().numpy(),
             correct=torch.cat(correct).cpu().numpy() if correct else None,
         )
+
+    def mean(self) -> dict[str, torch.Tensor]:
+        """G^T 1 / N (P,) float64 of each layer, in one ordinary pass that starts from the exact residuals.
+
+        A few batches at a time are summed in the precision of the network, and these sums in float64.
+        """
+        sums: dict[str, torch.Tensor] = {}
+        batches = torch.arange(len(self)).split(self.batch_size)
+        for first in range(0, len(batches), _SUMMED):
+            of_some = self._summed(batches[first : first + _SUMMED])
+            sums = {name: part.double() + sums.get(name, 0.0) for name, part in of_some.items()}
+        return {
+            layer: torch.cat([sums[name].flatten() for name in own]) for layer, own in self._network.parameters.items()
+        }
+
+    def _summed(self, batches: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What some batches add to the mean gradient, by parameter."""
+        total: dict[str, torch.Tensor] = {}
+        for index in batches:
+            inputs, targets = self._read(index)
+            derivatives_of = partial(self._shares_of_mean, targets)
+            for name, part in self._network.summed_gradients(inputs, len(index), derivatives_of).items():
+                total[name] = total[name].add_(part) if name in total else part
+        return total
+
+    def _shares_of_mean(self, targets: Any, outputs: torch.Tensor) -> torch.Tensor:
+        """The derivatives of what some samples add to the mean loss, by their outputs."""
+        found = self._loss(outputs, targets)
+        shares = (found.scale / len(self)).to(found.residuals.dtype)
+        return found.residuals * shares.reshape(-1, *[1] * (found.residuals.ndim - 1))
 
     def _ordered(self, layers: Collection[str] | None) -> tuple[str, ...]:
         return tuple(layer for layer in self.layers if layers is None or layer in layers)

@@ -205,6 +205,21 @@ class Network:
                 rows[layer] = DenseRows(torch.cat(flat, dim=1), scale)
         return rows, more
 
+    def summed_gradients(
+        self, inputs: Any, samples: int, derivatives_of: Callable[[torch.Tensor], torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """The gradients of a batch by parameter, summed over its samples by an ordinary backward pass.
+
+        Args:
+            derivatives_of: called with the detached output; returns the derivatives of the sum by it.
+        """
+        aliases = self.aliases()
+        outputs, recording = self.run(inputs, samples, substitutes=aliases)
+        recording.outputs = None  # frees the graph
+        edges = [get_gradient_edge(alias) for alias in aliases.values()]
+        found = gradients_at(outputs, edges, derivatives_of(outputs.detach()))
+        return {name: _dense(part, self.shapes[name], outputs) for name, part in zip(aliases, found, strict=True)}
+
     def _called(self, inputs: Any) -> Any:
         return self.model(**inputs) if isinstance(inputs, Mapping) else self.model(*_positional(inputs))
 
@@ -326,6 +341,13 @@ def _computable(model: nn.Module, own: torch.device, device: torch.device) -> nn
             f"the model cannot be copied to another device or precision ({error}); move it there before the call"
         ) from error
     return model.float() if low_precision else model
+
+
+def _dense(gradient: torch.Tensor | None, shape: torch.Size, like: torch.Tensor) -> torch.Tensor:
+    """A gradient that may be sparse, or missing where nothing depends on the parameter."""
+    if gradient is None:
+        return like.new_zeros(shape)
+    return gradient.to_dense() if gradient.layout != torch.strided else gradient
 
 
 def _leaf(tensor: torch.Tensor) -> torch.Tensor:

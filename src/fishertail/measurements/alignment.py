@@ -1,15 +1,15 @@
 """How training moves along the sharpest directions.
 
 Does training move along the sharpest directions, and do these stay? The sharpest directions are taken to be the leading
-eigenvectors V_1, ..., V_k of F. Between neighbouring checkpoints W and W', the way of the weights is w = W' - W. Given
-are abs(cos) of V_1 with the mean gradient, with V_1 of the checkpoint before, and with w; and the share of |w|^2 that
-lies in the k leading directions of the checkpoint before, sum_i (V_i^T w)^2 / |w|^2, where k is the number of
-eigenpairs at hand. Beside it stands k / P, the share that a direction drawn at random has on average. Jastrzebski et
-al. 2019 (arXiv 1807.05031, the paper's [3]) find the steps of SGD along the sharpest directions of the Hessian; F is
-not the Hessian, and a way between checkpoints is the sum of many steps, in which oscillations cancel. The signs of
-eigenvectors mean nothing, hence abs(cos). Where eigenvalues are close to each other V_1 may turn within their plane and
-its cosine with the one before say little. A vector of length 0 has no direction: its cosines are NaN. The first
-checkpoint has none before it, and so has the first after kept tables, since eigenvectors are not kept.
+eigenvectors V_1, ..., V_k of F. Between neighbouring checkpoints W and W', the displacement of the weights is w = W' -
+W. Given are abs(cos) of V_1 with the mean gradient, with V_1 of the checkpoint before, and with w; and the share of
+|w|^2 that lies in the k leading directions of the checkpoint before, sum_i (V_i^T w)^2 / |w|^2, where k is the number
+of eigenpairs at hand. Beside it stands k / P, the share that a direction drawn at random has on average. Jastrzebski et
+al. 2019 (arXiv 1807.05031, the paper's [3]) study the steps of SGD along the sharpest directions of the Hessian; F is
+not the Hessian, and the displacement between checkpoints is the sum of many steps, in which oscillations cancel. The
+signs of eigenvectors mean nothing, hence abs(cos). Where eigenvalues are close to each other V_1 may turn within their
+plane and its cosine with the one before say little. A vector of length 0 has no direction: its cosines are NaN. The
+first checkpoint has none before it, and so has the first after kept tables, since eigenvectors are not kept.
 """
 
 from collections.abc import Mapping
@@ -50,8 +50,8 @@ def _of_layer(layer: str, now: "MeasuredCheckpoint", before: "MeasuredCheckpoint
     found = {
         "cosine_mean_gradient": _cosine(leading[0], now.tensors["mean_gradients"][layer].double()),
         "cosine_before": math.nan,
-        "cosine_way": math.nan,
-        "way": math.nan,
+        "cosine_displacement": math.nan,
+        "displacement": math.nan,
         "leading_share": math.nan,
         "random_share": count / parameters,
         "eigenpairs": count,
@@ -59,12 +59,12 @@ def _of_layer(layer: str, now: "MeasuredCheckpoint", before: "MeasuredCheckpoint
     if before is None:
         return found
     directions = before.tensors["eigenvectors"][layer].double()
-    way = now.parameters[layer].double() - before.parameters[layer].double()
+    displacement = now.parameters[layer].double() - before.parameters[layer].double()
     return found | {
         "cosine_before": _cosine(leading[0], directions[0]),
-        "cosine_way": _cosine(leading[0], way),
-        "way": float(way.norm()),
-        "leading_share": _share(way, directions),
+        "cosine_displacement": _cosine(leading[0], displacement),
+        "displacement": float(displacement.norm()),
+        "leading_share": _share(displacement, directions),
         "random_share": len(directions) / parameters,
         "eigenpairs": len(directions),
     }
@@ -85,28 +85,28 @@ def _share(vector: "torch.Tensor", directions: "torch.Tensor") -> float:
 
 
 def draw(results: Results) -> Drawing:
-    """Of the whole network: how much of the way lies in the leading directions."""
+    """Of the whole network: how much of the displacement lies in the leading directions."""
     from fishertail.results import drawing
 
     table = results.of_layer("alignment", "network").dropna(subset="leading_share")
     return drawing.over_logarithmic_time(
-        results, table, "leading_share", "share of the way\nin the leading directions", log=True
+        results, table, "leading_share", "share of the displacement\nin the leading directions", log=True
     )
 
 
 TABLE = Table(
     name="alignment",
     suffix="csv",
-    meaning="how V_1 lies to the mean gradient, to V_1 before and to the way of the weights",
+    meaning="the angles of V_1 with the mean gradient, V_1 before and the displacement of the weights",
     columns=(
         STEP,
         EPOCH,
         LAYER,
         Column("cosine_mean_gradient", "abs(cos) of V_1 and the mean gradient"),
         Column("cosine_before", "abs(cos) of V_1 and V_1 of the checkpoint before"),
-        Column("cosine_way", "abs(cos) of V_1 and the way of the weights from the checkpoint before"),
-        Column("way", "length of the way"),
-        Column("leading_share", "share of the way's squared length in the leading directions of the checkpoint before"),
+        Column("cosine_displacement", "abs(cos) of V_1 and the displacement of the weights from the checkpoint before"),
+        Column("displacement", "length of the displacement"),
+        Column("leading_share", "share of the squared displacement in the leading directions of the checkpoint before"),
         Column("random_share", "the same on average for a random direction: eigenpairs / parameters"),
         Column("eigenpairs", "how many leading directions these are"),
     ),
@@ -115,9 +115,9 @@ TABLE = Table(
 
 FIGURE = Figure(
     name="alignment_over_training",
-    title="Way along the leading directions",
+    title="Displacement along the leading directions",
     caption=(
-        "How much of the squared length of the weights' way between checkpoints lies in the leading eigenvectors of F "
+        "How much of the squared displacement of the weights between checkpoints lies in the leading eigenvectors of F "
         "at the checkpoint before, for the whole network: the mean over the seeds, with a band from the lowest to the "
         "highest. A random direction has the share eigenpairs / parameters, in alignment.csv. Time is logarithmic."
     ),

@@ -23,9 +23,6 @@ from fishertail.results.exhibits import Drawing, Figure, Panel, Results
 from fishertail.results.schema import EPOCH, LAYER, STEP, Column, Table
 
 if TYPE_CHECKING:
-    import torch
-
-    from fishertail.gradients.matrix import GradientMatrix
     from fishertail.measurements.measurement import OpenCheckpoint
 
 
@@ -45,7 +42,7 @@ def measure(at: "OpenCheckpoint", options: Mapping[str, Any]) -> dict[str, Any]:
     from fishertail.measurements.checkpoint import norms_of
     from fishertail.statistics.noise import Noise
 
-    norms, means = norms_of(at), _mean_gradients(at.matrix)
+    norms, means = norms_of(at), at.matrix.mean()
     rows, tensors = [], {}
     for scope, layers in scopes_of(at.matrix).items():
         mean = torch.cat([means[layer] for layer in layers])
@@ -62,20 +59,6 @@ def measure(at: "OpenCheckpoint", options: Mapping[str, Any]) -> dict[str, Any]:
         )
         tensors[scope] = mean.float().cpu()
     return {"noise_scale": pd.DataFrame(rows), "mean_gradients": tensors}
-
-
-def _mean_gradients(matrix: "GradientMatrix") -> "dict[str, torch.Tensor]":
-    """G^T 1 / N of each layer (P,), in float64 between the batches: from exact residuals, which autograd's are not."""
-    import torch
-
-    sums = {layer: torch.zeros(size, dtype=torch.float64, device=matrix.device) for layer, size in matrix.sizes.items()}
-    for batch in matrix.batches():
-        share = torch.full((len(batch.index), 1), 1 / len(matrix), dtype=torch.float64, device=matrix.device)
-        for layer, rows in batch.rows.items():
-            part = torch.zeros(1, matrix.sizes[layer], dtype=matrix.dtype, device=matrix.device)
-            rows.combine(share, part)
-            sums[layer] += part[0]
-    return sums
 
 
 def draw(results: Results) -> Drawing:
@@ -114,7 +97,7 @@ MEASUREMENT = Measurement(
     measure=measure,
     options=NoiseScaleOptions,
     needs=("norms",),
-    passes=1.0,
+    passes=1.1,
     figures=(FIGURE,),
     panel=Panel("noise_scale", "noise_scale", "noise scale (samples)", {}, scale="log", colour="#CC79A7"),
     tables=(
