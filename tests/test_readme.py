@@ -63,6 +63,7 @@ def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= 150
 
 
+@pytest.mark.slow
 @pytest.mark.workflow
 def test_own_data_and_models_as_the_pages_have_them(tmp_path: Path) -> None:
     (data,) = blocks("py", "docs/how-to/own-data.md")

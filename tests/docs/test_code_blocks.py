@@ -1,6 +1,7 @@
 """The code on the README and on the pages of docs/ runs, and prints what they say."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ SLOW = [ROOT / "docs/how-to/curvature.md"]
 )
 def test_each_block_prints_what_the_page_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_net", raising=False)  # which a page writes
     for block, found in zip(blocks(page.read_text()), printed(page), strict=True):
         if block.output is not None:
             assert agree(block.output, found), f"line {block.line} prints\n{found}"

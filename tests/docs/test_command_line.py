@@ -2,8 +2,8 @@
 
 import re
 import shlex
+import shutil
 import sys
-import types
 
 import pytest
 
@@ -22,17 +22,14 @@ def test_the_commands_of_the_page(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(tmp_path)
     for module in ("my_net", "my_data"):
         monkeypatch.delitem(sys.modules, module, raising=False)
-    pages = types.ModuleType("fishertail.page.of_folder")
-    pages.write = lambda folder, path: path.write_text(folder)
-    monkeypatch.setitem(sys.modules, "fishertail.page.of_folder", pages)
-    monkeypatch.setattr("fishertail.page.of_folder", pages, raising=False)
     monkeypatch.setattr(cli.time, "sleep", lambda seconds: (_ for _ in ()).throw(KeyboardInterrupt))
     printed(PAGE)
     outputs = []
     for command in COMMAND.findall(PAGE.read_text()):
         program, *arguments = shlex.split(command.replace("\\\n", " "))
         assert program == "fishertail"
-        (tmp_path / "watched").mkdir(exist_ok=True)
+        if "watched" in arguments:
+            shutil.copytree("measured", "watched", dirs_exist_ok=True)
         assert cli.main(arguments) == 0
         outputs.append(capsys.readouterr().out)
     (shown,) = OUTPUT.findall(PAGE.read_text())

@@ -110,6 +110,7 @@ def test_karakida_finds_the_slopes_of_theory(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "slopes.svg").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_the_notebook_prints_what_it_shows(tmp_path: Path) -> None:
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")

@@ -140,13 +140,13 @@ def test_it_goes_on_where_it_stopped(project, monkeypatch, capsys):
     assert "the same command goes on from here" in capsys.readouterr().err
     assert fishertail.RunAnalysis.load("out").spectrum["step"].unique().tolist() == [0, 10]
     measured = []
-    forward = fishertail.execution.chosen.Chosen.measured
+    forward = fishertail.execution.chosen.Chosen.of_gradients
 
     def noted(self, weights, *rest, **options):
         measured.extend(weights)
         return forward(self, weights, *rest, **options)
 
-    monkeypatch.setattr(fishertail.execution.chosen.Chosen, "measured", noted)
+    monkeypatch.setattr(fishertail.execution.chosen.Chosen, "of_gradients", noted)
     assert measure() == 0
     assert measured == [200]
     assert fishertail.RunAnalysis.load("out").spectrum["step"].unique().tolist() == STEPS

@@ -44,7 +44,7 @@ def test_every_table_is_made_once_and_says_what_its_columns_mean():
 
 def test_only_small_tables_are_kept_with_a_run():
     large = {table.name for table in measurement.tables().values() if not table.kept}
-    assert large == {"norms", "projections", "eigenvectors", "mean_gradients"}
+    assert large == {"norms", "projections", "eigenvectors", "mean_gradients", "sample_scores", "samples"}
 
 
 def test_what_costs_gradients_says_at_which_checkpoints():

@@ -93,7 +93,7 @@ def test_claims_figures_and_tables_are_there(opened, finished_once):
     each = "for (const x of all) { x.loading = 'eager'; await x.decode() }"
     decode = f"async all => {{ {each} return all.map(x => x.naturalWidth) }}"
     sizes = opened.page.eval_on_selector_all("#figures img", decode)
-    assert len(sizes) == 5
+    assert len(sizes) == 7
     assert min(sizes) > 100
     assert opened.page.locator("#tables table").count() == 3
     ARTEFACTS.mkdir(exist_ok=True)

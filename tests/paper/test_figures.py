@@ -71,6 +71,32 @@ ALIGNMENT = by_run(
         "leading_share": [np.nan, 0.2, 0.1, 0.01 + 0.01 * s, 0.001],
     }
 )
+EIGENVALUES = by_run(lambda d, m, b, s: {**at(0, 2), "layer": "network", "rate": [1.0, 5.0 + s]})
+HESSIAN = by_run(
+    lambda d, m, b, s: {**at(0, 2), "layer": "network", "rank": 1, "rate_times_eigenvalue": [0.5, 1.5 + s]}
+)
+TRUE_FISHER = by_run(lambda d, m, b, s: {**at(1, 2), "layer": LAYERS[m], "rank": 1, "ratio": [0.9, 20.0 + s]})
+DEVIATIONS = by_run(
+    lambda d, m, b, s: {**at(2, 2), "layer": LAYERS[m], "share": [0.1, 0.5], "rms": [0.3 + s, 0.1], "gaussian": 0.04}
+)
+LEFT_OUT = by_run(
+    lambda d, m, b, s: {
+        **at(*[2] * 6),
+        "layer": LAYERS[m],
+        "kind": ["without at random", "without by a_x", "without by norm"] * 2,
+        "share": np.repeat([0.1, 0.5], 3),
+        "ratio": [1.0, 0.1, 0.2, 0.9, 0.01, 0.02 + s],
+    }
+)
+SAMPLES = by_run(
+    lambda d, m, b, s: {
+        "sample": range(4),
+        "label": 0,
+        **{name: [4.0, 3, 2, 1 + s] for name in ("grand", "el2n", "loss", "a_x")},
+        "first_outlier": [-1, 0, 10, 20],
+        "longest_stretch": [0, 0, 20, 20],
+    }
+)
 TRIMMED = by_run(
     lambda d, m, b, s: {
         **at(1, 2),
@@ -95,6 +121,13 @@ HISTOGRAMS = by_run(lambda *run: pd.concat([histogram(float(epoch), run) for epo
 TABLE = pd.DataFrame({"item": ["CPU", "cores"], "value": ["x", "2"], "A": [0.123456, 2e-9]})
 TABLES = {"metrics": METRICS, "outliers": OUTLIERS, "ax_histogram": HISTOGRAMS, "trimmed": TRIMMED}
 TABLES |= {"table1_machine": TABLE, "layers": LAYERS_TABLE, "noise_scale": NOISE, "alignment": ALIGNMENT}
+TABLES |= {
+    "true_fisher": TRUE_FISHER,
+    "subset_deviations": DEVIATIONS,
+    "data_sensitivity": LEFT_OUT,
+    "samples": SAMPLES,
+}
+TABLES |= {"samples": SAMPLES, "eigenvalue_statistics": EIGENVALUES, "hessian": HESSIAN}
 FIGURES = {each.rule.partition("_")[0]: each for each in exhibits.figures().values()}
 OF_MEASUREMENTS = {figure.name for each in measurements().values() for figure in each.figures}
 WRITTEN = [  # those of measurements take the same way to their files as the paper's

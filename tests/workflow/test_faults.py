@@ -74,6 +74,7 @@ def test_a_killed_job_is_made_good_by_the_same_command(project, finished_once, r
     assert_same_results(project, finished_once)
 
 
+@pytest.mark.slow
 def test_a_killed_snakemake_is_made_good_after_unlocking(project, finished_once):
     target = str(BLOCK / "spectrum.csv")
     with project.start(target) as snakemake:

@@ -17,6 +17,7 @@ def test_it_is_the_grid_of_the_paper(project):
     assert "device=cuda" in output
 
 
+@pytest.mark.slow
 def test_snakemake_stops_and_goes_on(project, tmp_path, monkeypatch):
     project.write_grid(epochs=100)  # 50 jobs in a row, far more than a machine does in the first call
     monkeypatch.chdir(project.path)

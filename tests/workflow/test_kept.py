@@ -30,6 +30,7 @@ def kept(finished) -> Project:
     return finished
 
 
+@pytest.mark.slow
 def test_kept_tables_give_the_same_bits_with_nothing_trained(finished_once, kept):
     expected = {name: content for name, content in finished_once.results().items() if name.startswith(OVER_ALL_RUNS)}
     output = kept.run()

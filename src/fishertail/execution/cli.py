@@ -242,7 +242,12 @@ def _add_measure_options(parser: argparse.ArgumentParser) -> None:
     add("--tolerance", type=float, default=1e-4, metavar="X", help="relative error of an eigenvalue (%(default)s)")
     add("--threshold", type=float, default=10, metavar="X", help="distance of an outlier, in MAD (%(default)s)")
     add("--loss", metavar="FUNCTION", help="package.module:function of outputs and label of one sample (cross entropy)")
-    add("--learning-rate", type=float, metavar="X", help="of the run, for measurements that compare it with the curvature")
+    add(
+        "--learning-rate",
+        type=float,
+        metavar="X",
+        help="of the run, with which the curvature is compared",
+    )
     add("--steps-per-epoch", type=float, metavar="X", help="for the column epoch, and for names with epochs")
     add("--subset", type=int, metavar="N", help="measure so many samples, drawn at random once")
     add("--seed", type=int, default=0, metavar="N", help="with which --subset draws (%(default)s)")
