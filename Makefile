@@ -9,7 +9,7 @@ PYTHONS ?= python3.11 python3.12 python3.13
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help figures paper page cost report docs docs-check test test-all test-long test-pythons schedulers browser bench bench-networks gpu lint format envs image unlock clean
+.PHONY: help figures paper page cost report docs docs-check test test-all test-long test-pythons schedulers browser bench bench-networks bench-measurements gpu lint format envs image unlock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ bench: $(VENV)/.bench bench-networks ## fishertail compared with its peers (abou
 
 bench-networks: $(VENV)/.bench ## only ResNet-18, GoogLeNet, AlexNet, ViT and GPT, and the chart (about an hour on 1 core)
 	python -m benchmarks.run_networks --device $(DEVICE)
+
+bench-measurements: $(VENV)/.bench ## what each measurement costs at a checkpoint, in passes (half an hour on 1 core); DATA=directory
+	python -m benchmarks.measurements --data-dir $(DATA) --device $(DEVICE)
 
 gpu: $(VENV)/.test $(VENV)/.bench ## tests and benchmarks that need a GPU; each call continues the last; GPU_SECONDS=540, DATA=directory
 	python -m benchmarks.gpu --seconds $(GPU_SECONDS) --data-dir $(DATA)

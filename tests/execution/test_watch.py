@@ -87,6 +87,7 @@ def test_the_tables_are_those_of_analyse_run_and_of_a_float64_truth(tmp_path):
         training.step()
     steps = {step: weights[step] for step in (0, 2, 3)}
     expected = fishertail.analyse_run(model, steps, *samples(), measurements=MEASURED, k=2, device="cpu")
+    assert watch.analysis().norms.equals(table(tmp_path, "norms.parquet"))
     for name in ("norms.parquet", "projections.parquet", "spectrum.csv", "outliers.csv", "ax_statistics.csv"):
         kept = table(tmp_path, name)
         assert list(kept) == list(expected.tables[name.split(".")[0]])

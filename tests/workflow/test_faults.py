@@ -59,7 +59,7 @@ def assert_same_results(project, finished_once):
     [
         ("train", "metrics.csv"),
         ("per_sample_gradients", "norms.parquet"),
-        ("fim_eigen", "eigenvectors.safetensors"),
+        pytest.param("fim_eigen", "eigenvectors.safetensors", marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_job_is_made_good_by_the_same_command(project, finished_once, rule, target):
@@ -162,6 +162,7 @@ def test_results_that_cannot_be_written_are_named_before_anything_runs(project):
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 def test_a_full_disk_is_named_and_keeps_what_is_there(project, finished_once):
     results = project.path / "results"

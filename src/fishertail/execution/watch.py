@@ -14,8 +14,10 @@ import torch
 from torch import nn
 
 from fishertail import devices
+from fishertail.errors import StorageError
 from fishertail.execution.chosen import DEFAULT, FAILURES, Chosen, Failures, choose
 from fishertail.execution.measuring import Tables
+from fishertail.execution.run_analysis import RunAnalysis
 from fishertail.execution.run_folder import RunFolder
 from fishertail.execution.scalars import scalars_of
 from fishertail.execution.undisturbed import undisturbed
@@ -131,6 +133,16 @@ class Watch:
         if step not in self._schedule:
             return {}
         return self._at(step, {name: _number(value) for name, value in scalars.items()})
+
+    def analysis(self) -> RunAnalysis:
+        """What was measured so far, which draws itself (`plot`), shows itself in a notebook, and makes a page (`page`).
+
+        Raises:
+            StorageError: nothing was measured yet, or this process does not measure.
+        """
+        if not self._model.measures:
+            raise StorageError("analysis: the process of rank 0 expected, which measures, found another")
+        return RunAnalysis.load(self._folder.path)
 
     def _at(self, step: int, scalars: dict[str, float]) -> dict[str, float]:
         self._done = self._model.agreed(self._done)
