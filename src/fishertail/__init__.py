@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fishertail.execution.analyse_run import analyse_run
+    from fishertail.execution.live.watch import Watch
     from fishertail.execution.rank_samples import rank_samples
     from fishertail.execution.run_analysis import RunAnalysis
-    from fishertail.execution.watch import Watch
     from fishertail.fisher.eigenpairs import Eigenpairs, fisher_eigenpairs
     from fishertail.fisher.linear_operators import FisherOperator
     from fishertail.gradients.layer_rules import register_layer_rule
@@ -28,7 +28,7 @@ _MODULES = {
     "analyse_run": "execution.analyse_run",
     "rank_samples": "execution.rank_samples",
     "OutlierStop": "paper.stopping",
-    "Watch": "execution.watch",
+    "Watch": "execution.live.watch",
 }
 
 __all__ = [

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import fishertail
-from fishertail.execution import cli
+from fishertail.execution.command_line import cli
 from tests.docs.code_blocks import ROOT, agree, printed
 
 PAGE = ROOT / "docs/how-to/command-line.md"

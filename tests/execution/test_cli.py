@@ -17,8 +17,8 @@ from torch import nn
 
 import fishertail
 from fishertail.errors import StorageError
-from fishertail.execution import cli, measure_checkpoints
 from fishertail.execution.chosen import FAILURES
+from fishertail.execution.command_line import cli, measure_checkpoints
 from tests.workflow.project import ROOT
 
 STEPS = [0, 10, 200]
@@ -318,7 +318,12 @@ def test_the_command_is_what_the_package_installs():
 @pytest.mark.slow
 def test_as_a_program(project):
     """In a process of its own: exit codes, no traceback, and tables that name what they came from."""
-    command = [sys.executable, "-c", "from fishertail.execution.cli import main; raise SystemExit(main())", "measure"]
+    command = [
+        sys.executable,
+        "-c",
+        "from fishertail.execution.command_line.cli import main; raise SystemExit(main())",
+        "measure",
+    ]
     common = ["user_net:net", "--data", "train.npz", "--checkpoints", "kept", "--threads", "1", "--device", "cpu"]
     done = subprocess.run([*command, *common], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from fishertail.data import dataset
 from fishertail.errors import DatasetError
-from fishertail.execution.sample_files import load
+from fishertail.execution.command_line.sample_files import load
 
 IMAGES, LABELS = np.random.default_rng(0).normal(size=(7, 1, 4, 4)).astype(np.float32), np.arange(7) % 3
 TENSORS = {"images": torch.from_numpy(IMAGES), "labels": torch.from_numpy(LABELS)}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fishertail.execution.undisturbed import undisturbed
+from fishertail.execution.live.undisturbed import undisturbed
 
 CPU = torch.device("cpu")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fishertail.execution.validation import validated
+from fishertail.execution.command_line.validation import validated
 
 IMAGES, LABELS = torch.randn(600, 4, generator=torch.Generator().manual_seed(0)), torch.arange(600) % 3
 

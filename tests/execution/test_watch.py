@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import fishertail
 from fishertail.errors import StorageError, UnsupportedModelError
-from fishertail.execution import watch as module
-from fishertail.execution.watch_schedule import steps_of
+from fishertail.execution.live import watch as module
+from fishertail.execution.live.schedule import steps_of
 from fishertail.measurements.measurement import measurements
 from fishertail.results import storage
 from tests.truth import dense_gradients

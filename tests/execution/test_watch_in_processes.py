@@ -10,7 +10,7 @@ from torch import nn
 
 import fishertail
 from fishertail.errors import UnsupportedModelError
-from fishertail.execution.watched_model import WatchedModel
+from fishertail.execution.live.model import WatchedModel
 from fishertail.results import storage
 from tests.docs.code_blocks import ROOT
 from tests.execution.watch_in_processes import MEASURED, REFUSED, WAYS, WORLD, network, samples

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fishertail.data.operators import declare_torchvision_operators
-from fishertail.execution.watch import Watch
+from fishertail.execution.live.watch import Watch
 
 with suppress(ImportError):
     declare_torchvision_operators()  # Lightning imports torchvision where it is installed

@@ -88,9 +88,10 @@ def measure(options: argparse.Namespace) -> int:
     """`fishertail measure`."""
     import torch
 
-    from fishertail.execution import checkpoint_files, measure_checkpoints, run_summary, sample_files
+    from fishertail.execution import run_summary
     from fishertail.execution.chosen import FAILURES
-    from fishertail.execution.user_code import function
+    from fishertail.execution.command_line import checkpoint_files, measure_checkpoints, sample_files
+    from fishertail.execution.command_line.user_code import function
 
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fishertail.errors import StorageError
-from fishertail.execution.watched_samples import POSITIONS
+from fishertail.execution.live.samples import POSITIONS
 from fishertail.measurements.measurement import tables
 from fishertail.results import storage
 from fishertail.results.schema import Table, joined

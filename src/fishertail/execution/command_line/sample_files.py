@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from fishertail.errors import DatasetError
-from fishertail.execution.user_code import result_of
+from fishertail.execution.command_line.user_code import result_of
 
 Arrays = dict[str, Any]  # tensors or arrays by name
 _PAIR = ("images", "labels")

@@ -14,12 +14,12 @@ from tqdm import tqdm
 from fishertail import devices
 from fishertail.errors import StorageError, UsageError
 from fishertail.execution import saved_tables
-from fishertail.execution.checkpoint_files import CheckpointFile
 from fishertail.execution.chosen import FAILURES
-from fishertail.execution.run_folder import RunFolder
-from fishertail.execution.user_code import result_of
-from fishertail.execution.validation import validated
-from fishertail.execution.watch import Watch
+from fishertail.execution.command_line.checkpoint_files import CheckpointFile
+from fishertail.execution.command_line.user_code import result_of
+from fishertail.execution.command_line.validation import validated
+from fishertail.execution.live.run_folder import RunFolder
+from fishertail.execution.live.watch import Watch
 from fishertail.results import storage
 
 SOURCES = "checkpoints.json"  # by step, the file that was measured, and its checksum

@@ -16,14 +16,14 @@ from torch import nn
 from fishertail import devices
 from fishertail.errors import StorageError
 from fishertail.execution.chosen import DEFAULT, FAILURES, Chosen, Failures, choose
+from fishertail.execution.live.model import WatchedModel
+from fishertail.execution.live.run_folder import RunFolder
+from fishertail.execution.live.samples import POSITIONS, WatchedSamples, watched_samples
+from fishertail.execution.live.scalars import scalars_of
+from fishertail.execution.live.schedule import steps_of
+from fishertail.execution.live.undisturbed import undisturbed
 from fishertail.execution.measuring import Tables
 from fishertail.execution.run_analysis import RunAnalysis
-from fishertail.execution.run_folder import RunFolder
-from fishertail.execution.scalars import scalars_of
-from fishertail.execution.undisturbed import undisturbed
-from fishertail.execution.watch_schedule import steps_of
-from fishertail.execution.watched_model import WatchedModel
-from fishertail.execution.watched_samples import POSITIONS, WatchedSamples, watched_samples
 from fishertail.gradients.matrix import GradientMatrix
 from fishertail.measurements.checkpoint import flat_parameters
 from fishertail.measurements.measurement import MeasuredCheckpoint

@@ -1,0 +1,1 @@
+"""The command `fishertail`: measures finished checkpoints of any program, and makes pages."""
