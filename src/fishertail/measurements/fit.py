@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fishertail.measurements.measurement import Measurement, Options
-from fishertail.results.exhibits import Drawing, Figure, Panel, Results
+from fishertail.results.exhibits import Drawing, Figure, Results
 from fishertail.results.schema import EPOCH, RUN, STEP, Column, Table
 
 if TYPE_CHECKING:
@@ -127,6 +127,5 @@ MEASUREMENT = Measurement(
     needs=("norms",),
     options_of=("outliers",),
     figures=(FIGURE,),
-    panel=Panel("fit", "train_accuracy", "training accuracy", {}, colour="#E69F00"),
     tables=(TABLE,),
 )

@@ -122,6 +122,7 @@ def scatter(column: str, title: str, scale: Scale) -> dict[str, Any]:
         axis=alt.Axis(
             title=title,
             tickCount=5,
+            labelSeparation=6,
             **({"format": "%"} if scale == "linear" else _logarithmic()),
         ),
     )

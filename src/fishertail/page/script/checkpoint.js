@@ -39,7 +39,7 @@ const showHistogram = (name, run) => {
   byId(`box-${name}`).classList.toggle("empty", !corners.length);
 };
 const histogramMissing = (run, steps, step) => {
-  if (!steps.length) return `a_x was not measured in ${state.layer}`;
+  if (!steps.length) return `a_x was not measured${ofLayer()}`;
   return `a_x was not measured at this checkpoint; the nearest with a_x: ${timeText(nearest(run, timeOf(step, run), steps), run)}`;
 };
 

@@ -11,6 +11,7 @@ const secondRun = () => runOf(state.second);
 const shownRuns = () => [chosenRun(), secondRun()].filter((run) => run !== null);
 const layerOf = (run) => run.layers[state.layer] ?? { curves: {}, histogram: { steps: [], counts: [] }, unconverged: [] };
 const curveOf = (run, key, layer = state.layer) => run.layers[layer]?.curves[key] ?? run.curves[key] ?? { steps: [], values: [] };
+const ofLayer = () => (state.layer ? ` in ${state.layer}` : ""); // an unfinished run may have none
 const valueAt = ({ steps, values }, step) => values[steps.indexOf(step)];
 
 // Of two runs of other batch sizes the same epoch is compared, where both have epochs and the axis counts them.
@@ -35,7 +36,7 @@ const writeAddress = () => {
 // The state that the address asks for, with what is not known or not there replaced by what one wants to see first.
 const readAddress = () => {
   const asked = new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
-  const run = runOf(asked.get("run")) ?? data.runs[0];
+  const run = runOf(asked.get("run")) ?? data.runs.find((each) => Object.keys(each.layers).length) ?? data.runs[0];
   state.run = run.name;
   state.second = runOf(asked.get("second"))?.name ?? null;
   const axes = [...byId("axis").options].map((option) => option.value);

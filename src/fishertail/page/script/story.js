@@ -60,7 +60,7 @@ const nameOf = (run) => data.choices.length
 // What the story cannot say of this run, and what failed in it.
 const missingOf = (run) => {
   const lines = [];
-  if (!curveOf(run, "spectrum").steps.length) lines.push(`lambda_1 of ${state.layer} was not measured.`);
+  if (!curveOf(run, "spectrum").steps.length) lines.push(`lambda_1 was not measured${ofLayer()}.`);
   const share = shareOfOutliers(run);
   if (!share.values.length) lines.push("Outliers of the whole network were not counted.");
   else if (share.values[0] >= ONSET) lines.push(`Outliers are ${percent(share.values[0])} of the samples at the first checkpoint already.`);
