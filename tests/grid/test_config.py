@@ -302,10 +302,10 @@ def test_a_measurement_that_is_not_wanted_is_not_made():
 
 
 def test_todays_networks_are_models_and_their_layers_are_known():
-    raw = {"models": ["vit"], "epochs": 30, "measurements": {"spectrum": {"layers": ["model.heads.head", "network"]}}}
+    raw = {"models": ["vit"], "epochs": 30, "measurements": {"spectrum": {"layers": ["net.heads.head", "network"]}}}
     assert checks.load(raw).models == ["vit"]
     (line,) = faults({"models": ["vit"], "architectures": {"vit": {"figure_layer": "heads"}}})
-    assert line.startswith("architectures.vit.figure_layer: one of model, model.conv_proj, ")
+    assert line.startswith("architectures.vit.figure_layer: one of net, net.conv_proj, ")
 
 
 def test_what_a_network_cannot_be_made_of_is_named():

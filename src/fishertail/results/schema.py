@@ -73,7 +73,7 @@ class Table:
         if taken:
             raise UnsupportedModelError(
                 f"layer {taken[0]!r}: a name that is no column of the table {self.name} expected "
-                f"({', '.join(self.names)}); rename the layer"
+                f"({', '.join(dict.fromkeys([*RUN, *self.names]))}); rename the layer"
             )
         return list(layers)
 

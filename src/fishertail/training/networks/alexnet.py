@@ -16,7 +16,7 @@ class AlexNet(Architecture):
 
     learning_rate: Real = Field(0.05, gt=0, description="constant rate of plain SGD, eq. (2)")
     figure_layer: str = Field(
-        "model.classifier.4", description="the layer of Fig. 2 to 6: the last hidden fully connected one"
+        "net.classifier.4", description="the layer of Fig. 2 to 6: the last hidden fully connected one"
     )
     size: PositiveInt = Field(64, description="side to which images are resized, in pixels: the least for its poolings")
 

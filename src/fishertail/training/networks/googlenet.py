@@ -15,7 +15,7 @@ class GoogLeNet(Architecture):
     """The options of GoogLeNet."""
 
     learning_rate: Real = Field(0.05, gt=0, description="constant rate of plain SGD, eq. (2)")
-    figure_layer: str = Field("model.fc", description="the layer of Fig. 2 to 6: the one fully connected layer")
+    figure_layer: str = Field("net.fc", description="the layer of Fig. 2 to 6: the one fully connected layer")
     size: PositiveInt = Field(64, description="side to which images are resized, in pixels: the least for its poolings")
 
 

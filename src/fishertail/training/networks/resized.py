@@ -17,7 +17,7 @@ class Resized(nn.Module):
 
     def __init__(self, network: nn.Module, size: int) -> None:
         super().__init__()
-        self.model, self.size = network, size  # not `network`, the name of all layers together
+        self.net, self.size = network, size  # `network` is all layers together, and `model` a column of tables
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (n, classes) of images (n, C, H, W), C 1 or 3, in [0, 1]."""
@@ -25,7 +25,7 @@ class Resized(nn.Module):
         size = (self.size, self.size)
         if images.shape[-2:] != size:
             images = nn.functional.interpolate(images, size=size, mode="bilinear", align_corners=False)
-        logits: torch.Tensor = self.model((images - MEAN) / DEVIATION)
+        logits: torch.Tensor = self.net((images - MEAN) / DEVIATION)
         return logits
 
 

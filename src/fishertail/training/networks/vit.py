@@ -15,7 +15,7 @@ class VisionTransformer(Architecture):
     """The options of the vision transformer: by default 64 patches and 0.14 million parameters, for a CPU."""
 
     learning_rate: Real = Field(0.05, gt=0, description="constant rate of plain SGD, eq. (2)")
-    figure_layer: str = Field("model.heads.head", description="the layer of Fig. 2 to 6: the one that gives classes")
+    figure_layer: str = Field("net.heads.head", description="the layer of Fig. 2 to 6: the one that gives classes")
     size: PositiveInt = Field(32, description="side to which images are resized, in pixels")
     patch: PositiveInt = Field(4, description="side of a patch in pixels, a divisor of size")
     depth: PositiveInt = Field(4, description="transformer blocks")
