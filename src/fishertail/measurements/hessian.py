@@ -103,19 +103,23 @@ def _cosine(vector: "NDArray[np.float64]", leading: "torch.Tensor | None") -> fl
 
 
 def draw(results: Results) -> Drawing:
-    """Rate x largest eigenvalue of the network over training."""
-    from fishertail.results.drawing import over_training
+    """Rate x largest eigenvalue of the network over training, with a line at 2."""
+    from fishertail.results.drawing import MARK, over_training
 
     table = results.of_layer("hessian", "network")
-    return over_training(results, table[table["rank"] == 1], "rate_times_eigenvalue", "rate x largest eigenvalue")
+    table = table[table["rank"] == 1]
+    figure, shown = over_training(results, table, "rate_times_eigenvalue", "rate x largest eigenvalue")
+    for axes in figure.axes:
+        axes.axhline(2, color=MARK, linestyle=":", linewidth=1)
+    return figure, shown
 
 
 FIGURE = Figure(
     name="edge_of_stability",
     title="Edge of stability",
     caption="Learning rate times the largest eigenvalue of the Hessian of the network, on the number of samples in the "
-    "table; gradient descent on a quadratic is unstable above 2. The mean over the seeds, with a band from the lowest "
-    "to the highest.",
+    "table; above 2, the dotted line, gradient descent on a quadratic is unstable. The mean over the seeds, with a "
+    "band from the lowest to the highest.",
     needs=("hessian",),
     draw=draw,
 )
