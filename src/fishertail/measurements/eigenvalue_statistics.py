@@ -88,7 +88,11 @@ def draw(results: Results) -> Drawing:
     """The rate over training."""
     from fishertail.results.drawing import over_training
 
-    return over_training(results, results.of_layer("eigenvalue_statistics", "network"), "rate", "2 / lambda_max")
+    table = results.of_layer("eigenvalue_statistics", "network")
+    figure, shown = over_training(results, table, "rate", "2 / lambda_max")
+    for axes in figure.axes:
+        axes.set_yscale("log")
+    return figure, shown
 
 
 FIGURE = Figure(

@@ -148,7 +148,10 @@ def draw(results: Results) -> Drawing:
     from fishertail.results.drawing import over_training
 
     table = results.of_layer("true_fisher")
-    return over_training(results, table[table["rank"] == 1], "ratio", "true / empirical lambda_1")
+    figure, shown = over_training(results, table[table["rank"] == 1], "ratio", "true / empirical lambda_1")
+    for axes in figure.axes:
+        axes.set_yscale("log")
+    return figure, shown
 
 
 FIGURE = Figure(

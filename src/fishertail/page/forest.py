@@ -136,4 +136,4 @@ class _Axis:
         """Multiples of a power of ten, where the scale is linear."""
         step = 10.0 ** np.floor(np.log10((self._high - self._low) / 2))
         first = np.ceil(self._low / step)
-        return step * np.arange(first, np.floor(self._high / step) + 1)
+        return step * np.arange(first, np.floor(self._high / step) + 1) + 0.0  # no -0
