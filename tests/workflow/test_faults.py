@@ -110,7 +110,12 @@ DATASET = Path("results/datasets/digits.safetensors")
 @pytest.mark.parametrize(
     ("name", "spoil", "reader"),
     [
-        (BLOCK / "checkpoints.safetensors", lambda content: content[: len(content) // 2], BLOCK / "norms.parquet"),
+        pytest.param(
+            BLOCK / "checkpoints.safetensors",
+            lambda content: content[: len(content) // 2],
+            BLOCK / "norms.parquet",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             BLOCK / "checkpoints.safetensors",
             lambda content: content[:-9] + b"alterings",
@@ -120,7 +125,7 @@ DATASET = Path("results/datasets/digits.safetensors")
         pytest.param(BLOCK / "norms.parquet", lambda content: b"garbage", RUN / "outliers.csv", marks=pytest.mark.slow),
         (BLOCK / "norms.parquet", lambda content: content[: len(content) // 2], RUN / "outliers.csv"),
         (RUN / "metrics.csv", lambda content: content + b"9", Path("results/figures/fig1_validation_accuracy.csv")),
-        (DATASET, lambda content: content[:-1000], BLOCK / "norms.parquet"),
+        pytest.param(DATASET, lambda content: content[:-1000], BLOCK / "norms.parquet", marks=pytest.mark.slow),
     ],
     ids=["truncated checkpoint", "altered checkpoint", "garbage", "truncated table", "altered table", "data set"],
 )
