@@ -163,7 +163,7 @@ def test_what_is_missing_is_said(page):
     assert page.inner_text("#missing-spectrum") == "measured in first, network only"
     assert page.inner_text("#missing-histogram") == "a_x was not measured in second"
     assert page.inner_text("#missing-depth") == "not measured in second"
-    assert "lambda_1 of second was not measured." in page.inner_text("#events")
+    assert "lambda_1 was not measured in second." in page.inner_text("#events")
     assert page.is_hidden("#chart-spectrum")
 
 
