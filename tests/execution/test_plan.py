@@ -73,8 +73,8 @@ def test_landmarks_take_what_is_measured_of_them_from_their_blocks():
     assert found["own_spectrum"] == [f"{PLACE}/{block}/spectrum.csv" for block in BLOCKS]
     assert found["checkpoints"] == [f"{PLACE}/{block}/checkpoints.safetensors" for block in BLOCKS]
     assert filled(found["norms"]) == f"{PLACE}/landmarks/norms.parquet"
-    only_there = made.landmark_inputs(made.measurements["trimmed_eigenvalues"])(wildcards())
-    assert only_there["own_trimmed"] == []
+    before = made.landmark_inputs(made.measurements["trimmed_eigenvalues"])(wildcards())
+    assert before["own_trimmed"] == [f"{PLACE}/{BLOCKS[0]}/trimmed.csv"]  # before training
 
 
 def test_a_table_over_runs_takes_blocks_and_landmarks():
@@ -83,7 +83,7 @@ def test_a_table_over_runs_takes_blocks_and_landmarks():
         *(f"{PLACE}/{b}/spectrum.csv" for b in BLOCKS),
         f"{PLACE}/landmarks/spectrum.csv",
     ]
-    assert made.files_of("trimmed") == [f"{PLACE}/landmarks/trimmed.csv"]
+    assert made.files_of("trimmed") == [f"{PLACE}/{BLOCKS[0]}/trimmed.csv", f"{PLACE}/landmarks/trimmed.csv"]
     assert made.files_of("outliers") == [f"{PLACE}/outliers.csv"]
     assert made.files_of("metrics") == [f"{PLACE}/metrics.csv"]
     assert made.files_of("table1_machine") == ["<results>/tables/table1_machine.parquet"]

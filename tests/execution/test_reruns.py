@@ -55,7 +55,7 @@ EDITS = {  # file, what is replaced, by what, and the jobs that run again
     "a caption": ("paper/figures/fig7_outliers.py", "The number of training", "How many training", set()),
     "a drawing": ("paper/figures/fig7_outliers.py", "set_ylim(bottom=0)", "set_ylim(bottom=1)", {"fig7_outliers"}),
     "what all figures share": ("results/drawing.py", 'MARK = "#D55E00"', 'MARK = "#D55E01"', FIGURES),
-    "a claim": ("paper/claims/claim4.py", "lower=60", "lower=61", {"claims"}),
+    "a claim": ("paper/claims/claim4.py", "lower=0.5", "lower=0.6", {"claims"}),
     "how claims are judged": ("paper/claims/judging.py", "CONFIDENCE = 0.95", "CONFIDENCE = 0.9", {"claims", "page"}),
     "a network": ("training/networks/vit.py", "2 * width", "4 * width", of("vit")),
     "the text of a network's option": ("training/networks/vit.py", "transformer blocks", "blocks", set()),
@@ -70,12 +70,12 @@ EDITS = {  # file, what is replaced, by what, and the jobs that run again
     "the plan": ("execution/plan.py", "", "added = 1\n", set()),
     "the command line": ("execution/keep.py", "", "added = 1\n", set()),
     "the page": ("page/render.py", ":.2f", ":.3f", {"page"}),
-    "stopping": ("paper/stopping.py", "CONFIDENCE = 0.95", "CONFIDENCE = 0.9", {"stopping", "page"}),
+    "stopping": ("paper/stopping.py", "CONFIDENCE = 0.95", "CONFIDENCE = 0.9", {"stopping", "claims", "page"}),
     "the outliers of a run": (
         "statistics/outliers.py",
         "threshold * mad",
         "threshold * median",
-        {"outliers", "outlier_samples", "fit", "stopping", "page"},
+        {"outliers", "outlier_samples", "fit", "stopping", "claims", "page"},
     ),
 }
 

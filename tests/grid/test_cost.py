@@ -166,9 +166,9 @@ def test_a_real_tiny_grid(tmp_path):
         text=True,
         check=True,
     )
-    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()[2:9] if line}
+    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()[2:10] if line}
     assert rows["train"][:2] == ["2", "3.00"]  # as long as those of the other seed together
-    assert rows["all"][0] == str(2 * 3 + 3)
+    assert rows["all"][0] == str(2 * 3 + 1 + 3)
     assert rows["trimmed_eigenvalues_at_landmarks"][0] == "1"
     expected, asked, most = (float(cell) for cell in rows["train"][1:])
     assert asked == pytest.approx(2 * expected, rel=0.05)
@@ -177,4 +177,4 @@ def test_a_real_tiny_grid(tmp_path):
         float(re.search(rf"{words} ([\d.]+) hours", done.stdout)[1]) for words in ("chain takes", "jobs take")
     )
     assert 3.0 <= chain <= whole == float(rows["all"][1])  # on one core they run one by one
-    assert "9 jobs estimated from your own benchmarks (blocks of epochs trained: on unknown devices)" in done.stdout
+    assert "10 jobs estimated from your own benchmarks (blocks of epochs trained: on unknown devices)" in done.stdout

@@ -45,7 +45,7 @@ def test_checkpoints_are_dealt_out_to_the_blocks():
     blocks = grid.blocks(grid.runs[0])
     assert [grid.checkpoints_of("spectrum", block).epochs for block in blocks] == [(0, 10), (11,), ()]
     assert [grid.checkpoints_of("norms", block).octaves for block in blocks] == [True, False, False]
-    assert [grid.checkpoints_of("trimmed_eigenvalues", block) for block in blocks] == [Selection((), False)] * 3
+    assert [grid.checkpoints_of("data_sensitivity", block) for block in blocks] == [Selection((), False)] * 3
 
 
 def test_epochs_of_a_schedule_that_a_run_does_not_have_are_passed_over():

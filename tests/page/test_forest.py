@@ -18,7 +18,7 @@ def forests(claim, rows):
     effects = pd.concat(
         [
             pd.DataFrame([("digits", "fc", "16", 3, *row) for row in rows], columns=COLUMNS).assign(
-                claim=int(claim), quantity=each.column, claimed=each.bound, note=""
+                claim=int(claim), quantity=each.column, claimed=each.bound, note="", votes=True
             )
             for each in declared
         ]
@@ -43,7 +43,6 @@ def place(transform, value, axis):
     [
         ("ratio", math.log, (4, 5, 11)),
         ("share", lambda share: math.log(share / (1 - share)), (0.2, 0.5, 0.97)),
-        ("decrease", lambda percent: -math.log(100 - percent), (50, 80, 99.9)),
     ],
 )
 def test_places_follow_the_scale_on_which_the_mean_is_taken(scale, transform, values):
@@ -82,6 +81,14 @@ def test_one_effect_at_the_bound_and_infinite_ones_are_no_errors():
 
 
 def test_numbers_keep_what_is_left_to_the_end_of_their_scale():
-    claim, quantity = quantity_of("decrease")
-    (row,) = forests(claim.name, [(99.9934, 99.87, 99.99987, "holds")])[quantity.column]["rows"]
-    assert row["text"] == "99.9934 (99.87 to 99.99987)"
+    claim, quantity = quantity_of("share")
+    (row,) = forests(claim.name, [(0.999934, 0.9987, 0.9999987, "holds")])[quantity.column]["rows"]
+    assert row["text"] == "0.999934 (0.9987 to 0.9999987)"
+
+
+def test_networks_without_a_vote_are_marked_and_quantities_without_a_bound_have_an_axis():
+    claim = next(each for each in claims().values() if any(not quantity.bound for quantity in each.quantities))
+    shown = forests(claim.name, [(np.nan, np.nan, np.nan, "")])
+    unbounded = next(quantity for quantity in claim.quantities if not quantity.bound)
+    assert shown[unbounded.column]["bounds"] == []
+    assert shown[unbounded.column]["rows"][0]["votes"] is True

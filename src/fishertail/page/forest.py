@@ -12,11 +12,9 @@ from fishertail.paper.claims.judging import SCALES
 _POWERS = range(-30, 31)
 _TICKS = {
     "ratio": [float(f"1e{power}") for power in _POWERS],
-    "share": [0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999],
-    "decrease": [0.0, 60.0, 90.0, 99.0, 99.9, 99.99, 99.999],
+    "share": [1e-5, 0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999],
 }
 _FINE_TICKS = {"ratio": [float(f"{digit}e{power}") for power in _POWERS for digit in (1, 2, 5)]}
-_ENDS = {"share": 1.0, "decrease": 100.0}
 _FEWEST_TICKS, _MOST_TICKS = 3, 6
 _BEYOND = 0.25  # how much of the span of effects and bounds is shown of an interval beyond them, on either side
 
@@ -30,7 +28,7 @@ def forests(effects: pd.DataFrame, verdicts: pd.DataFrame) -> list[dict[str, Any
 
     Returns:
         for each claim its number, statement, verdict and `quantities`: meaning, claimed, decides, `rows` (network,
-        text, verdict, note, `at`, `low` and `high`, which are None where there is none, and whether the interval
+        votes, text, verdict, note, `at`, `low` and `high`, which are None where there is none, and whether the interval
         reaches beyond either end), `bounds`, `ticks`, and `csv`, the rows with their numbers.
     """
     shown = []
@@ -47,7 +45,7 @@ def _forest(meaning: str, rows: pd.DataFrame, quantity: Quantity) -> dict[str, A
     axis = _Axis(rows, quantity)
     return {
         "meaning": meaning,
-        "claimed": rows["claimed"].iloc[0],
+        "claimed": quantity.bound,
         "decides": quantity.decides,
         "rows": [_row(row, axis) for row in rows.to_dict("records")],
         "bounds": [axis.percent(bound) for bound in (quantity.lower, quantity.upper) if np.isfinite(bound)],
@@ -59,9 +57,10 @@ def _forest(meaning: str, rows: pd.DataFrame, quantity: Quantity) -> dict[str, A
 def _row(row: Mapping[Any, Any], axis: "_Axis") -> dict[str, Any]:
     low, high = axis.percent(row["low"]), axis.percent(row["high"])
     return {
-        "network": f"{row['dataset']}-{row['model']}, {row['batch_size']}",
+        "network": "all runs" if row["dataset"] == "all" else f"{row['dataset']}-{row['model']}, {row['batch_size']}",
+        "votes": bool(row["votes"]),
         "text": _text(row, axis),
-        "verdict": row["verdict"],
+        "verdict": row["verdict"] if isinstance(row["verdict"], str) else "",
         "note": row["note"] if isinstance(row["note"], str) else "",
         "at": axis.percent(row["effect"]),
         "low": low,
@@ -85,9 +84,9 @@ class _Axis:
 
     def __init__(self, rows: pd.DataFrame, quantity: Quantity) -> None:
         self._scale, self._name = SCALES[quantity.scale], quantity.scale
-        self._sign = -1.0 if quantity.scale == "decrease" else 1.0  # larger effects stand to the right
         bounds = [bound for bound in (quantity.lower, quantity.upper) if np.isfinite(bound)]
-        inner = self._positions([*rows["effect"], *bounds])
+        known = self._positions([*rows["effect"], *bounds])
+        inner = known if len(known) else np.zeros(1)
         ends = self._positions([*rows["low"], *rows["high"]])
         middle, span = (inner.min() + inner.max()) / 2, float(np.ptp(inner)) or 1.0
         outer = (0.5 + _BEYOND) * span
@@ -104,10 +103,9 @@ class _Axis:
         return float(np.clip(100 * (found[0] - self._low) / (self._high - self._low), 0, 100).round(2))
 
     def text(self, value: float) -> str:
-        """To two or three digits, of what is left to 1 or 100 % where the scale ends there."""
-        end = _ENDS.get(self._name)
-        if end is not None and end / 2 < value < end:
-            return f"{value:.{max(0, 1 - int(np.floor(np.log10(end - value))))}f}"
+        """To two or three digits, of what is left to 1 where the scale ends there."""
+        if self._name == "share" and 0.5 < value < 1:
+            return f"{value:.{max(0, 1 - int(np.floor(np.log10(1 - value))))}f}"
         return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value + 0.0:.3g}"
 
     def ticks(self) -> list[dict[str, Any]]:
@@ -129,7 +127,7 @@ class _Axis:
         """Of those that are numbers; an infinite one, such as of a ratio to 0, is put at the end of the floats."""
         known = np.asarray(values, dtype=np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
-            places = self._sign * np.asarray(self._scale.forward(known[~np.isnan(known)]))
+            places = np.asarray(self._scale.forward(known[~np.isnan(known)]))
         return np.nan_to_num(places, nan=0.0, posinf=700.0, neginf=-700.0)
 
     def _round_numbers(self) -> Any:

@@ -120,14 +120,14 @@ def selected(schedule: str | Sequence[int | str], block: Block, *, octaves_kept:
     if schedule == "landmarks":
         return Selection((), False)
     if isinstance(schedule, str):
-        wanted, inside_wanted = set(_geometric(int(schedule.split()[0]), block.last)), True
+        wanted, inside_wanted = set(geometric(int(schedule.split()[0]), block.last)), True
     else:
         wanted, inside_wanted = {epoch for epoch in schedule if isinstance(epoch, int)}, STEPS in schedule
     return Selection(tuple(epoch for epoch in block.epochs if epoch in wanted), inside and inside_wanted)
 
 
-def _geometric(per_octave: int, last: int) -> Iterable[int]:
-    """0, and round(2^(k / per_octave)) up to `last`."""
+def geometric(per_octave: int, last: int) -> Iterable[int]:
+    """0, and the epochs round(2^(k / per_octave)) up to `last`, or somewhat beyond it."""
     return {0} | {round(2 ** (k / per_octave)) for k in range(per_octave * last.bit_length() + 1)}
 
 

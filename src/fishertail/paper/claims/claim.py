@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PACKAGE, CONSTANT = "fishertail.paper.claims", "CLAIM"
-OTHERS = frozenset({"claim", "judging"})  # modules that register nothing
+OTHERS = frozenset({"claim", "points", "judging", "verdicts"})  # modules that register nothing
 UNBOUNDED = float("inf")
 
 
@@ -23,23 +23,27 @@ class Quantity:
         column: its column in what `Claim.measure` returns.
         meaning: what it is, with settings in braces by the last part of their key: {near_zero:g}.
         lower, upper: bounds.
-        scale: the scale on which mean and interval are taken, so that they stay in the range of the quantity.
+        scale: the scale on which mean and spread are taken: the logarithm of a ratio, the logit of a share.
         decides: whether it has a vote; otherwise it is shown beside those that have one.
+        in_every_seed: it holds if it does in every seed, and cannot fail, since it is itself only a bound.
     """
 
     column: str
     meaning: str
     lower: float = -UNBOUNDED
     upper: float = UNBOUNDED
-    scale: Literal["linear", "ratio", "share", "decrease"] = "linear"
+    scale: Literal["linear", "ratio", "share"] = "linear"
     decides: bool = True
+    in_every_seed: bool = False
 
     @property
     def bound(self) -> str:
-        """In words."""
+        """In words; empty where there is none."""
+        if self.lower == -UNBOUNDED and self.upper == UNBOUNDED:
+            return ""
         if self.upper == UNBOUNDED:
             return f"at least {self.lower:g}"
-        return f"{self.lower:g} to {self.upper:g}"
+        return f"at most {self.upper:g}" if self.lower == -UNBOUNDED else f"{self.lower:g} to {self.upper:g}"
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,13 @@ class Claim:
         name: its number.
         statement: the claim, in a sentence.
         measure: a function of `Results`; returns a table with the columns dataset, model, batch_size, seed, and those
-            of the quantities.
+            of the quantities, with a row for each run (or pair) that has passed its lowest validation loss. NaN is not
+            measured. Where the column stopped_early is true, the run ended too early for this claim.
         quantities: what it bounds.
-        needs: names of the tables that it is judged by.
+        needs: names of the tables without which it is not judged.
+        uses: names of further tables, without which some of its quantities are not measured.
         settings: dotted keys of the configuration that it depends on.
-        compares: "batch sizes" where a pair of them counts as one network.
+        compares: what counts as one network: a batch size, a pair of them, or all runs together.
     """
 
     name: str
@@ -62,8 +68,9 @@ class Claim:
     measure: "Callable[[Results], pd.DataFrame]"
     quantities: tuple[Quantity, ...]
     needs: tuple[str, ...]
+    uses: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
-    compares: Literal["nothing", "batch sizes"] = "nothing"
+    compares: Literal["nothing", "batch sizes", "all runs"] = "nothing"
 
 
 def claims() -> dict[str, Claim]:
@@ -75,20 +82,3 @@ def claims() -> dict[str, Claim]:
 def module(claim: Claim) -> str:
     """The module of a claim, for the hash of code."""
     return registry.module_of(PACKAGE, CONSTANT, claim, OTHERS)
-
-
-def passed(results: Results) -> "pd.DataFrame":
-    """E* of the runs that have passed it: the columns of a run, epoch and step."""
-    import pandas as pd
-
-    from fishertail.results.schema import RUN
-
-    rows = [(*key, found.epoch, found.step) for key, found in results.minima().items() if found.passed]
-    return pd.DataFrame(rows, columns=[*RUN, "epoch", "step"])
-
-
-def at_minimum(results: Results, table: "pd.DataFrame") -> "pd.DataFrame":
-    """The rows of a table that are of E*, of the runs that have passed it."""
-    from fishertail.results.schema import RUN
-
-    return table.merge(passed(results)[[*RUN, "step"]], on=[*RUN, "step"])

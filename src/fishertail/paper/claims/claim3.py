@@ -10,42 +10,50 @@ if TYPE_CHECKING:
 
 
 def measure(results: Results) -> "pd.DataFrame":
-    """A network's largest batch size against the smallest, seed by seed, which start from the same weights."""
-    from fishertail.paper.claims.claim import at_minimum
+    """A network's largest batch size against the smallest, each at its own E*, seed by seed."""
+    import pandas as pd
+
     from fishertail.paper.claims.judging import batch_sizes, in_words
-    from fishertail.results.schema import RUN
+    from fishertail.paper.claims.points import Rows, clipped, odds_ratio, times
 
     spectrum = results.of_layer("spectrum")
-    first = spectrum[spectrum["rank"] == 1]
-    statistics = at_minimum(results, results.of_layer("ax_statistics"))[[*RUN, "step", "largest", "near_zero_share"]]
-    shown = statistics.merge(first[[*RUN, "step", "eigenvalue"]], on=[*RUN, "step"])
-    keys = ["dataset", "model", "seed"]
-    ends = batch_sizes(results["metrics"])
-    both = shown.merge(ends[ends["large"] > ends["small"]], on=keys[:2])
-    large, small = (
-        both[both["batch_size"] == both[end]].drop(columns=["large", "small"]) for end in ("large", "small")
-    )
-    pairs = large.merge(small, on=keys, suffixes=("_large", "_small"))
-    return pairs[keys].assign(
-        batch_size=in_words(pairs["batch_size_large"], pairs["batch_size_small"]),
-        eigenvalue_ratio=pairs["eigenvalue_large"] / pairs["eigenvalue_small"],
-        largest_ratio=pairs["largest_large"] / pairs["largest_small"],
-        near_zero_difference=pairs["near_zero_share_small"] - pairs["near_zero_share_large"],
-    )
+    eigenvalues = Rows(spectrum[spectrum["rank"] == 1])
+    statistics = Rows(results.of_layer("ax_statistics"))
+    passed = {run: time for run, time in times(results).items() if time.minimum.passed}
+    rows = []
+    for network, (large, small) in batch_sizes(results["metrics"]).items():
+        seeds = sorted({run[3] for run in passed if run[:2] == network})
+        for seed in seeds:
+            pair = [(*network, batch_size, seed) for batch_size in (large, small)]
+            if large == small or not set(pair) <= set(passed):
+                continue
+            at = [(run, passed[run].minimum.step) for run in pair]
+            lambda_1 = [eigenvalues.value(*each, "eigenvalue") for each in at]
+            largest = [statistics.value(*each, "largest") for each in at]
+            near = [clipped(statistics.value(*e, "near_zero_share"), statistics.value(*e, "samples")) for e in at]
+            rows.append(
+                {"dataset": network[0], "model": network[1], "batch_size": in_words(large, small), "seed": seed}
+                | {"eigenvalue_ratio": lambda_1[0] / lambda_1[1], "largest_ratio": largest[0] / largest[1]}
+                | {"near_zero_odds": odds_ratio(near[1], near[0])}
+            )
+    columns = ["dataset", "model", "batch_size", "seed", *(quantity.column for quantity in QUANTITIES)]
+    return pd.DataFrame(rows, columns=columns)
 
 
+QUANTITIES = (
+    Quantity("eigenvalue_ratio", "lambda_1, large batch / small", lower=1, scale="ratio"),
+    Quantity("largest_ratio", "largest |a_x|, large batch / small", lower=1, scale="ratio"),
+    Quantity("near_zero_odds", "odds of |a_x| < {near_zero:g}, small batch / large", lower=1, scale="ratio"),
+)
 CLAIM = Claim(
     name="3",
     statement=(
-        "At the lowest validation loss, batch size 256 has the larger lambda_1 and largest |a_x|, batch size 16 "
+        "At the lowest validation loss, batch size 256 has the larger lambda_1 and largest |a_x|, batch size 16 the "
         "more samples near 0."
     ),
     measure=measure,
-    quantities=(
-        Quantity("eigenvalue_ratio", "lambda_1, large batch / small", lower=1, scale="ratio"),
-        Quantity("largest_ratio", "largest |a_x|, large batch / small", lower=1, scale="ratio"),
-        Quantity("near_zero_difference", "share near 0, small batch - large", lower=0),
-    ),
+    quantities=QUANTITIES,
     needs=("metrics", "spectrum", "ax_statistics"),
+    settings=("measurements.ax_statistics.near_zero",),
     compares="batch sizes",
 )

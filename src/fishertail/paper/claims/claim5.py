@@ -1,6 +1,6 @@
-"""Claim 5: the number of outliers takes off near the lowest validation loss."""
+"""Claim 5: outliers arise from around the lowest validation loss on."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fishertail.paper.claims.claim import Claim, Quantity
 from fishertail.results.exhibits import Results
@@ -9,60 +9,70 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-RISE = 0.01  # of the samples become outliers at least: fewer are no take-off
+    from fishertail.paper.claims.points import Key, Time
+
+SHARE = 0.01  # of the samples are outliers: fewer are no onset
+NEVER = 4  # times E*, where outliers have not arisen by twice E*
 
 
 def measure(results: Results) -> "pd.DataFrame":
-    """How far, when and how late the outliers rise, up to twice the epoch of lowest validation loss."""
-    import pandas as pd
+    """When the share of outliers first reaches a hundredth, over E*."""
+    import numpy as np
 
-    from fishertail.paper.claims.claim import passed
-    from fishertail.results.schema import RUN
+    from fishertail.paper.claims.points import Rows, measured
 
-    reading, rows = results.settings["measurements.outliers.reading"], []
-    lowest = passed(results).set_index(RUN)["epoch"].to_dict()
-    for run, part in results.of_layer("outliers", "network").groupby(RUN, sort=False):
-        if run in lowest:
-            part = part.sort_values("step")
-            shares = (part[f"outliers_{reading}"] / part["samples"]).to_numpy()
-            rows.append([*run, *take_off(part["epoch"].to_numpy(), shares, lowest[run])])
-    return pd.DataFrame(rows, columns=[*RUN, "rise", "take_off_ratio", "lateness"])
+    reading = results.settings["measurements.outliers.reading"]
+    outliers = Rows(results.of_layer("outliers", "network"))
+
+    def of_run(run: "Key", time: "Time") -> dict[str, Any]:
+        rows = outliers.at(run, time.points())
+        if rows is None:
+            return {"onset_ratio": np.nan, "stopped_early": False}
+        shares = (rows[f"outliers_{reading}"] / rows["samples"]).to_numpy()
+        epoch, lowest = onset(rows["epoch"].to_numpy(), shares), time.minimum.epoch
+        if np.isnan(epoch):
+            long_enough = time.minimum.last_epoch >= 2 * lowest
+            return {"onset_ratio": float(NEVER) if long_enough else np.nan, "stopped_early": not long_enough}
+        return {"onset_ratio": epoch / lowest, "stopped_early": False}
+
+    return measured(results, of_run)
 
 
-def take_off(epochs: "np.ndarray", shares: "np.ndarray", minimum: float) -> tuple[float, float, float]:
-    """How the share of outliers rises from the initial weights to its highest by twice the epoch of the minimum.
+def onset(epochs: "np.ndarray", shares: "np.ndarray") -> float:
+    """The first epoch above 0 at which a share of outliers reaches `SHARE`; NaN where it never does.
+
+    Between two points the share is linear in the logarithm of the epoch.
 
     Args:
-        epochs: (E,), increasing from 0.
-        shares: (E,).
-        minimum: the epoch of lowest validation loss.
-
-    Returns:
-        the rise; the epoch at which half of it is made, over `minimum`; and the part of it that comes after half of
-        `minimum`, over that of a steady growth. The last two are NaN without a rise.
+        epochs: (n,) ascending from 0.
+        shares: (n,).
     """
     import numpy as np
 
-    near = epochs <= 2 * minimum
-    if not near.any():
-        return np.nan, np.nan, np.nan
-    epochs, shares = epochs[near], shares[near]
-    rise = float(shares.max() - shares[0])
-    if rise <= 0:
-        return rise, np.nan, np.nan
-    half_way = epochs[np.argmax(shares >= shares[0] + rise / 2)]
-    late = 1 - (np.interp(minimum / 2, epochs, shares) - shares[0]) / rise
-    return rise, float(half_way / minimum), float(late / (1 - minimum / 2 / epochs[-1]))
+    after = epochs > 0
+    epochs, shares = epochs[after], shares[after]
+    reached = np.flatnonzero(shares >= SHARE)
+    if not len(reached):
+        return np.nan
+    at = int(reached[0])
+    if at == 0:
+        return float(epochs[0])
+    part = (SHARE - shares[at - 1]) / (shares[at] - shares[at - 1])
+    return float(np.exp(np.log(epochs[at - 1]) + part * (np.log(epochs[at]) - np.log(epochs[at - 1]))))
 
 
 CLAIM = Claim(
     name="5",
-    statement="The number of outliers takes off near the epoch of lowest validation loss.",
+    statement="Outliers arise rapidly from around the lowest validation loss on.",
     measure=measure,
     quantities=(
-        Quantity("rise", "rise of the share of outliers", lower=RISE),
-        Quantity("take_off_ratio", "epoch of half the rise / that of lowest validation loss", 0.5, 2, "ratio"),
-        Quantity("lateness", "part of the rise that is late / that of a steady growth", lower=1.1),
+        Quantity(
+            "onset_ratio",
+            f"epoch at which {SHARE:.0%} of the samples are outliers / that of lowest validation loss",
+            0.5,
+            2,
+            "ratio",
+        ),
     ),
     needs=("metrics", "outliers"),
     settings=("measurements.outliers.reading",),

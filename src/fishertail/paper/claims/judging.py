@@ -1,164 +1,141 @@
-"""Effects, confidence intervals over the seeds, and verdicts.
+"""Whether the values of a quantity keep to its bounds, by a spread that networks share.
 
-A claim says something of a network: a data set, a model, and (but for those that compare them) a batch size. It bounds
-quantities that each seed measures once. The 95 % interval of the mean over the seeds decides: inside the bounds the
-claim holds, outside it fails, and across a bound, or with a single seed, it is undecided. Runs that have not passed
-their lowest validation loss are left out. A claim holds if it does in every network, and fails if it does in any.
+Three seeds say little of their own spread, so the two batch sizes of a data set and model share one standard deviation
+s with nu degrees of freedom. A quantity holds in a network if the one-sided 95 % confidence limit of its mean keeps to
+the bound, at each bound alone, since all must hold. It fails if its mean is beyond the bound by a one-sided t test,
+corrected by Holm over all quantities, networks and sides of one claim, since any can fail.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import special, stats
 
-from fishertail.paper.claims.claim import Claim, Quantity, claims
-from fishertail.results.exhibits import Results
+from fishertail.paper.claims.claim import Quantity
 
 CONFIDENCE = 0.95
-NETWORK = ["dataset", "model", "batch_size"]
+FEWEST_DEGREES = 2  # of freedom, below which there is an effect and no verdict
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
+NOT_RUN, STOPPED_EARLY = "not run", "stopped early"
 
 
 class Scale(NamedTuple):
-    """The scale on which mean and interval of a quantity are taken, so that they stay in its range."""
+    """The scale on which mean and spread of a quantity are taken, so that they stay in its range."""
 
     forward: Callable[[Any], Any]
-    back: Callable[[float], float]
+    back: Callable[[Any], Any]
 
 
-# the bounds: less than a sample of a million, and 1e-12 of lambda_1
 SCALES = {
-    "linear": Scale(lambda values: values, float),
+    "linear": Scale(lambda values: values, lambda values: values),
     "ratio": Scale(np.log, np.exp),
-    "share": Scale(lambda values: special.logit(np.clip(values, 1e-6, 1 - 1e-6)), special.expit),
-    "decrease": Scale(
-        lambda percent: np.log(np.maximum(1 - percent / 100, 1e-12)), lambda left: 100 * (1 - np.exp(left))
-    ),
+    "share": Scale(special.logit, special.expit),
 }
 
 
-def judge(quantity: Quantity, values: Any) -> dict[str, Any]:
-    """Effect, interval and verdict of the values of the seeds (n,)."""
-    values, scale = np.asarray(values, dtype=np.float64), SCALES[quantity.scale]
+def scaled(quantity: Quantity, values: Any) -> NDArray[np.float64]:
+    """Values on the scale of the quantity; those that are not measured, and not finite there, are left out."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        scaled = scale.forward(values)
-    if len(scaled) == 0 or not np.isfinite(scaled).all():
-        return {"effect": np.nan, "low": np.nan, "high": np.nan, "verdict": UNDECIDED}
-    if len(scaled) == 1:
-        return {"effect": values[0], "low": np.nan, "high": np.nan, "verdict": UNDECIDED}
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(scaled) - 1) * scaled.std(ddof=1) / np.sqrt(len(scaled))
-    effect, *ends = (float(scale.back(scaled.mean() + step)) for step in (0, -half, half))
-    low, high = sorted(ends)
-    if quantity.lower <= low and high <= quantity.upper:
-        verdict = HOLDS
-    else:
-        verdict = FAILS if high < quantity.lower or low > quantity.upper else UNDECIDED
-    return {"effect": effect, "low": low, "high": high, "verdict": verdict}
+        found = np.asarray(SCALES[quantity.scale].forward(np.asarray(values, dtype=np.float64)))
+    kept: NDArray[np.float64] = found[np.isfinite(found)]
+    return kept
 
 
-def batch_sizes(metrics: pd.DataFrame) -> pd.DataFrame:
-    """The largest and the smallest batch size of each data set and model."""
-    return metrics.groupby(["dataset", "model"])["batch_size"].agg(large="max", small="min").reset_index()
+@dataclass(frozen=True)
+class Spread:
+    """A standard deviation over seeds, and its degrees of freedom nu.
 
-
-def in_words(large: pd.Series, small: pd.Series) -> pd.Series:
-    """A pair of batch sizes as the column batch_size has it."""
-    return large.astype(str) + " against " + small.astype(str)
-
-
-def judgeable(results: Results) -> list[Claim]:
-    """The claims whose tables are there: a measurement may be disabled."""
-    return [claim for claim in claims().values() if set(claim.needs) <= set(results.tables)]
-
-
-def effects_table(results: Results) -> pd.DataFrame:
-    """One row for each claim, network and quantity.
-
-    Returns:
-        columns claim, dataset, model, batch_size, quantity, claimed, decides (else it has no vote), seeds, effect, low,
-        high (95 % interval), verdict, note (why it is undecided).
+    Below `FEWEST_DEGREES` nothing is decided by it.
     """
-    settings = {key.rpartition(".")[2]: value for key, value in results.settings.items()}
-    rows = []
-    for claim in judgeable(results):
-        measured = claim.measure(results).astype({"batch_size": str})
-        for network in _networks(claim, results["metrics"]):
-            part = measured[(measured[NETWORK] == list(network)).all(axis=1)]
-            for quantity in claim.quantities:
-                judged = judge(quantity, part[quantity.column].to_numpy())
-                row = {"claim": int(claim.name), **dict(zip(NETWORK, network, strict=True))}
-                row |= {"quantity": quantity.meaning.format(**settings), "claimed": quantity.bound}
-                row |= {"decides": quantity.decides, "seeds": len(part), **judged}
-                rows.append(row | {"note": _why_undecided(judged, len(part), network)})
-    return pd.DataFrame(rows)
+
+    deviation: float
+    degrees: int
+
+    @classmethod
+    def pooled(cls, groups: Sequence[NDArray[np.float64]]) -> "Spread":
+        """s^2 = sum of (y - mean of its network)^2 / nu, nu = sum of (n - 1), over networks with values."""
+        squares = sum(float(np.square(group - group.mean()).sum()) for group in groups if len(group))
+        degrees = sum(len(group) - 1 for group in groups if len(group))
+        return cls(float(np.sqrt(squares / degrees)) if degrees else np.nan, degrees)
+
+    @property
+    def enough(self) -> bool:
+        return self.degrees >= FEWEST_DEGREES
 
 
-def _networks(claim: Claim, metrics: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """The networks that a claim is about, or the pairs of batch sizes that it compares."""
-    if claim.compares == "batch sizes":
-        ends = batch_sizes(metrics)
-        networks = ends.assign(batch_size=in_words(ends["large"], ends["small"]))
-    else:
-        networks = metrics[NETWORK].drop_duplicates().astype({"batch_size": str})
-    return list(networks[NETWORK].itertuples(index=False, name=None))
+@dataclass(frozen=True)
+class Judged:
+    """A quantity in a network, on its scale.
+
+    Attributes:
+        values: (n,) of the seeds.
+        spread: shared.
+        bounds: of the quantity, on its scale.
+        in_every_seed: see `Quantity`.
+    """
+
+    values: NDArray[np.float64]
+    spread: Spread
+    bounds: tuple[float, float]
+    in_every_seed: bool = False
+
+    @property
+    def mean(self) -> float:
+        return float(self.values.mean()) if len(self.values) else np.nan
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """One-sided 95 % confidence limits of the mean; NaN where the spread is not known."""
+        if not (self.spread.enough and len(self.values)) or self.in_every_seed:
+            return np.nan, np.nan
+        half = stats.t.ppf(CONFIDENCE, self.spread.degrees) * self.spread.deviation / np.sqrt(len(self.values))
+        return self.mean - half, self.mean + half
+
+    @property
+    def holds(self) -> bool:
+        """Whether both limits keep to the bounds, or all seeds do."""
+        lower, upper = self.bounds
+        if self.in_every_seed:
+            return bool(len(self.values)) and bool(((self.values >= lower) & (self.values <= upper)).all())
+        low, high = self.limits
+        return bool(low >= lower and high <= upper)
+
+    def p_values(self) -> list[float]:
+        """That of each side with a bound: of a mean at least as far beyond it, if the true one were at the bound."""
+        if self.in_every_seed or not self.spread.enough or not len(self.values):
+            return []
+        found = []
+        for bound, sign in zip(self.bounds, (1, -1), strict=True):
+            if np.isfinite(bound):
+                inside = sign * (self.mean - bound)
+                if self.spread.deviation == 0:
+                    found.append(float(inside >= 0))
+                else:
+                    t = inside * np.sqrt(len(self.values)) / self.spread.deviation
+                    found.append(float(stats.t.cdf(t, self.spread.degrees)))
+        return found
 
 
-def _why_undecided(judged: dict[str, Any], seeds: int, network: tuple[str, str, str]) -> str:
-    if judged["verdict"] != UNDECIDED:
-        return ""
-    large, against, small = network[-1].partition(" against ")
-    if against and large == small:
-        return "one batch size"
-    if seeds == 0:
-        return "no seed has passed its lowest validation loss" + (" at both batch sizes" if against else "")
-    if np.isnan(judged["effect"]):
-        return "not measurable"
-    return "one seed" if seeds == 1 else "the interval reaches across the bound"
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values adjusted by Holm's step-down method for all of them together; at most 1."""
+    order = np.argsort(p_values)
+    adjusted, largest = np.ones(len(p_values)), 0.0
+    for rank, position in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[position]))
+        adjusted[position] = largest
+    return [float(each) for each in adjusted]
 
 
-def verdicts_table(effects: pd.DataFrame) -> pd.DataFrame:
-    """One row for each claim: its verdict, in how many networks it holds, and the finding in a sentence."""
-    rows = []
-    for claim in claims().values():
-        part = effects[effects["claim"] == int(claim.name)]
-        if not len(part):
-            continue
-        networks = part[part["decides"]].groupby(NETWORK, sort=False)["verdict"].agg(_joint)
-        counts = {verdict: int((networks == verdict).sum()) for verdict in (HOLDS, FAILS, UNDECIDED)}
-        rows.append(
-            {
-                "claim": int(claim.name),
-                "statement": claim.statement,
-                "verdict": _joint(networks),
-                **counts,
-                "finding": _finding(part, networks),
-            }
-        )
-    return pd.DataFrame(rows)
+def batch_sizes(metrics: pd.DataFrame) -> dict[tuple[str, str], tuple[int, int]]:
+    """The largest and the smallest batch size of each data set and model."""
+    found = metrics.groupby(["dataset", "model"], sort=False)["batch_size"]
+    return {(str(d), str(m)): (int(sizes.max()), int(sizes.min())) for (d, m), sizes in found}
 
 
-def _joint(verdicts: pd.Series) -> str:
-    """The verdict over all parts: fails if any fails, holds if all hold, else undecided."""
-    if (verdicts == FAILS).any():
-        return FAILS
-    return HOLDS if len(verdicts) and (verdicts == HOLDS).all() else UNDECIDED
-
-
-def _finding(effects: pd.DataFrame, networks: pd.Series) -> str:
-    counts = [f"{verdict} in {(networks == verdict).sum()}" for verdict in (HOLDS, FAILS, UNDECIDED)]
-    ranges = []
-    for quantity, part in effects.groupby("quantity", sort=False):
-        found = part["effect"].dropna()
-        if len(found):
-            claimed = f" ({part['claimed'].iloc[0]} claimed)" if part["decides"].all() else ""
-            ranges.append(f"{quantity}: {_range(found)}{claimed}")
-    failing = [f"{d}-{m}/{b}" for d, m, b in networks.index[networks == FAILS]]
-    where = f" (fails: {', '.join(failing)})" if failing else ""
-    return f"{', '.join(counts)} of {len(networks)} networks{where}. {'; '.join(ranges) or 'Nothing measured'}."
-
-
-def _range(values: pd.Series) -> str:
-    low, high = f"{values.min():.4g}", f"{values.max():.4g}"
-    return low if low == high else f"{low} to {high}"
+def in_words(large: int, small: int) -> str:
+    """A pair of batch sizes as the column batch_size has it."""
+    return f"{large} against {small}"

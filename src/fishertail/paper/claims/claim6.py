@@ -1,0 +1,50 @@
+"""Claim 6: most eigenvalues are near 0, and lambda_1 depends on the data that it is computed from."""
+
+from typing import TYPE_CHECKING, Any
+
+from fishertail.paper.claims.claim import Claim, Quantity
+from fishertail.results.exhibits import Results
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fishertail.paper.claims.points import Key, Time
+
+TENTH = 0.1  # the share of the samples in a subset
+
+
+def measure(results: Results) -> "pd.DataFrame":
+    """A bound of the share of eigenvalues above lambda_1 / 100, and how far lambda_1 of random tenths is off, at E*."""
+    import numpy as np
+
+    from fishertail.paper.claims.points import Rows, measured
+
+    counts = Rows(results.of_layer("eigenvalue_count")) if "eigenvalue_count" in results.tables else None
+    subsets = None
+    if "subset_deviations" in results.tables:
+        shares = results.of_layer("subset_deviations")
+        subsets = Rows(shares[np.isclose(shares["share"], TENTH)])
+
+    def of_run(run: "Key", time: "Time") -> dict[str, Any]:
+        step = time.minimum.step
+        deviations = ("rms", "gaussian", "bias", "deviation")
+        found = {name: np.nan if subsets is None else subsets.value(run, step, name) for name in deviations}
+        return {"above_share": np.nan if counts is None else counts.value(run, step, "above_share")} | found
+
+    return measured(results, of_run)
+
+
+CLAIM = Claim(
+    name="6",
+    statement="Most eigenvalues are near 0, and lambda_1 is very sensitive to the number of data.",
+    measure=measure,
+    quantities=(
+        Quantity("above_share", "share of eigenvalues above lambda_1 / 100, at most", upper=0.05, in_every_seed=True),
+        Quantity("rms", "rms of lambda_1 of a random tenth / lambda_1 - 1", lower=0.1, scale="ratio"),
+        Quantity("gaussian", "the same if a_x were Gaussian", scale="ratio", decides=False),
+        Quantity("bias", "mean of lambda_1 of a random tenth / lambda_1 - 1", decides=False),
+        Quantity("deviation", "its standard deviation over the tenths", scale="ratio", decides=False),
+    ),
+    needs=("metrics",),
+    uses=("eigenvalue_count", "subset_deviations"),
+)

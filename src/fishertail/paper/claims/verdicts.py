@@ -1,0 +1,231 @@
+"""The tables of effects and verdicts: by quantity and network, by network, and by claim.
+
+A network fails a claim if a quantity fails, and holds if all hold; else it was not run, stopped early, or is undecided.
+A claim has the verdict of its networks, by the same rule. The paper's networks vote; others are shown beside them.
+Where a grid has none of the paper's data sets and models, all its networks vote.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fishertail.paper.claims import judging
+from fishertail.paper.claims.claim import Claim, Quantity, claims
+from fishertail.paper.claims.judging import FAILS, HOLDS, NOT_RUN, STOPPED_EARLY, UNDECIDED, Judged, Spread
+from fishertail.results.exhibits import Results
+
+NETWORK = ["dataset", "model", "batch_size"]
+PAPER = {("mnist", "fc"), ("cifar10", "conv")}  # our inference from the sizes in Fig. 6
+BATCH_SIZES = (256, 16)  # of the paper
+ALL_RUNS = ("all", "all", "all")
+ORDER = (NOT_RUN, STOPPED_EARLY, UNDECIDED)  # of what is neither failed nor held, the first counts
+
+Network = tuple[str, str, str]
+
+
+def judgeable(results: Results) -> list[Claim]:
+    """The claims that have their tables: a measurement may be disabled."""
+    return [
+        claim
+        for claim in claims().values()
+        if set(claim.needs) <= set(results.tables) and not _lacks_all(claim, results)
+    ]
+
+
+def _lacks_all(claim: Claim, results: Results) -> bool:
+    """Whether a claim that can do without each of its tables has none of them."""
+    return bool(claim.uses) and claim.needs == ("metrics",) and not set(claim.uses) & set(results.tables)
+
+
+def effects_table(results: Results) -> pd.DataFrame:
+    """One row for each claim, network and quantity.
+
+    Returns:
+        columns claim, dataset, model, batch_size, votes (whether the network does), quantity, claimed, decides (whether
+        the quantity has a vote), seeds, effect, low, high (one-sided 95 % limits), p (adjusted by Holm; the smaller one
+        of two sides), verdict (empty without a vote), note (why there is none).
+    """
+    settings = {key.rpartition(".")[2]: value for key, value in results.settings.items()}
+    rows = [row for claim in judgeable(results) for row in _effects(claim, results, settings)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+COLUMNS = [
+    "claim", *NETWORK, "votes", "quantity", "claimed", "decides", "seeds", "effect", "low", "high", "p", "verdict",
+    "note",
+]  # fmt: skip
+
+
+def _effects(claim: Claim, results: Results, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    measured = claim.measure(results).astype({"batch_size": str})
+    networks = _networks(claim, results["metrics"])
+    if claim.compares == "all runs":
+        measured[NETWORK] = list(ALL_RUNS)
+    values = {
+        (network, quantity.column): judging.scaled(quantity, _of(network, measured)[quantity.column])
+        if quantity.column in measured
+        else np.array([])
+        for network in networks
+        for quantity in claim.quantities
+    }
+    judged = {
+        (network, quantity.column): Judged(
+            values[network, quantity.column],
+            _spread(network, [n for n in networks if networks[n] == networks[network]], quantity, values),
+            _bounds(quantity),
+            quantity.in_every_seed,
+        )
+        for network in networks
+        for quantity in claim.quantities
+    }
+    p_values = _adjusted(claim, networks, judged)
+    rows = []
+    for network, votes in networks.items():
+        for quantity in claim.quantities:
+            found, p = judged[network, quantity.column], p_values.get((network, quantity.column), np.nan)
+            state = _state(network, _of(network, measured), claim, results["metrics"])
+            verdict, note = _verdict(found, p, state)
+            back = judging.SCALES[quantity.scale].back
+            low, high = sorted(map(float, map(back, found.limits)))
+            rows.append(
+                {"claim": int(claim.name), **dict(zip(NETWORK, network, strict=True)), "votes": votes}
+                | {"quantity": quantity.meaning.format(**settings), "claimed": quantity.bound}
+                | {"decides": quantity.decides, "seeds": len(found.values), "effect": float(back(found.mean))}
+                | {"low": low, "high": high, "p": p if quantity.decides else np.nan}
+                | {"verdict": verdict if quantity.decides else "", "note": note if quantity.decides else ""}
+            )
+    return rows
+
+
+def _networks(claim: Claim, metrics: pd.DataFrame) -> dict[Network, bool]:
+    """The networks that a claim is about, and whether each votes; the paper's are there even if they were not run."""
+    if claim.compares == "all runs":
+        return {ALL_RUNS: True}
+    trained = [(str(d), str(m), int(b)) for d, m, b in metrics[NETWORK].drop_duplicates().itertuples(index=False)]
+    known = list(dict.fromkeys(network[:2] for network in trained))
+    of_the_paper = any(pair in PAPER for pair in known)
+    if claim.compares == "batch sizes":
+        ends = judging.batch_sizes(metrics) | (dict.fromkeys(sorted(PAPER), BATCH_SIZES) if of_the_paper else {})
+        return {(*pair, judging.in_words(*sizes)): not of_the_paper or pair in PAPER for pair, sizes in ends.items()}
+    wanted = [(*pair, size) for pair in sorted(PAPER) for size in sorted(BATCH_SIZES)] if of_the_paper else []
+    return {
+        (dataset, model, str(size)): not of_the_paper or (dataset, model, size) in wanted
+        for dataset, model, size in dict.fromkeys([*trained, *wanted])
+    }
+
+
+def _of(network: Network, measured: pd.DataFrame) -> pd.DataFrame:
+    return measured[(measured[NETWORK] == list(network)).all(axis=1)]
+
+
+def _spread(
+    network: Network,
+    alike: Iterable[Network],
+    quantity: Quantity,
+    values: Mapping[tuple[Network, str], Any],
+) -> Spread:
+    """That of a network's data set and model; of all networks that vote as it does where that has too few seeds."""
+    pair = Spread.pooled([values[each, quantity.column] for each in alike if each[:2] == network[:2]])
+    return pair if pair.enough else Spread.pooled([values[each, quantity.column] for each in alike])
+
+
+def _bounds(quantity: Quantity) -> tuple[float, float]:
+    forward = judging.SCALES[quantity.scale].forward
+    lower, upper = (bound if np.isinf(bound) else float(forward(bound)) for bound in (quantity.lower, quantity.upper))
+    return lower, upper
+
+
+def _adjusted(
+    claim: Claim, networks: Mapping[Network, bool], judged: Mapping[tuple[Network, str], Judged]
+) -> dict[tuple[Network, str], float]:
+    """p values by network and quantity: Holm's family is every quantity, network and side, of those that vote alike."""
+    found: dict[tuple[Network, str], float] = {}
+    for votes in (True, False):
+        family = [
+            ((network, quantity.column), p)
+            for network in networks
+            for quantity in claim.quantities
+            if networks[network] == votes and quantity.decides
+            for p in judged[network, quantity.column].p_values()
+        ]
+        for (key, _), p in zip(family, judging.holm([p for _, p in family]), strict=True):
+            found[key] = min(p, found.get(key, 1.0))
+    return found
+
+
+def _state(network: Network, measured: pd.DataFrame, claim: Claim, metrics: pd.DataFrame) -> str:
+    """Why a network may have no value: not run, stopped early, or else not measured."""
+    if claim.compares == "all runs":
+        return "not measured" if len(measured) else STOPPED_EARLY
+    sizes = network[2].split(" against ")
+    run = metrics[(metrics["dataset"] == network[0]) & (metrics["model"] == network[1])]
+    if not set(sizes) <= set(run["batch_size"].astype(str)):
+        return NOT_RUN
+    if len(set(sizes)) < len(sizes):
+        return "one batch size"
+    early = not len(measured) or ("stopped_early" in measured and bool(measured["stopped_early"].any()))
+    return STOPPED_EARLY if early else "not measured"
+
+
+def _verdict(found: Judged, p: float, state: str) -> tuple[str, str]:
+    """The verdict of a quantity in a network, and why it is undecided."""
+    if not len(found.values):
+        return (state, "") if state in ORDER else (UNDECIDED, state)
+    if p <= 1 - judging.CONFIDENCE:
+        return FAILS, ""
+    if found.holds:
+        return HOLDS, ""
+    if found.in_every_seed:
+        return UNDECIDED, "the bound is too weak to tell"
+    if not found.spread.enough:
+        return UNDECIDED, "too few seeds to know their spread"
+    return UNDECIDED, "the limits reach across the bound"
+
+
+def joint(verdicts: Iterable[str]) -> str:
+    """The verdict over all parts."""
+    found = list(verdicts)
+    if FAILS in found:
+        return FAILS
+    if found and all(verdict == HOLDS for verdict in found):
+        return HOLDS
+    return next((verdict for verdict in ORDER if verdict in found), UNDECIDED)
+
+
+def networks_table(effects: pd.DataFrame) -> pd.DataFrame:
+    """One row for each claim and network: columns claim, dataset, model, batch_size, votes, verdict."""
+    deciding = effects[effects["decides"]]
+    keys = ["claim", *NETWORK, "votes"]
+    return deciding.groupby(keys, sort=False)["verdict"].agg(joint).reset_index()
+
+
+def verdicts_table(effects: pd.DataFrame) -> pd.DataFrame:
+    """One row for each claim: its verdict, in how many networks that vote it holds, and what the others show."""
+    networks, rows = networks_table(effects), []
+    for claim in claims().values():
+        part = networks[networks["claim"] == int(claim.name)]
+        if not len(part):
+            continue
+        voting, others = part[part["votes"]], part[~part["votes"]]
+        rows.append(
+            {"claim": int(claim.name), "statement": claim.statement, "verdict": joint(voting["verdict"])}
+            | {name.replace(" ", "_"): int((voting["verdict"] == name).sum()) for name in (HOLDS, FAILS, *ORDER)}
+            | {"networks": _listed(voting), "extensions": _listed(others)}
+        )
+    return pd.DataFrame(rows)
+
+
+def _listed(networks: pd.DataFrame) -> str:
+    """Networks by verdict: "holds: mnist-fc/16, mnist-fc/256; not run: cifar10-conv/16"."""
+    names = {name: networks[networks["verdict"] == name] for name in (HOLDS, FAILS, *ORDER)}
+    return "; ".join(
+        f"{name}: {', '.join(_named(row) for row in part[NETWORK].itertuples(index=False, name=None))}"
+        for name, part in names.items()
+        if len(part)
+    )
+
+
+def _named(network: Any) -> str:
+    return "all runs" if tuple(network) == ALL_RUNS else f"{network[0]}-{network[1]}/{network[2]}"
