@@ -1,4 +1,15 @@
-"""Claim 4: a few samples carry lambda_1."""
+"""Claim 4: a few samples carry lambda_1.
+
+**In the paper.** lambda_1 falls by 60 to 99 % without the 10 % of the samples of largest abs(a_x) (4.2; Fig. 6).
+
+**Measured.** 1 - B/A at the lowest validation loss, with V_1 kept. The bound is one half, since a perfect replication
+would miss the paper's smallest decrease, 60.0 %, half of the time. And its odds against those before training, since
+any distribution loses something: a Gaussian a_x 37.7 %, a Laplacian one 55 %. Beside them stand B solved again, where
+another direction takes the place of V_1, and the same without a random tenth.
+
+**What would change it.** B solved again instead of V_1 kept: the decrease is then that of the largest eigenvalue, not
+that of one direction. A tenth taken by gradient norm instead of abs(a_x).
+"""
 
 from typing import TYPE_CHECKING, Any
 

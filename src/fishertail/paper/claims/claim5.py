@@ -1,4 +1,15 @@
-"""Claim 5: outliers arise from around the lowest validation loss on."""
+"""Claim 5: outliers arise from around the lowest validation loss on.
+
+**In the paper.** Outliers arise rapidly from around the lowest validation loss on (4.3; Fig. 7).
+
+**Measured.** The first epoch at which 1 % of the training samples are outliers (gradient norms more than 10 MAD from
+their median, in the network), over the epoch of lowest validation loss: between one half and twice. A run in which they
+have not arisen by twice that epoch counts with four times it.
+
+**What would change it.** The share that counts as arisen, where the rise is slow. The data set: the share of outliers
+is nearly a function of how well the training data are fitted, so that they come early where the data are fitted long
+before the validation loss is lowest, as on MNIST, and late or never where they are not.
+"""
 
 from typing import TYPE_CHECKING, Any
 
