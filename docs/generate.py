@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 
+import claim_pages
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
@@ -203,6 +204,7 @@ PARTS = {
     "figures": figures_table,
     "gallery": gallery,
     "claims": claims_table,
+    "verdicts": claim_pages.verdicts,
     "datasets": datasets_table,
     "networks": networks_table,
     "run-tables": run_tables,
@@ -218,7 +220,7 @@ def generated() -> dict[Path, str]:
     for name in PAGES:
         text = (ROOT / name).read_text()
         found[ROOT / name] = _MARKED.sub(lambda match: match[1] + PARTS[match[2]]() + match[3], text)
-    return found | {ROOT / SCHEMA: json.dumps(config.schema(), indent=2) + "\n"}
+    return found | claim_pages.pages() | {ROOT / SCHEMA: json.dumps(config.schema(), indent=2) + "\n"}
 
 
 def main() -> None:
@@ -226,6 +228,7 @@ def main() -> None:
     stale = {path: text for path, text in generated().items() if not path.exists() or path.read_text() != text}
     if "--check" not in sys.argv:
         for path, text in stale.items():
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text)
     elif stale:
         raise SystemExit(

@@ -1,4 +1,7 @@
-"""What a claim of the paper is: quantities that each run, or pair of runs, measures once, and bounds for them."""
+"""What a claim of the paper is: quantities that each run, or pair of runs, measures once, and bounds for them.
+
+A registered file holds one. Its docstring is its page in the docs.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,6 +64,7 @@ class Claim:
         uses: names of further tables, without which some of its quantities are not measured.
         settings: dotted keys of the configuration that it depends on.
         compares: what counts as one network: a batch size, a pair of them, or all runs together.
+        figures: names of the files of the figures that show it.
     """
 
     name: str
@@ -71,6 +75,7 @@ class Claim:
     uses: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     compares: Literal["nothing", "batch sizes", "all runs"] = "nothing"
+    figures: tuple[str, ...] = ()
 
 
 def claims() -> dict[str, Claim]:

@@ -64,4 +64,5 @@ CLAIM = Claim(
     ),
     needs=("metrics", "ax_statistics"),
     settings=("measurements.ax_statistics.near_zero",),
+    figures=("fig3_ax_over_epochs_mnist", "fig2_ax_over_epochs_cifar10"),
 )

@@ -78,4 +78,5 @@ CLAIM = Claim(
     ),
     needs=("metrics", "spectrum", "ax_statistics"),
     uses=("outliers",),
+    figures=("fig3_ax_over_epochs_mnist", "fig2_ax_over_epochs_cifar10"),
 )

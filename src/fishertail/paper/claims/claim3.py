@@ -67,4 +67,5 @@ CLAIM = Claim(
     needs=("metrics", "spectrum", "ax_statistics"),
     settings=("measurements.ax_statistics.near_zero",),
     compares="batch sizes",
+    figures=("fig5_ax_at_minimum_mnist", "fig4_ax_at_minimum_cifar10"),
 )

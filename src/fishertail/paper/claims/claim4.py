@@ -81,4 +81,5 @@ CLAIM = Claim(
     needs=("metrics", "trimmed", "ax_statistics"),
     uses=("data_sensitivity",),
     settings=("measurements.trimmed_eigenvalues.fraction",),
+    figures=("fig6_trimmed_eigenvalues",),
 )

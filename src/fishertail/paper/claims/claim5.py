@@ -87,4 +87,5 @@ CLAIM = Claim(
     ),
     needs=("metrics", "outliers"),
     settings=("measurements.outliers.reading",),
+    figures=("fig7_outliers",),
 )

@@ -58,4 +58,5 @@ CLAIM = Claim(
     ),
     needs=("metrics",),
     uses=("eigenvalue_count", "subset_deviations"),
+    figures=("subsets_of_data",),
 )

@@ -58,4 +58,5 @@ CLAIM = Claim(
     needs=("metrics", "outliers"),
     settings=("measurements.outliers.reading",),
     compares="all runs",
+    figures=("outliers_against_fit",),
 )
