@@ -28,6 +28,7 @@ OF_CHECKPOINTS = {
     "true_fisher_trimmed.csv",
 }
 OF_CHECKPOINTS |= {"eigenvalue_statistics.csv", "data_sensitivity.csv", "subset_deviations.csv"}
+OF_CHECKPOINTS |= {"eigenvalue_count.csv"}
 OF_BLOCKS = {"metrics.csv", "alignment.csv"} | OF_CHECKPOINTS
 
 

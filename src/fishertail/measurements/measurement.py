@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PACKAGE, CONSTANT = "fishertail.measurements", "MEASUREMENT"
 Scope = Literal["gradients", "tables", "pair", "run"]
-OTHERS = frozenset({"measurement", "collect", "checkpoint"})  # modules that register nothing
+OTHERS = frozenset({"measurement", "collect", "checkpoint", "layer_choice"})  # modules that register nothing
 
 
 class Options(Section):
