@@ -12,7 +12,7 @@ from fishertail.measurements.measurement import Checkpoint, measurements, option
 NAMES = ["norms", "outliers", "spectrum", "ax_histogram", "ax_statistics", "outlier_samples", "trimmed_eigenvalues"]
 NAMES += ["noise_scale", "alignment", "drift_to_diffusion", "fit", "layers"]
 NAMES += ["true_fisher", "hessian", "eigenvalue_statistics", "data_sensitivity", "sample_scores", "samples"]
-NAMES += ["eigenvalue_count"]
+NAMES += ["eigenvalue_count", "trimmed_both_ends"]
 RULES = {  # that a reader of the paper looks for
     "norms": "per_sample_gradients",
     "spectrum": "fim_eigen",
