@@ -18,7 +18,7 @@ RUN = {"dataset": "digits", "model": "fc", "batch_size": 16, "seed": 0}
 PLACE = "runs/digits-fc/bs16/seed0"
 WEIGHTS = {step: {"fc1.weight": torch.full((2,), float(step))} for step in (20, 30)}
 OF_RUN = {"metrics.csv", "outliers.csv", "ax_histogram.parquet", "ax_statistics.csv", "outlier_samples.csv"}
-OF_RUN |= {"fit.csv", "layers.csv", "drift_to_diffusion.csv"}
+OF_RUN |= {"fit.csv", "layers.csv", "drift_to_diffusion.csv", "trimmed_both_ends.csv", "ax_at_minimum.parquet"}
 OF_CHECKPOINTS = {
     "spectrum.csv",
     "trimmed.csv",
@@ -28,6 +28,7 @@ OF_CHECKPOINTS = {
     "true_fisher_trimmed.csv",
 }
 OF_CHECKPOINTS |= {"eigenvalue_statistics.csv", "data_sensitivity.csv", "subset_deviations.csv"}
+OF_CHECKPOINTS |= {"eigenvalue_count.csv"}
 OF_BLOCKS = {"metrics.csv", "alignment.csv"} | OF_CHECKPOINTS
 
 

@@ -168,6 +168,19 @@ def test_of_a_kept_run_is_made_what_its_tables_suffice_for(kept):
     assert any("layers.csv" in line for line in made.missing())
 
 
+def test_a_x_at_the_minimum_of_a_kept_run_is_there_or_missing_but_not_made(kept):
+    made = Plan(grid(epochs=4, kept=[str(kept)]))
+    place = f"{kept}/runs/{RUN.path}"
+    assert made.files_of("ax_at_minimum") == []
+    assert any("ax_at_minimum.parquet" in line for line in made.missing())
+    Path(f"{place}/ax_statistics.csv").rename(f"{place}/ax_at_minimum.parquet")
+    assert made.files_of("ax_at_minimum") == [f"{place}/ax_at_minimum.parquet"]
+    assert not any("ax_at_minimum.parquet" in line for line in made.missing())
+    found = Plan(grid(epochs=7, kept=[str(kept)])).run_inputs(made.measurements["ax_at_minimum"])(wildcards())
+    assert found["metrics"] == f"{plan.RUN}/metrics.csv"
+    assert found["own_ax_at_minimum"] == [f"{place}/ax_at_minimum.parquet"]
+
+
 def test_a_kept_run_goes_on_from_its_last_weights(kept):
     made = Plan(grid(epochs=7, kept=[str(kept)]))
     place = f"{kept}/runs/{RUN.path}"

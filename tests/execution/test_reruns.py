@@ -17,6 +17,7 @@ OF_NETWORKS = ("norms", "spectrum", "trimmed_eigenvalues", "noise_scale", "align
 GRADIENTS = {f"{name} {model}" for name in OF_NETWORKS for model in hashes.MODELS}
 TRAINING = {f"train {model}" for model in hashes.MODELS}
 ALL_TABLES = {"outliers", "ax_histogram", "ax_statistics", "outlier_samples", "fit", "layers", "drift_to_diffusion"}
+ALL_TABLES |= {"trimmed_both_ends", "ax_at_minimum"}
 FIGURES = {
     "fig1_validation_accuracy",
     "fig2_3_ax_over_epochs",

@@ -211,6 +211,44 @@ def test_a_run_without_files_of_a_table_has_it_without_rows(run, pairs, tmp_path
     assert not len(storage.read_table(tmp_path / "drift_to_diffusion.csv"))
 
 
+def _minimum(run, folder, **changes):
+    """ax_at_minimum of the run, and where it is written."""
+    blocks = [run.place / f"block{number}" for number in range(len(BLOCKS))]
+    made = measurements()["spectrum"].tables
+    files = {t.name: [str(block / t.file) for block in blocks] for t in made if t.suffix != "safetensors"}
+    files |= {"metrics": run.metrics, "own_ax_at_minimum": []} | changes
+    found = outputs("ax_at_minimum", folder)
+    steps.measure_run(job(**options("ax_at_minimum")), files, found)
+    return storage.read_table(found["ax_at_minimum"]), found["ax_at_minimum"]
+
+
+@pytest.mark.parametrize(("step", "samples"), [(4, 0), (6, 120)])  # 4 was not measured
+def test_a_x_at_the_lowest_validation_loss_is_that_of_its_checkpoint(run, tmp_path, step, samples):
+    table = storage.read_table(run.metrics).assign(validation_loss=1.0)
+    table.loc[table["step"] == step, "validation_loss"] = 0.5
+    storage.write_table(table, tmp_path / "metrics.csv", storage.read_provenance(run.metrics))
+    found, _ = _minimum(run, tmp_path, metrics=str(tmp_path / "metrics.csv"))
+    assert len(found) == samples
+    if samples:
+        projections = storage.read_table(run.place / "block1/projections.parquet").query("step == @step")
+        pd.testing.assert_frame_equal(found, projections.reset_index(drop=True))
+
+
+def test_where_a_x_is_gone_that_of_the_kept_run_stays_as_long_as_it_is_of_the_minimum(run, tmp_path):
+    table = storage.read_table(run.metrics)
+    table["validation_loss"] = (table["step"] != 6).astype(float)
+    storage.write_table(table, tmp_path / "metrics.csv", storage.read_provenance(run.metrics))
+    metrics = str(tmp_path / "metrics.csv")
+    expected, kept = _minimum(run, tmp_path, metrics=metrics)
+    assert len(expected) == 120
+    found, _ = _minimum(run, tmp_path / "again", metrics=metrics, projections=[], own_ax_at_minimum=[kept])
+    pd.testing.assert_frame_equal(found, expected)
+    old = tmp_path / "old.parquet"
+    storage.write_table(expected.assign(step=expected["step"] - 1), old, storage.read_provenance(kept))
+    found, _ = _minimum(run, tmp_path / "moved", metrics=metrics, projections=[], own_ax_at_minimum=[str(old)])
+    assert not len(found)
+
+
 def test_files_of_another_run_are_refused(run, tmp_path):
     other = replace(job(epochs=[3, 4], octaves=False), parameters={"run": RUN | {"seed": 1}, "epochs": [3, 4]})
     made = {"checkpoints": str(tmp_path / "c.safetensors"), "metrics": str(tmp_path / "m.csv")}

@@ -227,6 +227,35 @@ def test_pairs_and_whole_runs_are_those_of_analyse_run(tmp_path):
     assert not (tmp_path / "failures.csv").exists()
 
 
+def test_a_x_at_the_lowest_validation_loss_follows_it(tmp_path):
+    model = network()
+    watch = fishertail.Watch(
+        model, *samples(), folder=tmp_path, measurements=["ax_at_minimum"], schedule="every 1", steps_per_epoch=2
+    )
+    losses = {0: 9.0, 1: 0.1, 2: 3.0, 3: 0.2, 4: 2.0, 5: None, 6: 4.0}  # odd steps end no epoch
+    expected = {0: 0, 1: 0, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4}
+    training = Training(model)
+    for step, loss in losses.items():
+        watch(step, **({} if loss is None else {"validation_loss": loss}))
+        projections = table(tmp_path, "projections.parquet")
+        of_step = projections[projections["step"] == expected[step]].reset_index(drop=True)
+        pd.testing.assert_frame_equal(table(tmp_path, "ax_at_minimum.parquet"), of_step)
+        training.step()
+    assert not (tmp_path / "failures.csv").exists()
+
+
+@pytest.mark.parametrize("per_epoch", [None, 2])
+def test_without_a_validation_loss_there_is_no_lowest_one(tmp_path, per_epoch):
+    given = {"measurements": ["ax_at_minimum"], "steps_per_epoch": per_epoch}
+    watch = fishertail.Watch(network(), *samples(), folder=tmp_path, schedule="every 1", **given)
+    watch(0)
+    watch(2, **({"validation_loss": 1.0} if per_epoch is None else {}))  # its epoch is not known
+    assert not len(table(tmp_path, "ax_at_minimum.parquet"))
+    analysis = fishertail.analyse_run(network(), {0: network().state_dict()}, *samples(), device="cpu", **given)
+    assert analysis.tables["ax_at_minimum"].empty
+    assert analysis.failures.empty
+
+
 def test_a_subset_is_drawn_once_and_every_file_says_so(tmp_path):
     images, labels = samples()
     model = network()

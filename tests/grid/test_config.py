@@ -75,6 +75,7 @@ def measured(**keys) -> dict:
 
 
 OF_NORMS = ("spectrum", "ax_histogram", "ax_statistics", "outlier_samples", "trimmed_eigenvalues", "fit", "layers")
+OF_NORMS += ("trimmed_both_ends", "ax_at_minimum")
 KNOWN = "alexnet, conv, fc, googlenet, resnet18, vit"
 FAULTS = [
     ({"seed": [1]}, "seed: unknown key"),

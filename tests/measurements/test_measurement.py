@@ -12,6 +12,7 @@ from fishertail.measurements.measurement import Checkpoint, measurements, option
 NAMES = ["norms", "outliers", "spectrum", "ax_histogram", "ax_statistics", "outlier_samples", "trimmed_eigenvalues"]
 NAMES += ["noise_scale", "alignment", "drift_to_diffusion", "fit", "layers"]
 NAMES += ["true_fisher", "hessian", "eigenvalue_statistics", "data_sensitivity", "sample_scores", "samples"]
+NAMES += ["eigenvalue_count", "trimmed_both_ends", "ax_at_minimum"]
 RULES = {  # that a reader of the paper looks for
     "norms": "per_sample_gradients",
     "spectrum": "fim_eigen",
@@ -77,6 +78,14 @@ def test_only_a_run_takes_what_is_not_of_gradients(monkeypatch):
     monkeypatch.setattr(measurement.registry, "registered", lambda *arguments: known)
     known["fit"] = replace(known["fit"], needs=("norms", "outliers"))
     with pytest.raises(TypeError, match="measurement fit: only one of scope run may need outliers"):
+        measurement.measurements()
+
+
+def test_only_a_run_has_a_lowest_validation_loss(monkeypatch):
+    known = dict(measurements())
+    monkeypatch.setattr(measurement.registry, "registered", lambda *arguments: known)
+    known["fit"] = replace(known["fit"], at_minimum=True)
+    with pytest.raises(TypeError, match="measurement fit: at_minimum with scope run expected, found scope tables"):
         measurement.measurements()
 
 

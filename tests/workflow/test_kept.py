@@ -4,6 +4,8 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from fishertail.results import storage
@@ -38,6 +40,26 @@ def test_kept_tables_give_the_same_bits_with_nothing_trained(finished_once, kept
     assert kept.results().items() >= expected.items()
     assert not (kept.path / "results" / "runs").exists()
     assert kept.rules_to_run() == {}
+
+
+def test_fig_6_can_be_computed_again_from_a_kept_run(kept):
+    """By pandas alone: A and B come from the kept a_x as they did from those of all checkpoints."""
+    a_x = pd.read_parquet(kept.path / RUN / "ax_at_minimum.parquet")
+    metrics = pd.read_csv(kept.path / RUN / "metrics.csv", comment="#")
+    ends = metrics[(metrics["epoch"] >= 1) & (metrics["epoch"] % 1 == 0)]
+    step = ends.loc[ends["validation_loss"].idxmin(), "step"]
+    assert set(a_x["step"]) == {step}
+    assert a_x["sample"].tolist() == list(range(1437))
+    trimmed = pd.read_csv(kept.path / RUN / "landmarks/trimmed.csv", comment="#").query("step == @step")
+    both_ends = pd.read_csv(kept.path / RUN / "trimmed_both_ends.csv", comment="#").query("step == @step")
+    assert list(a_x.columns) == ["step", "epoch", "sample", *trimmed["layer"]]
+    for row, other in zip(trimmed.itertuples(), both_ends.itertuples(), strict=True):
+        assert a_x[row.layer].dtype == np.float32
+        ascending = np.sort(a_x[row.layer].to_numpy(np.float64))
+        by_size = np.sort(ascending**2)
+        assert by_size.mean() == pytest.approx(row.A, rel=1e-12)
+        assert by_size[: 1437 - 143].mean() == pytest.approx(row.B, rel=1e-12)
+        assert np.square(ascending[71:-71]).mean() == pytest.approx(other.B_both_ends, rel=1e-12)
 
 
 def test_kept_tables_stand_beside_runs_to_compute(kept):

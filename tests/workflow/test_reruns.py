@@ -13,6 +13,7 @@ TRIMMED = {
     "trimmed_eigenvalues_at_landmarks", "trimmed_eigenvalue_table", "fig6_trimmed_eigenvalues", "claims", "page",
 }  # fmt: skip
 SPECTRA = TRIMMED | LAYERS | {
+    "trimmed_both_ends", "ax_at_minimum",
     "fim_eigen", "fim_eigen_at_landmarks", "ax_histogram", "ax_statistics", "outlier_samples", "run_table",
     "machine_table", "fig2_3_ax_over_epochs", "fig4_5_ax_at_minimum", "table1_machine",
 }  # fmt: skip
@@ -37,7 +38,7 @@ def test_nothing_is_left_to_do_when_all_is_done(finished):
         ({"machine": {"device": "cpu", "memory_budget": 1}}, set()),
         ({"outliers": {"threshold": 5}}, OUTLIERS),
         ({"ax_statistics": {"near_zero": 0.2}}, LAYERS | {"ax_statistics", "claims", "page"}),
-        ({"trimmed_eigenvalues": {"fraction": 0.2}}, TRIMMED | LAYERS),
+        ({"trimmed_eigenvalues": {"fraction": 0.2}}, TRIMMED | LAYERS | {"trimmed_both_ends"}),
         ({"ax_histogram": {"bins_per_decade": 2}}, HISTOGRAMS),
         ({"spectrum": {"tolerance": 1e-3}}, SPECTRA),
         ({"architectures": {"fc": {"learning_rate": 0.1, "hidden_widths": [16] * 4}}}, EVERYTHING_BUT_DATA),

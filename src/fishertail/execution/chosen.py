@@ -16,7 +16,9 @@ from fishertail.execution.measuring import Tables
 from fishertail.gradients.network import NETWORK
 from fishertail.measurements.measurement import MeasuredCheckpoint, Measurement, Scope, measurements, options_given
 from fishertail.results.schema import EPOCH, STEP, Column, Table
+from fishertail.statistics.minimum import lowest_validation_loss
 from fishertail.training.checkpoints import Weights
+from fishertail.training.metrics import METRICS
 
 DEFAULT = ("norms", "spectrum", "outliers")
 FAILURES = Table(
@@ -142,13 +144,16 @@ class Chosen:
         """What measurements of a whole run give from all others, at the steps until now.
 
         Args:
-            found: the tables of these.
+            found: the tables of these, and `metrics` where the validation loss is known.
             last: the step at which a failure is noted.
         """
         given = dict(found)
         for each in self.of_scope("run"):
             try:
-                given |= measuring.by_run(each, self.options[each.name], _needed(each, given))
+                needed = _needed(each, given)
+                if each.at_minimum:
+                    needed = _at_minimum(needed, given.get(METRICS.name, METRICS.empty()))
+                given |= measuring.by_run(each, self.options[each.name], needed)
             except Exception as error:
                 failures.add(each.name, last, error)
         return {name: table for name, table in given.items() if name not in found}
@@ -233,6 +238,15 @@ def _checkpoints(
     """The checkpoints that have all that a measurement of pairs needs."""
     tensors = _needed(measurement, found, tensors=True)
     return measuring.measured_checkpoints(_needed(measurement, found), tensors, parameters)
+
+
+def _at_minimum(tables: Tables, metrics: pd.DataFrame) -> Tables:
+    """The rows at the lowest validation loss; none where it is not known, as without the number of steps per epoch."""
+    known = metrics[metrics["validation_loss"].notna() & (metrics["epoch"] % 1 == 0)]
+    if known.empty:
+        return {name: table.iloc[:0] for name, table in tables.items()}
+    step = lowest_validation_loss(known).step
+    return {name: table[table["step"] == step] for name, table in tables.items()}
 
 
 def _needed(measurement: Measurement, found: Tables, *, tensors: bool = False) -> Tables:

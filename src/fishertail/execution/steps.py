@@ -19,7 +19,7 @@ from fishertail.measurements.collect import of_one_run, run_tables
 from fishertail.measurements.measurement import MeasuredCheckpoint, Measurement, measurements
 from fishertail.results import of_run, provenance, storage
 from fishertail.results.run import LANDMARKS, Block
-from fishertail.results.schema import joined
+from fishertail.results.schema import Table, joined
 from fishertail.statistics.minimum import lowest_validation_loss
 from fishertail.training import checkpoints, sgd
 from fishertail.training.checkpoints import Weights
@@ -121,13 +121,36 @@ def measure_tables(job: Job, files: Files, outputs: Files) -> None:
 
 
 def measure_run(job: Job, files: Files, outputs: Files) -> None:
-    """A measurement from other measurements' tables of a whole run."""
+    """A measurement from other measurements' tables of a whole run, or of its lowest validation loss."""
     measurement, run = measurements()[job.parameters["measurement"]], job.parameters["run"]
-    tables = {name: of_one_run(run_tables()[name], files[name], run) for name in _needed(measurement)}
-    found = measuring.by_run(measurement, job.parameters["options"], tables)
-    record = job.provenance(provenance.data_of(path for name in tables for path in files[name]), run=run)
+    if measurement.at_minimum:
+        found = _at_minimum(measurement, job.parameters["options"], files, run)
+    else:
+        tables = {name: of_one_run(run_tables()[name], files[name], run) for name in _needed(measurement)}
+        found = measuring.by_run(measurement, job.parameters["options"], tables)
+    record = job.provenance(provenance.data_of(path for name in _needed(measurement) for path in files[name]), run=run)
     for table in measurement.tables:
         storage.write_table(found[table.name], outputs[table.name], record)
+
+
+def _at_minimum(
+    measurement: Measurement, options: Mapping[str, Any], files: Files, run: Mapping[str, Any]
+) -> dict[str, pd.DataFrame]:
+    """What a measurement of the lowest validation loss gives; where what it needs is not kept, what it once gave."""
+    step = lowest_validation_loss(of_run.read(files["metrics"], METRICS, run)).step
+    tables = {name: _rows_at(step, run_tables()[name], files[name], run) for name in _needed(measurement)}
+    found = measuring.by_run(measurement, options, tables)
+    earlier = {table.name: _rows_at(step, table, files[f"own_{table.name}"], run) for table in measurement.tables}
+    return {name: rows if len(rows) else earlier[name] for name, rows in found.items()}
+
+
+def _rows_at(step: int, table: Table, paths: Sequence[str], run: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows of a table at a step, of the first file that has them; one file is in memory at a time."""
+    for path in paths:
+        frame = of_run.read(path, table, run)
+        if len(rows := frame[frame["step"] == step]):
+            return rows.reset_index(drop=True)
+    return table.empty()
 
 
 def measure_pairs(job: Job, files: Files, outputs: Files) -> None:

@@ -170,12 +170,20 @@ class RunPlan:
         return inputs
 
     def run_inputs(self, measurement: Measurement) -> Inputs:
-        """The files that a measurement of a run needs, at all checkpoints, the kept ones included."""
+        """The files that a measurement of a run needs, at all checkpoints, the kept ones included.
 
-        def inputs(wildcards: Wildcards) -> dict[str, list[str]]:
+        For one at the lowest validation loss also the metrics, and its own kept tables: that checkpoint may be kept.
+        """
+
+        def inputs(wildcards: Wildcards) -> dict[str, Any]:
             run = self.run_of(wildcards)
             tables = [(need, table) for need in self._needs(measurement) for table in need.tables]
-            return {t.name: self.files_of_run(run, need, t) for need, t in tables if t.suffix != "safetensors"}
+            needed = {t.name: self.files_of_run(run, need, t) for need, t in tables if t.suffix != "safetensors"}
+            if not measurement.at_minimum:
+                return needed
+            kept = self._kept_files(run, measurement, "")
+            own = {f"own_{t.name}": [path for path in kept if path.endswith(t.file)] for t in measurement.tables}
+            return {"metrics": f"{RUN}/{METRICS}"} | own | needed
 
         return inputs
 
@@ -219,8 +227,12 @@ class RunPlan:
         return [path for path in self._kept_files(run, measurement, "") if path.endswith(table.file)]
 
     def made_from_kept(self, run: Run, measurement: Measurement) -> bool:
-        """Whether a measurement of a kept run, which is not kept itself, is made from the tables that are."""
-        if measurement.scope != "run" or self.new_blocks(run) or self._kept_files(run, measurement, ""):
+        """Whether a measurement of a kept run, which is not kept itself, is made from the tables that are.
+
+        One at the lowest validation loss is not: it takes tables of samples, which are not kept.
+        """
+        of_run = measurement.scope == "run" and not measurement.at_minimum
+        if not of_run or self.new_blocks(run) or self._kept_files(run, measurement, ""):
             return False
         needed = [(need, table) for need in self._needs(measurement) for table in need.tables if table.kept]
         return all(self.files_of_run(run, need, table) for need, table in needed)

@@ -18,10 +18,11 @@ part of it.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from fishertail.measurements.layer_choice import LAST_HIDDEN, LayerChoice
 from fishertail.measurements.measurement import GradientOptions, Measurement
 from fishertail.results.exhibits import Drawing, Figure, Panel, Results
 from fishertail.results.schema import EPOCH, LAYER, STEP, Column, Table
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from fishertail.measurements.measurement import OpenCheckpoint
 
 SUBSET, AT_RANDOM, BY_A_X, BY_NORM = "subset", "without at random", "without by a_x", "without by norm"
-LAST_HIDDEN = "last hidden"
 Share = Annotated[Real, Field(gt=0, lt=1)]
 
 
@@ -45,8 +45,8 @@ class SensitivityOptions(GradientOptions):
 
     enabled: bool = Field(False, description="whether it is computed at all")
     checkpoints: Schedule = Field("landmarks", description="at which checkpoints; see norms")
-    layers: Literal["last hidden", "all"] | list[str] = Field(
-        "last hidden",
+    layers: LayerChoice = Field(
+        LAST_HIDDEN,
         description="layers for which it is computed: by default the one before the last, as in the figures",
     )
     shares: list[Share] = Field([0.01, 0.02, 0.05, 0.1, 0.2, 0.5], description="of the samples, in random subsets")
@@ -80,8 +80,9 @@ def measure(at: "OpenCheckpoint", options: Mapping[str, Any]) -> "dict[str, pd.D
 
     from fishertail.fisher.eigenpairs import scopes_of, solve
     from fishertail.measurements.checkpoint import norms_of
+    from fishertail.measurements.layer_choice import chosen
 
-    norms, layers = norms_of(at), _layers(at, options["layers"])
+    norms, layers = norms_of(at), chosen(options["layers"], at.layers("projections"), at.matrix.layers)
     scopes = scopes_of(at.matrix, layers)
     by_sample = {name: at.tables[name].sort_values("sample") for name in ("norms", "projections")}
     squares = {layer: np.square(by_sample["projections"][layer].to_numpy(dtype=np.float64)) for layer in layers}
@@ -140,15 +141,6 @@ def deviations(table: "pd.DataFrame", samples: int) -> "pd.DataFrame":
             }
         )
     return pd.DataFrame(rows, columns=[column.name for column in DEVIATIONS.columns[2:]])
-
-
-def _layers(at: "OpenCheckpoint", wanted: str | list[str]) -> list[str]:
-    """Those asked for that have a_x."""
-    known = at.layers("projections")
-    if wanted == "all":
-        return known
-    chosen = list(at.matrix.layers[-2:])[:1] if wanted == LAST_HIDDEN else wanted
-    return [layer for layer in known if layer in chosen]
 
 
 Group = dict[str, tuple[str, Selection]]  # the layer and the selection of each problem, by the name of its scope

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PACKAGE, CONSTANT = "fishertail.measurements", "MEASUREMENT"
 Scope = Literal["gradients", "tables", "pair", "run"]
-OTHERS = frozenset({"measurement", "collect", "checkpoint"})  # modules that register nothing
+OTHERS = frozenset({"measurement", "collect", "checkpoint", "layer_choice"})  # modules that register nothing
 
 
 class Options(Section):
@@ -65,6 +65,8 @@ class Measurement:
         tensors: names of those of their tables that are tensors, which it takes, too; a measurement of gradients only.
         shown_by: options that do not alter its tables, but what others take or show of them.
         options_of: names of the measurements whose options it takes besides its own.
+        at_minimum: whether it takes those tables' rows at the lowest validation loss alone; a measurement of a run
+            only.
         check: called with the model and its loss (None: cross entropy) before anything is computed; raises
             `UnsupportedModelError` with a sentence where the measurement cannot apply to them.
         passes: its cost at a checkpoint, in forward and backward passes over the training data.
@@ -84,6 +86,7 @@ class Measurement:
     tensors: tuple[str, ...] = ()
     shown_by: tuple[str, ...] = ()
     options_of: tuple[str, ...] = ()
+    at_minimum: bool = False
     check: "Callable[[nn.Module, LossFunction | None], None] | None" = None
     passes: float = 0.0
     memory: int = 12000
@@ -165,8 +168,8 @@ class RunTables:
     """A run as `measure` gets it.
 
     Attributes:
-        tables: the tables of the needed measurements by name, at all checkpoints in the order of steps; without rows
-            where the run has none.
+        tables: the tables of the needed measurements by name, at all checkpoints in the order of steps, or at the
+            lowest validation loss alone (`Measurement.at_minimum`); without rows where the run has none.
     """
 
     tables: "Mapping[str, pd.DataFrame]"
@@ -176,13 +179,16 @@ def measurements() -> dict[str, Measurement]:
     """All measurements by name, each after those that it needs.
 
     Raises:
-        TypeError: one needs a measurement that does not exist, or that is not of gradients and only a run may need.
+        TypeError: one needs a measurement that does not exist, or that is not of gradients and only a run may need; or
+            takes the lowest validation loss alone and is not of a run.
     """
     found = registry.registered(PACKAGE, CONSTANT, Measurement, OTHERS)
     for name, each in found.items():
         unknown = [need for need in (*each.needs, *each.options_of) if need not in found]
         if unknown:
             raise TypeError(f"measurement {name}: needs {', '.join(unknown)}, expected among {', '.join(found)}")
+        if each.at_minimum and each.scope != "run":
+            raise TypeError(f"measurement {name}: at_minimum with scope run expected, found scope {each.scope}")
         later = [need for need in each.needs if found[need].scope != "gradients"]
         if later and each.scope != "run":
             raise TypeError(f"measurement {name}: only one of scope run may need {', '.join(later)}")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fishertail.errors import StorageError
 from fishertail.execution.live.samples import POSITIONS
-from fishertail.measurements.measurement import tables
+from fishertail.measurements.collect import run_tables
 from fishertail.results import storage
 from fishertail.results.schema import Table, joined
 from fishertail.training.checkpoints import prefix
@@ -100,7 +100,7 @@ class RunFolder:
 
     def with_earlier(self, found: Mapping[str, Any], step: int) -> dict[str, Any]:
         """The data frames of a step, each with the rows of the steps before."""
-        known = tables()
+        known = run_tables()
         frames = {name: each for name, each in found.items() if isinstance(each, pd.DataFrame)}
         return {name: self._with_earlier(known[name], frame, step) for name, frame in frames.items()}
 

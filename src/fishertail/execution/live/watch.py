@@ -154,7 +154,7 @@ class Watch:
             with undisturbed(self._device):
                 if (model := self._model.copy()) is None:
                     return {}
-                found = self._measured(step, model, failures)
+                found = self._measured(step, model, failures, scalars)
             numbers = scalars_of(self._chosen.measurements, found, step)
         except Exception as error:
             failures.add(CHECKPOINT, step, error)
@@ -162,7 +162,7 @@ class Watch:
         self._keep(step, found, metrics, failures)
         return numbers | {name: metrics[name] for name in OF_ALL if numbers and not math.isnan(metrics[name])}
 
-    def _measured(self, step: int, model: nn.Module, failures: Failures) -> Tables:
+    def _measured(self, step: int, model: nn.Module, failures: Failures, scalars: Mapping[str, float]) -> Tables:
         found = self._chosen.of_gradients(
             {step: model.state_dict()},
             failures,
@@ -184,7 +184,9 @@ class Watch:
         self._before |= self._chosen.last(found, parameters)
         found = {name: self._samples.in_the_data_set(each) for name, each in found.items()}
         if self._chosen.of_scope("run"):
-            found |= self._chosen.of_run(self._folder.with_earlier(found, step), failures, last=step)
+            metrics = pd.DataFrame([self._metrics(step, found, scalars)])
+            earlier = self._folder.with_earlier(found | {METRICS.name: metrics}, step)
+            found |= self._chosen.of_run(earlier, failures, last=step)
         return found
 
     def _check(self, model: nn.Module) -> None:
