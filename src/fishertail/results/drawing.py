@@ -142,11 +142,12 @@ def run_lines(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
 
 
 def log_ticks(axis: Axis) -> None:
-    """Ticks of a logarithmic axis, written out; also between the powers of ten where these are few."""
+    """Few ticks of a logarithmic axis, written out where they are not small; also between powers of ten."""
     low, high = sorted(axis.get_view_interval())
     multiples = (1.0,) if high > 2000 * low else (1.0, 3.0) if high > 60 * low else (1.0, 2.0, 5.0)
-    axis.set_major_locator(LogLocator(subs=multiples, numticks=12))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_locator(LogLocator(subs=multiples, numticks=5 if len(multiples) == 1 else 12))
+    if low >= 1e-3:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
@@ -242,10 +243,12 @@ class LogarithmicTime:
             return np.where(epochs > 0, np.log2(np.maximum(epochs, 1e-300) / self._first), -1.5)
 
     def label(self, axis: Axis, last: float) -> None:
-        """Ticks at 0 and at whole powers of ten; where these are few, at twice and five times them, too."""
-        multiples = (1,) if last >= 300 * self._first else (1, 2, 5)
-        values = [multiple * 10.0**power for power in range(-8, 8) for multiple in multiples]
-        shown = [value for value in values if self._first * (1 - 1e-9) <= value <= last * (1 + 1e-9)]
+        """Ticks at 0 and at whole powers of ten, or every other; where these are few, at twice and five times, too."""
+        octaves = float(self.positions(last)) + 1.5
+        multiples, stride = (1,) if octaves > 9.5 else (1, 2, 5), 1 if octaves < 19 else 2
+        values = [multiple * 10.0**power for power in range(-8, 9, stride) for multiple in multiples]
+        shown = [value for value in values if value <= last * (1 + 1e-9)]
+        shown = [value for value in shown if float(self.positions(value)) >= max(-1e-9, octaves / 12 - 1.5)]
         wanted = [0.0, *(shown or dict.fromkeys([self._first, last]))]
         axis.set_major_locator(FixedLocator(list(self.positions(wanted))))
         texts = ["0", *(f"{value:g}" for value in wanted[1:])]
@@ -261,24 +264,35 @@ def edges_of(positions: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([[2 * positions[0] - middle[0]], middle, positions[-1:]])
 
 
-def table_figure(table: pd.DataFrame) -> Drawing:
-    """A table as a figure, ruled as in print; numbers to four significant digits."""
+def table_figure(
+    table: pd.DataFrame, numbers: Sequence[str] = (), rules: Sequence[int] = (), notes: Sequence[str] = ()
+) -> Drawing:
+    """A table as a figure, ruled as in print; numbers to four significant digits.
+
+    Args:
+        table: what is shown.
+        numbers: columns of text that are numbers, and aligned like these.
+        rules: rows above which there is a line.
+        notes: lines below the table.
+    """
     headings = [column.replace("_percent", " (%)").replace("_", " ") for column in table.columns]
     cells = [
         [_cell(value, column) for value, column in zip(row, table.columns, strict=True)]
         for row in table.itertuples(index=False)
     ]
-    lengths = [max(len(heading), *(len(row[i]) for row in cells)) for i, heading in enumerate(headings)]
+    lengths = [max(len(heading), *(len(row[i]) for row in cells), 1) for i, heading in enumerate(headings)]
     total, lines = sum(lengths) + 2 * len(lengths), len(cells) + 1
-    figure, axes = plt.subplots(figsize=(0.075 * total + 0.2, 0.24 * lines + 0.15))
+    figure, axes = plt.subplots(figsize=(0.075 * total + 0.2, 0.24 * (lines + len(notes)) + 0.15))
     axes.axis("off")
-    axes.set(xlim=(0, total), ylim=(lines, 0))
+    axes.set(xlim=(0, total), ylim=(lines + len(notes), 0))
     left = np.concatenate([[0], np.cumsum(np.array(lengths) + 2)[:-1]])
-    numeric = [pd.api.types.is_numeric_dtype(table[column]) for column in table.columns]
+    numeric = [column in numbers or pd.api.types.is_numeric_dtype(table[column]) for column in table.columns]
     for row, texts in enumerate([headings, *cells]):
         _write_row(axes, row, texts, left, lengths, numeric)
-    for height, width in ((0, 1.2), (1, 0.7), (lines, 1.2)):
+    for height, width in ((0, 1.2), *((row + 1, 0.4) for row in rules), (1, 0.7), (lines, 1.2)):
         axes.axhline(height, color="black", linewidth=width, clip_on=False)
+    for position, text in enumerate(notes):
+        axes.text(1, lines + position + 0.6, text, ha="left", va="center", fontsize=8)
     return figure, table
 
 

@@ -38,7 +38,7 @@ def draw(results: Results) -> Drawing:
         return drawing.nothing("No a_x has been measured."), table
     size = (3.5 * len(models) + 0.9, 4.4)
     figure, grid = plt.subplots(2, len(models), figsize=size, squeeze=False, sharex="col", height_ratios=(1, 2.2))
-    shading = LogNorm(histograms["mean"][histograms["mean"] > 0].min(), 1)
+    shading = LogNorm(min(histograms["mean"][histograms["mean"] > 0].min(), 0.1), 1)
     for (upper, lower), model in zip(grid.T, models, strict=True):
         part, curve = (each[each["model"] == model] for each in (histograms, largest))
         time = drawing.LogarithmicTime(part["epoch"].to_numpy(dtype=float))
@@ -55,7 +55,7 @@ def draw(results: Results) -> Drawing:
     figure.align_ylabels()
     figure.colorbar(image, ax=grid[1].tolist(), label="share of the samples", pad=0.02, aspect=18)
     handles, labels = drawing.legend(grid.flat)
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    figure.legend(handles, labels, loc="outside upper center", ncols=3 if len(models) > 1 else 2)
     return figure, table
 
 

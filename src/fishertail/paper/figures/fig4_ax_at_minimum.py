@@ -27,7 +27,7 @@ def draw(results: Results) -> Drawing:
     figure, grid = plt.subplots(1, len(models), figsize=size, squeeze=False, sharex=True, sharey=True)
     for axes, model in zip(grid[0], models, strict=True):
         part = table[table["model"] == model]
-        drawing.run_lines(axes, part[part["share"] > 0], "threshold", "share")
+        drawing.run_lines(axes, part[(part["share"] > 0) & (part["threshold"] > 0)], "threshold", "share")
         title = f"{results.title_of(str(results.dataset))}, {model}"
         axes.set(xscale="log", yscale="log", title=title, xlabel="$t$")
         axes.axvline(near_zero, color=drawing.MARK, linestyle=":", linewidth=1.1, label=f"$t = {near_zero:g}$")
@@ -47,11 +47,12 @@ def draw(results: Results) -> Drawing:
 
 def _passed(results: Results, table: "pd.DataFrame") -> "pd.DataFrame":
     """The rows of the data set at E*, of the runs that have passed it."""
+    import pandas as pd
+
     from fishertail.results.schema import RUN
 
-    passed = {key for key, found in results.minima().items() if found.passed and key[0] == results.dataset}
-    shown = results.at_minimum(table)
-    return shown[[key in passed for key in shown[RUN].itertuples(index=False, name=None)]]
+    keys = [key for key, found in results.minima().items() if found.passed and key[0] == results.dataset]
+    return results.at_minimum(table).merge(pd.DataFrame(keys, columns=RUN), on=RUN)
 
 
 def _tails(histograms: "pd.DataFrame") -> "pd.DataFrame":

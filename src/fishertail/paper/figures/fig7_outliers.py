@@ -16,6 +16,7 @@ AROUND = (0.5, 2)  # and this to be around the lowest validation loss
 
 def draw(results: Results) -> Drawing:
     """Of the whole network's norms: for each network the share above the loss, a line for each run past its minimum."""
+    import numpy as np
     import pandas as pd
     from matplotlib import pyplot as plt
 
@@ -30,28 +31,30 @@ def draw(results: Results) -> Drawing:
     pairs = list(dict.fromkeys(key[:2] for key in minima))
     if not pairs:
         return drawing.nothing("No run has been trained."), table
-    time = drawing.LogarithmicTime(table["time"].to_numpy(dtype=float))
+    times = np.array([*table["time"], *AROUND], dtype=float)
+    time = drawing.LogarithmicTime(times)
+    lowest = 50 / max([*outliers["samples"], 1])  # per cent: half of a sample
     columns, rows = min(len(pairs), 2), -(-len(pairs) // 2)
-    size = (3.5 * columns, 3.3 * rows + 0.4)
+    size = (7.0 if columns > 1 else 4.6, 3.3 * rows + 0.4)
     figure, grid = plt.subplots(2 * rows, columns, figsize=size, squeeze=False, height_ratios=(1.4, 1) * rows)
     for axes in grid.T.reshape(columns, rows, 2).transpose(1, 0, 2).reshape(-1, 2)[len(pairs) :].flat:
         axes.axis("off")
     for position, (dataset, model) in enumerate(pairs):
         upper, lower = grid[2 * (position // columns) :, position % columns][:2]
-        _share(upper, drawing.of_network(shares, dataset, model), time, 50 / outliers["samples"].max())
+        _share(upper, drawing.of_network(shares, dataset, model), time, lowest)
         _loss(lower, drawing.of_network(losses, dataset, model), time)
         for axes in (upper, lower):
-            _around(axes, time, float(table["time"].max()))
+            _around(axes, time, float(times.max()))
         upper.set_title(f"{results.title_of(dataset)}, {model}")
         upper.tick_params(labelbottom=False)
-        lower.set_xlabel(r"time / time of the lowest validation loss")
-        drawing.note(upper, drawing.not_shown(minima, dataset, model), (0.02, 0.97))
+        left_out = drawing.not_shown(minima, dataset, model)
+        lower.set_xlabel("\n".join(["time / time of the lowest validation loss", *left_out]))
         if position % columns == 0:
-            upper.set_ylabel("outliers (% of samples)")
+            upper.set_ylabel("outliers (%)")
             lower.set_ylabel("validation loss")
     figure.align_ylabels()
     handles, labels = drawing.legend(grid.flat)
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns + 1)
     return figure, table
 
 
@@ -89,6 +92,8 @@ def _loss(axes: "Axes", table: "pd.DataFrame", time: "LogarithmicTime") -> None:
     if (table["value"] > 0).any():
         axes.set_yscale("log", nonpositive="mask")
         drawing.log_ticks(axes.yaxis)
+    else:
+        axes.set_yticks([])
 
 
 def _around(axes: "Axes", time: "LogarithmicTime", last: float) -> None:
@@ -98,8 +103,8 @@ def _around(axes: "Axes", time: "LogarithmicTime", last: float) -> None:
     near = [float(place) for place in time.positions(AROUND)]
     axes.axvspan(*near, color="#000000", alpha=0.07, linewidth=0, label="half to twice its time")
     axes.axvline(float(time.positions(1)), color=drawing.MARK, linewidth=1.1, label="lowest validation loss")
-    axes.set_xlim(float(time.positions(0)) - 0.3, max(float(time.positions(last)), near[1]) + 0.3)
-    time.label(axes.xaxis, max(last, AROUND[1]))
+    axes.set_xlim(float(time.positions(0)) - 0.3, float(time.positions(last)) + 0.3)
+    time.label(axes.xaxis, last)
 
 
 FIGURE = Figure(
