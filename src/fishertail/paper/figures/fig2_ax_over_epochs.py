@@ -148,7 +148,8 @@ def _minima(panels: "Sequence[Axes]", places: Sequence[float]) -> None:
 
     for axes in panels:
         for place in places:
-            axes.axvline(place, color="white", linewidth=2.2)
+            if axes.collections:  # set off from the colours of the histograms
+                axes.axvline(place, color="white", linewidth=2.2)
             axes.axvline(place, color=drawing.ACCENT, linewidth=1.1, label="lowest validation loss of a run")
 
 

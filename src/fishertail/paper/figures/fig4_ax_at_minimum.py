@@ -35,7 +35,8 @@ def draw(results: Results) -> Drawing:
     bulk = table[table["share"] > 0.9].groupby(["model", "batch_size", "seed"])["threshold"].max()
     smallest = max(min([near_zero / 30, *bulk]), near_zero / 1e5)  # further left there is little to see
     axes.set(xlim=(smallest, 1.5 * max([30 * near_zero, *table["threshold"][table["share"] > 0]])))
-    axes.set_ylim(top=1.5)
+    lowest = float(table["share"][table["share"] > 0].min()) if len(table) else 1e-3
+    axes.set_ylim(lowest**1.2, 1.5)  # room for the notes below the tails
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(numticks=8))
         axis.set_minor_locator(NullLocator())
