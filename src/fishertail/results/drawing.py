@@ -1,6 +1,7 @@
 """What figures share: the style, the files, colours by batch size, seeds, and the axis of time.
 
-Seeds become a mean with a band from the smallest to the largest, or a line each; a batch size keeps its colour and line.
+Seeds become a mean with a band from the smallest to the largest, or a line each. A batch size keeps its colour and its
+line.
 """
 
 import json

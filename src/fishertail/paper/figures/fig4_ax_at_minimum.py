@@ -6,7 +6,6 @@ from fishertail.results.exhibits import Drawing, Figure, Results
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
 
 
 def draw(results: Results) -> Drawing:
@@ -27,10 +26,11 @@ def draw(results: Results) -> Drawing:
     figure, grid = plt.subplots(1, len(models), figsize=size, squeeze=False, sharex=True, sharey=True)
     for axes, model in zip(grid[0], models, strict=True):
         part = table[table["model"] == model]
+        axes.set(xlim=(near_zero / 30, 30 * near_zero), ylim=(1e-3, 1))  # where there is no tail
+        axes.axvline(near_zero, color=drawing.MARK, linestyle=":", linewidth=1.1, label=f"$t = {near_zero:g}$")
         drawing.run_lines(axes, part[(part["share"] > 0) & (part["threshold"] > 0)], "threshold", "share")
         title = f"{results.title_of(str(results.dataset))}, {model}"
         axes.set(xscale="log", yscale="log", title=title, xlabel="$t$")
-        axes.axvline(near_zero, color=drawing.MARK, linestyle=":", linewidth=1.1, label=f"$t = {near_zero:g}$")
         drawing.note(axes, [*_near_zero(part, near_zero), *drawing.not_shown(minima, str(results.dataset), model)])
     bulk = table[table["share"] > 0.9].groupby(["model", "batch_size", "seed"])["threshold"].max()
     smallest = max(min([near_zero / 30, *bulk]), near_zero / 1e5)  # further left there is little to see

@@ -23,6 +23,7 @@ def draw(results: Results) -> Drawing:
         dataset=[results.title_of(name) if first else "" for name, first in zip(table["dataset"], new, strict=True)],
         batch_size=[str(size) if first else "" for size, first in zip(table["batch_size"], new, strict=True)],
     )
+    shown = shown.fillna({"layer": "", "runs": ""})
     for column in ("A", "B", "B_resolved"):
         digits = [4 if model == PAPER else 3 for model in table["model"]]  # the paper's as it prints them
         shown[column] = [_significant(value, number) for value, number in zip(table[column], digits, strict=True)]
@@ -34,7 +35,7 @@ def draw(results: Results) -> Drawing:
         for dataset, size in pairs
         if (dataset, size) in PRINTED and PRINTED[dataset, size].remark
     ]
-    if any(runs.split(" of ")[0] != runs.split(" of ")[-1] for runs in table["runs"]):
+    if any(runs.split(" of ")[0] != runs.split(" of ")[1] for runs in table["runs"].dropna()):
         remarks.append("Runs that stopped before they had passed their lowest validation loss do not count.")
     numbers = ["batch_size", "A", "B", "decrease_percent", "B_resolved", "decrease_resolved_percent"]
     figure, _ = table_figure(shown, numbers=numbers, rules=[i for i, first in enumerate(new) if first], notes=remarks)
@@ -56,7 +57,7 @@ def _table(results: Results) -> "pd.DataFrame":
         group = {"dataset": dataset, "batch_size": size}
         if printed := PRINTED.get((dataset, size)):
             values = {"A": printed.A, "B": printed.B, "decrease_percent": printed.decrease_percent}
-            rows.append(group | {"model": PAPER, "layer": "", "runs": ""} | values)
+            rows.append(group | {"model": PAPER} | values)
         own = [run for run in results.runs if (run["dataset"], run["batch_size"]) == (dataset, size)]
         for model, layer in dict.fromkeys((run["model"], run["figure_layer"]) for run in own):
             seeds = [run["seed"] for run in own if run["model"] == model]
