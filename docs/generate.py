@@ -29,7 +29,7 @@ from fishertail.training.metrics import METRICS
 from fishertail.training.networks.network import Architecture, networks
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["docs/reference.md", "docs/workflow.md", "docs/measurements.md", "results/README.md"]
+PAGES = ["README.md", "docs/reference.md", "docs/workflow.md", "docs/measurements.md", "results/README.md"]
 SCHEMA = "workflow/schemas/config.schema.json"
 SCOPES = {
     "gradients": "a checkpoint's gradients",

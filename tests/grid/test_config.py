@@ -59,7 +59,7 @@ def test_config_yaml_satisfies_the_schema():
 
 
 @pytest.mark.parametrize(
-    "path", ["profiles/demo/grid.yaml", "docs/reproduction/grid.yaml", "docs/reproduction/variants.yaml"]
+    "path", ["profiles/demo/grid.yaml", "docs/reproduction/grid.yaml", "docs/reproduction/earlier/variants.yaml"]
 )
 def test_overlays_are_valid_and_the_runs_that_they_keep_fit(path, monkeypatch):
     monkeypatch.chdir(ROOT)

@@ -92,6 +92,10 @@ def test_networks_of_the_paper_that_were_not_run_are_named():
     assert table["networks"] == "holds: mnist-fc/16, mnist-fc/256; not run: cifar10-conv/16, cifar10-conv/256"
 
 
+def test_other_networks_on_the_papers_data_have_no_vote_even_alone():
+    assert of_claims(results(networks=[("mnist", "conv"), ("cifar10", "fc")])) == [NOT_RUN] * 6 + [HOLDS]
+
+
 def test_one_batch_size_of_the_paper_leaves_the_pair_not_run():
     assert of_networks(results(batch_sizes=[16]), 3) == {
         "mnist-fc/256 against 16": NOT_RUN,

@@ -1,6 +1,7 @@
-"""What figures share: the style, the files, colours by batch size, bands over seeds, and axes of a_x.
+"""What figures share: the style, the files, colours by batch size, seeds, and the axis of time.
 
-Seeds become a mean with a band from the smallest to the largest; a batch size keeps its colour and line.
+Seeds become a mean with a band from the smallest to the largest, or a line each. A batch size keeps its colour and its
+line.
 """
 
 import json
@@ -18,10 +19,11 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from fishertail.results import storage
 from fishertail.results.exhibits import Drawing, Results
+from fishertail.statistics.minimum import Minimum
 
 STYLE = Path(__file__).with_name("fishertail.mplstyle")
 NETWORK = ["dataset", "model", "batch_size"]
@@ -130,6 +132,65 @@ def curves(axes: Axes, table: pd.DataFrame, scale: float = 1) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
+def run_lines(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
+    """A line for each run of a network, in the colour and line of its batch size."""
+    for batch_size, part in by_batch_size(table):
+        colour, line = colour_of(batch_size)
+        for number, (_, run) in enumerate(part.groupby("seed")):
+            run = run.sort_values(x)
+            label = None if number else f"batch size {batch_size}"
+            axes.plot(run[x], run[y], color=colour, linestyle=line, linewidth=1.1, label=label)
+
+
+def log_ticks(axis: Axis) -> None:
+    """Few ticks of a logarithmic axis, written out where they are not small; also between powers of ten."""
+    low, high = sorted(axis.get_view_interval())
+    multiples = (1.0,) if high > 2000 * low else (1.0, 3.0) if high > 60 * low else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=multiples, numticks=5 if len(multiples) == 1 else 12))
+    if low >= 1e-3:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def note(axes: Axes, lines: Sequence[str], place: tuple[float, float] = (0.02, 0.03)) -> None:
+    """A few lines in a corner of a panel, such as what is not shown in it, and why.
+
+    Args:
+        place: of the corner, as fractions of the panel.
+    """
+    axes.annotate(
+        "\n".join(lines),
+        place,
+        xycoords="axes fraction",
+        ha="left" if place[0] < 0.5 else "right",
+        va="bottom" if place[1] < 0.5 else "top",
+        fontsize=8,
+        color=MARK,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+    )
+
+
+def nothing(text: str) -> Figure:
+    """A figure that says why there is nothing to show."""
+    figure, axes = plt.subplots(figsize=(5.0, 0.6))
+    axes.axis("off")
+    axes.text(0, 0.5, text, ha="left", va="center")
+    return figure
+
+
+def not_shown(minima: Mapping[tuple[Any, ...], Minimum], dataset: str, model: str) -> list[str]:
+    """By batch size, how many runs of a network stopped before they had passed their lowest validation loss."""
+    by_size: dict[int, list[bool]] = {}
+    for key, lowest in minima.items():
+        if key[:2] == (dataset, model):
+            by_size.setdefault(int(key[2]), []).append(lowest.passed)
+    return [
+        f"batch size {size}: {passed.count(False)} of {len(passed)} stopped early, not shown"
+        for size, passed in sorted(by_size.items())
+        if not all(passed)
+    ]
+
+
 def tidy(figure: Figure, panels: Mapping[Any, Axes]) -> None:
     """Labels on the outer panels alone, and one legend for all."""
     for axes in panels.values():
@@ -183,9 +244,13 @@ class LogarithmicTime:
             return np.where(epochs > 0, np.log2(np.maximum(epochs, 1e-300) / self._first), -1.5)
 
     def label(self, axis: Axis, last: float) -> None:
-        """Ticks at 0 and at whole powers of ten of an epoch."""
-        powers = [10.0**power for power in range(-5, 6) if self._first <= 10.0**power <= last]
-        wanted = [0.0, *(powers or [self._first, last])]
+        """Ticks at 0 and at whole powers of ten, or every other; where these are few, at twice and five times, too."""
+        octaves = float(self.positions(last)) + 1.5
+        multiples, stride = (1,) if octaves > 9.5 else (1, 2, 5), 1 if octaves < 19 else 2
+        values = [multiple * 10.0**power for power in range(-8, 9, stride) for multiple in multiples]
+        shown = [value for value in values if value <= last * (1 + 1e-9)]
+        shown = [value for value in shown if float(self.positions(value)) >= max(-1e-9, octaves / 12 - 1.5)]
+        wanted = [0.0, *(shown or dict.fromkeys([self._first, last]))]
         axis.set_major_locator(FixedLocator(list(self.positions(wanted))))
         texts = ["0", *(f"{value:g}" for value in wanted[1:])]
         axis.set_major_formatter(FuncFormatter(lambda x, position: texts[position] if position is not None else ""))
@@ -193,54 +258,42 @@ class LogarithmicTime:
 
 
 def edges_of(positions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Edges of columns centred on `positions`, which may be unevenly spaced."""
+    """Edges of columns around `positions`, which may be unevenly spaced; the last ends where training does."""
     if len(positions) == 1:
         return np.array([positions[0] - 0.5, positions[0] + 0.5])
     middle = (positions[1:] + positions[:-1]) / 2
-    first, last = 2 * positions[0] - middle[0], 2 * positions[-1] - middle[-1]
-    return np.concatenate([[first], middle, [last]])
+    return np.concatenate([[2 * positions[0] - middle[0]], middle, positions[-1:]])
 
 
-def label_bins(axis: Axis, bins: "pd.Index[Any]") -> None:
-    """Label the edges of the symmetric logarithmic bins at whole powers of ten, and the bin around 0."""
-    edges = [left for left, _ in bins][1:]
-    powers = [
-        (i + 1, edge) for i, edge in enumerate(edges) if edge and np.isclose(np.log10(abs(edge)) % 2, [0, 2]).any()
-    ]
-    centre = next(i for i, (left, right) in enumerate(bins) if left < 0 < right) + 0.5
-    powers = [(i, edge) for i, edge in powers if abs(i - centre) > 6]
-    axis.set_ticks([i for i, _ in powers] + [centre], [_power(edge) for _, edge in powers] + ["0"])
+def table_figure(
+    table: pd.DataFrame, numbers: Sequence[str] = (), rules: Sequence[int] = (), notes: Sequence[str] = ()
+) -> Drawing:
+    """A table as a figure, ruled as in print; numbers to four significant digits.
 
-
-def _power(value: float) -> str:
-    return f"${'-' if value < 0 else ''}10^{{{round(np.log10(abs(value)))}}}$"
-
-
-def zoom(set_limits: Callable[..., Any], content: Any) -> None:
-    """Limit an axis of bins (rows of `content`) to those that are not empty."""
-    used = np.flatnonzero(np.ma.filled(content, 0).sum(1) > 0)
-    if used.size:
-        set_limits(used[0] - 1, used[-1] + 2)
-
-
-def table_figure(table: pd.DataFrame) -> Drawing:
-    """A table as a figure, ruled as in print; numbers to four significant digits."""
+    Args:
+        table: what is shown.
+        numbers: columns of text that are numbers, and aligned like these.
+        rules: rows above which there is a line.
+        notes: lines below the table.
+    """
     headings = [column.replace("_percent", " (%)").replace("_", " ") for column in table.columns]
     cells = [
         [_cell(value, column) for value, column in zip(row, table.columns, strict=True)]
         for row in table.itertuples(index=False)
     ]
-    lengths = [max(len(heading), *(len(row[i]) for row in cells)) for i, heading in enumerate(headings)]
+    lengths = [max(len(heading), *(len(row[i]) for row in cells), 1) for i, heading in enumerate(headings)]
     total, lines = sum(lengths) + 2 * len(lengths), len(cells) + 1
-    figure, axes = plt.subplots(figsize=(0.075 * total + 0.2, 0.24 * lines + 0.15))
+    figure, axes = plt.subplots(figsize=(0.075 * total + 0.2, 0.24 * (lines + len(notes)) + 0.15))
     axes.axis("off")
-    axes.set(xlim=(0, total), ylim=(lines, 0))
+    axes.set(xlim=(0, total), ylim=(lines + len(notes), 0))
     left = np.concatenate([[0], np.cumsum(np.array(lengths) + 2)[:-1]])
-    numeric = [pd.api.types.is_numeric_dtype(table[column]) for column in table.columns]
+    numeric = [column in numbers or pd.api.types.is_numeric_dtype(table[column]) for column in table.columns]
     for row, texts in enumerate([headings, *cells]):
         _write_row(axes, row, texts, left, lengths, numeric)
-    for height, width in ((0, 1.2), (1, 0.7), (lines, 1.2)):
+    for height, width in ((0, 1.2), *((row + 1, 0.4) for row in rules), (1, 0.7), (lines, 1.2)):
         axes.axhline(height, color="black", linewidth=width, clip_on=False)
+    for position, text in enumerate(notes):
+        axes.text(1, lines + position + 0.6, text, ha="left", va="center", fontsize=8)
     return figure, table
 
 

@@ -1,4 +1,4 @@
-"""Fig. 2 (CIFAR-10) and Fig. 3 (MNIST): how a_x is distributed as training goes on."""
+"""Fig. 2 (CIFAR-10) and Fig. 3 (MNIST): lambda_1, and how a_x is distributed, as training goes on."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,75 +11,163 @@ if TYPE_CHECKING:
     from matplotlib.collections import QuadMesh
     from matplotlib.colors import Normalize
 
+    from fishertail.results.drawing import LogarithmicTime
+
+INNER = 0.01  # times `near_zero`: smaller abs(a_x) are all alike near 0, and share one bin
+
 
 def draw(results: Results) -> Drawing:
-    """At the smallest batch size of the data set: a panel for each model, a column for each checkpoint."""
+    """At the smallest batch size of the data set: for each model lambda_1 of each run above the histograms of a_x."""
+    import pandas as pd
     from matplotlib import pyplot as plt
     from matplotlib.colors import LogNorm
 
     from fishertail.results import drawing
 
-    histograms = results.of_layer("ax_histogram")
-    shown = histograms[histograms["dataset"] == results.dataset]
-    batch_size = int(shown["batch_size"].min())
+    near_zero = float(results.settings["measurements.ax_statistics.near_zero"])
+    counts, spectra = (_shown(results, results.of_layer(name)) for name in ("ax_histogram", "spectrum"))
     keys = [*drawing.NETWORK, "step", "epoch", "bin_left", "bin_right"]
-    table = drawing.shares(shown[shown["batch_size"] == batch_size], keys)
-    models = list(dict.fromkeys(table["model"]))
-    figure, axes_row = plt.subplots(1, len(models), figsize=(3.6 * len(models) + 0.9, 3.3), squeeze=False)
-    shading = LogNorm(table["mean"][table["mean"] > 0].min(), 1)
-    minima = [(key, lowest) for key, lowest in results.minima().items() if lowest.passed and key[2] == batch_size]
-    images = []
-    for axes, model in zip(axes_row[0], models, strict=True):
-        lowest = [found.epoch for key, found in minima if key[:2] == (results.dataset, model)]
-        images.append(_columns(axes, table[table["model"] == model], lowest, shading))
-        axes.set(
-            title=f"{results.title_of(str(results.dataset))}, {model}, batch size {batch_size}",
-            xlabel="epoch",
-            ylabel="$a_x$",
-        )
-    figure.colorbar(images[-1], ax=axes_row[0].tolist(), label="share of the samples", pad=0.02)
-    handles, labels = drawing.legend(axes_row[0])
-    if labels:
-        figure.legend(handles, labels, loc="outside upper right")
+    histograms = drawing.shares(_near_zero_joined(_common(counts), INNER * near_zero), keys)
+    largest = spectra[spectra["rank"] == 1].rename(columns={"eigenvalue": "lambda_1"})
+    columns = [*drawing.NETWORK, "seed", "step", "epoch", "lambda_1"]
+    table = pd.concat(
+        [largest[columns].assign(quantity="lambda_1"), histograms.assign(quantity="share")], ignore_index=True
+    )
+    models = list(dict.fromkeys(histograms["model"]))
+    if not models:
+        return drawing.nothing("No a_x has been measured."), table
+    size = (3.5 * len(models) + 0.9, 4.4)
+    figure, grid = plt.subplots(2, len(models), figsize=size, squeeze=False, sharex="col", height_ratios=(1, 2.2))
+    shading = LogNorm(min(histograms["mean"][histograms["mean"] > 0].min(), 0.1), 1)
+    for (upper, lower), model in zip(grid.T, models, strict=True):
+        part, curve = (each[each["model"] == model] for each in (histograms, largest))
+        time = drawing.LogarithmicTime(part["epoch"].to_numpy(dtype=float))
+        image = _columns(lower, part, time, near_zero, shading)
+        _lambda_1(upper, curve, time)
+        batch_size = int(part["batch_size"].iloc[0])
+        title = f"{results.title_of(str(results.dataset))}, {model}, batch size {batch_size}"
+        upper.set(title=title)
+        lower.set(xlabel="epoch")
+        found = [low for key, low in results.minima().items() if key[:3] == (results.dataset, model, batch_size)]
+        _minima((upper, lower), [float(time.positions(low.epoch)) for low in found if low.passed])
+    grid[0, 0].set_ylabel(r"$\lambda_1$")
+    grid[1, 0].set_ylabel("$a_x$")
+    figure.align_ylabels()
+    figure.colorbar(image, ax=grid[1].tolist(), label="share of the samples", pad=0.02, aspect=18)
+    handles, labels = drawing.legend(grid.flat)
+    figure.legend(handles, labels, loc="outside upper center", ncols=3 if len(models) > 1 else 2)
     return figure, table
 
 
-def _columns(axes: "Axes", table: "pd.DataFrame", minima: Sequence[int], shading: "Normalize") -> "QuadMesh":
-    """The histograms of one network over epochs, and a line at the mean of the runs' minima."""
+def _shown(results: Results, table: "pd.DataFrame") -> "pd.DataFrame":
+    """The rows of the data set's smallest batch size."""
+    table = table[table["dataset"] == results.dataset]
+    return table[table["batch_size"] == table["batch_size"].min()]
+
+
+def _common(histograms: "pd.DataFrame") -> "pd.DataFrame":
+    """The checkpoints that all runs of a model have, of those runs that have the most.
+
+    A landmark of one run is not to be compared with means, and a run without checkpoints inside epochs must not take
+    these from the others.
+    """
+    import pandas as pd
+
+    parts = []
+    for _, part in histograms.groupby("model", sort=False):
+        inside = part[part["epoch"] % 1 != 0].groupby("seed")["step"].nunique()
+        finest = inside.index[2 * inside >= inside.max()] if len(inside) else part["seed"].unique()
+        part = part[part["seed"].isin(finest)]
+        parts.append(part[part.groupby("step")["seed"].transform("nunique") == len(finest)])
+    return pd.concat(parts, ignore_index=True) if parts else histograms
+
+
+def _near_zero_joined(histograms: "pd.DataFrame", inner: float) -> "pd.DataFrame":
+    """The histograms with one bin for all abs(a_x) up to the edge nearest to `inner`."""
     import numpy as np
+
+    edges = np.sort(histograms["bin_right"].unique().astype(float))
+    edges = edges[(edges > 0) & np.isfinite(edges)]
+    if not len(edges):
+        return histograms
+    inner = float(edges[np.abs(np.log(edges / inner)).argmin()])
+    inside = (histograms["bin_left"] > -inner * (1 + 1e-9)) & (histograms["bin_right"] < inner * (1 + 1e-9))
+    joined = histograms.assign(
+        bin_left=histograms["bin_left"].where(~inside, -inner), bin_right=histograms["bin_right"].where(~inside, inner)
+    )
+    return joined.groupby([name for name in joined if name != "count"], sort=False)["count"].sum().reset_index()
+
+
+def _columns(
+    axes: "Axes", table: "pd.DataFrame", time: "LogarithmicTime", near_zero: float, shading: "Normalize"
+) -> "QuadMesh":
+    """The histograms of one network over time, between lines at +-`near_zero`."""
+    import numpy as np
+    from matplotlib.ticker import NullLocator
 
     from fishertail.results import drawing
 
-    table = table[table["seeds"] == table["seeds"].max()]  # a landmark of one seed is not to be compared with means
     grid = table.pivot_table(index=["bin_left", "bin_right"], columns="epoch", values="mean", sort=True)
     content = np.ma.masked_equal(np.nan_to_num(grid.to_numpy()), 0)
     epochs = grid.columns.to_numpy(dtype=float)
-    time = drawing.LogarithmicTime(epochs)
+    rights = np.array([right for _, right in grid.index])
+    inner = float(rights[rights > 0].min())
+    edges = np.array([grid.index[0][0], *rights])
+    edges[[0, -1]] = 2 * edges[1], 2 * edges[-2]  # the bins of overflow have no end
     columns = drawing.edges_of(time.positions(epochs))
-    image = axes.pcolormesh(columns, np.arange(grid.shape[0] + 1), content, norm=shading, rasterized=True)
-    drawing.label_bins(axes.yaxis, grid.index)
-    drawing.zoom(axes.set_ylim, content)
+    image = axes.pcolormesh(columns, edges, content, norm=shading, rasterized=True)
+    axes.set_yscale("symlog", linthresh=inner, linscale=0.4)
+    used = np.flatnonzero(content.filled(0).sum(1) > 0)
+    farthest = max(np.abs(edges[[used[0], used[-1] + 1]]).max(), 20 * near_zero)
+    axes.set_ylim(-1.2 * farthest, 1.2 * farthest)
+    powers = [10.0**power for power in range(-12, 12) if 2 * inner < 10.0**power < 1.2 * farthest]
+    axes.set_yticks([*(-power for power in powers), 0, *powers])
+    axes.yaxis.set_minor_locator(NullLocator())
+    for value in (near_zero, -near_zero):
+        axes.axhline(value, color="white", linewidth=2.0)
+        axes.axhline(value, color="black", linewidth=1.0, linestyle=(0, (4, 2)), label=rf"$a_x = \pm{near_zero:g}$")
+    axes.set_xlim(columns[0], columns[-1])
     time.label(axes.xaxis, epochs[-1])
-    if minima:
-        place = float(time.positions(np.mean(minima)))
-        axes.axvline(place, color="white", linewidth=2.4)
-        axes.axvline(place, color=drawing.ACCENT, linewidth=1.2, label="lowest validation loss")
     axes.grid(False)
     return image
+
+
+def _lambda_1(axes: "Axes", table: "pd.DataFrame", time: "LogarithmicTime") -> None:
+    """A line for each run."""
+    from fishertail.results import drawing
+
+    drawing.run_lines(axes, table.assign(place=time.positions(table["epoch"])), "place", "lambda_1")
+    if (table["lambda_1"] > 0).any():
+        axes.set_yscale("log", nonpositive="mask")
+        drawing.log_ticks(axes.yaxis)
+
+
+def _minima(panels: "Sequence[Axes]", places: Sequence[float]) -> None:
+    """A line at each run's lowest validation loss."""
+    from fishertail.results import drawing
+
+    for axes in panels:
+        for place in places:
+            if axes.collections:  # set off from the colours of the histograms
+                axes.axvline(place, color="white", linewidth=2.2)
+            axes.axvline(place, color=drawing.ACCENT, linewidth=1.1, label="lowest validation loss of a run")
 
 
 FIGURE = Figure(
     name="fig{number}_ax_over_epochs_{dataset}",
     title="Fig. {number}: a_x during training, {dataset}",
     caption=(
-        "How a_x, the projection of each training sample's gradient on the top eigenvector of the Fisher matrix, "
-        "is distributed during training, at the smallest batch size (mean over the seeds). Time is logarithmic, "
-        "so that the growth inside the first epoch is seen; a_x is logarithmic on either side of 0. The line "
-        "marks the epoch of lowest validation loss, once it is passed. Bears on claims 1 (most samples lie near "
-        "0, a few far out) and 2 (lambda_1 = mean(a_x^2) grows, then shrinks)."
+        "Above, lambda_1 = mean(a_x^2) of each run at the smallest batch size. Below, how a_x, the projection of each "
+        "training sample's gradient on the top eigenvector of the Fisher matrix, is distributed at the same time: "
+        "shares of the samples by bin, means over the runs. Dashed lines enclose what the paper calls near 0; what "
+        "is a hundred times nearer is one bin. Both axes are logarithmic, that of time with step 0 at the left, so "
+        "that the growth inside the first epoch is seen where checkpoints were taken there. Vertical lines mark each "
+        "run's lowest validation loss, once it is passed. Bears on claims 1 (many samples near 0, a few far out) and "
+        "2 (lambda_1 grows, then a_x goes to 0)."
     ),
-    needs=("ax_histogram", "metrics"),
+    needs=("ax_histogram", "spectrum", "metrics"),
     draw=draw,
+    settings=("measurements.ax_statistics.near_zero",),
     rule="fig2_3_ax_over_epochs",
     numbers=lambda dataset: 3 if dataset == "mnist" else 2,  # the paper's; other data sets take CIFAR-10's
 )

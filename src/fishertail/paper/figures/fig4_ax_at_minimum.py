@@ -6,71 +6,124 @@ from fishertail.results.exhibits import Drawing, Figure, Results
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
 
 
 def draw(results: Results) -> Drawing:
-    """A panel for each model; a note in it names the batch sizes at which some runs have not passed their minimum."""
-    import pandas as pd
+    """A panel for each model, a tail for each run that has passed its minimum; a note names those that have not."""
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogLocator, NullLocator
 
     from fishertail.results import drawing
 
-    histograms = results.at_minimum(results.of_layer("ax_histogram"))
-    histograms = histograms[histograms["dataset"] == results.dataset]
-    table = drawing.shares(histograms, [*drawing.NETWORK, "bin_left", "bin_right"])
-    passed = pd.DataFrame(
-        [(*key[:3], found.passed) for key, found in results.minima().items()],
-        columns=[*drawing.NETWORK, "seeds_past_minimum"],
-    )
-    table = table.merge(passed.groupby(drawing.NETWORK)["seeds_past_minimum"].sum().reset_index(), on=drawing.NETWORK)
-    models = list(dict.fromkeys(table["model"]))
-    figure, axes_row = plt.subplots(1, len(models), figsize=(3.9 * len(models), 3.1), squeeze=False, sharey=True)
-    lowest = table["mean"][table["mean"] > 0].min()
-    for axes, model in zip(axes_row[0], models, strict=True):
+    near_zero = float(results.settings["measurements.ax_statistics.near_zero"])
+    minima = {key: found for key, found in results.minima().items() if key[0] == results.dataset}
+    histograms, statistics = (_passed(results, results.of_layer(name)) for name in ("ax_histogram", "ax_statistics"))
+    table = _with_statistics(_tails(histograms), statistics, near_zero)
+    models = list(dict.fromkeys(key[1] for key in minima))
+    if not models:
+        return drawing.nothing("No run has been trained."), table
+    size = (3.5 * len(models), 3.3)
+    figure, grid = plt.subplots(1, len(models), figsize=size, squeeze=False, sharex=True, sharey=True)
+    for axes, model in zip(grid[0], models, strict=True):
         part = table[table["model"] == model]
-        _outlines(axes, part)
+        axes.set(xlim=(near_zero / 30, 30 * near_zero), ylim=(1e-3, 1))  # where there is no tail
+        axes.axvline(near_zero, color=drawing.MARK, linestyle=":", linewidth=1.1, label=f"$t = {near_zero:g}$")
+        drawing.run_lines(axes, part[(part["share"] > 0) & (part["threshold"] > 0)], "threshold", "share")
         title = f"{results.title_of(str(results.dataset))}, {model}"
-        axes.set(yscale="log", ylim=(lowest / 2, 1), title=title, xlabel="$a_x$")
-        axes.tick_params(axis="x", rotation=45)
-        counts = part[part["seeds_past_minimum"] < part["seeds"]].groupby("batch_size").first()
-        note = "\n".join(
-            f"{row.Index}: lowest loss passed in {row.seeds_past_minimum} of {row.seeds}" for row in counts.itertuples()
-        )
-        if note:
-            axes.annotate(note, (0.5, 0.97), xycoords="axes fraction", ha="center", va="top", fontsize=8.5)
-    axes_row[0][0].set_ylabel("share of the samples")
-    figure.legend(*drawing.legend(axes_row[0]), loc="outside upper center", ncols=table["batch_size"].nunique())
+        axes.set(xscale="log", yscale="log", title=title, xlabel="$t$")
+        drawing.note(axes, [*_near_zero(part, near_zero), *drawing.not_shown(minima, str(results.dataset), model)])
+    bulk = table[table["share"] > 0.9].groupby(["model", "batch_size", "seed"])["threshold"].max()
+    smallest = max(min([near_zero / 30, *bulk]), near_zero / 1e5)  # further left there is little to see
+    axes.set(xlim=(smallest, 1.5 * max([30 * near_zero, *table["threshold"][table["share"] > 0]])))
+    lowest = float(table["share"][table["share"] > 0].min()) if len(table) else 1e-3
+    axes.set_ylim(lowest**1.2, 1.5)  # room for the notes below the tails
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(numticks=8))
+        axis.set_minor_locator(NullLocator())
+    grid[0][0].set_ylabel("share of the samples with $|a_x| > t$")
+    handles, labels = drawing.legend(grid[0])
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return figure, table
 
 
-def _outlines(axes: "Axes", part: "pd.DataFrame") -> None:
+def _passed(results: Results, table: "pd.DataFrame") -> "pd.DataFrame":
+    """The rows of the data set at E*, of the runs that have passed it."""
+    import pandas as pd
+
+    from fishertail.results.schema import RUN
+
+    keys = [key for key, found in results.minima().items() if found.passed and key[0] == results.dataset]
+    return results.at_minimum(table).merge(pd.DataFrame(keys, columns=RUN), on=RUN)
+
+
+def _tails(histograms: "pd.DataFrame") -> "pd.DataFrame":
+    """Of each run, the share of the samples with abs(a_x) > t at the edges t of the bins."""
     import numpy as np
     import pandas as pd
 
+    from fishertail.results.schema import RUN
+
+    columns = [*RUN, "step", "epoch", "threshold", "share"]
+    parts = []
+    for key, bins in histograms.groupby([*RUN, "step", "epoch"], sort=False):
+        edges = np.sort(bins["bin_right"].to_numpy(dtype=float))
+        edges = edges[(edges > 0) & np.isfinite(edges)]
+        left, right, count = (bins[name].to_numpy(dtype=float) for name in ("bin_left", "bin_right", "count"))
+        beyond = [count[(left >= edge * (1 - 1e-9)) | (right <= -edge * (1 - 1e-9))].sum() for edge in edges]
+        tail = pd.DataFrame({"threshold": edges, "share": np.array(beyond) / count.sum()})
+        parts.append(tail.assign(**dict(zip(columns[:-2], key, strict=True)))[columns])
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+def _with_statistics(tails: "pd.DataFrame", statistics: "pd.DataFrame", near_zero: float) -> "pd.DataFrame":
+    """The tails with two points that need not be edges of bins: `near_zero`, and the largest abs(a_x), their end."""
+    import numpy as np
+    import pandas as pd
+
+    from fishertail.results.schema import RUN
+
+    keys = [*RUN, "step", "epoch"]
+    known = [
+        statistics[keys].assign(threshold=near_zero, share=1 - statistics["near_zero_share"]),
+        statistics[keys].assign(threshold=statistics["largest"], share=1 / statistics["samples"]),
+    ]
+    ends = statistics.set_index(RUN)["largest"].to_dict()
+    end = np.array([ends.get(key, np.inf) for key in tails[RUN].itertuples(index=False, name=None)])
+    there = np.array([key in ends for key in tails[RUN].itertuples(index=False, name=None)], dtype=bool)
+    beside = ~(there & np.isclose(tails["threshold"].astype(float), near_zero))
+    table = pd.concat([part for part in (tails[beside & (tails["threshold"] < end)], *known) if len(part)] or [tails])
+    order = {key: position for position, key in enumerate(dict.fromkeys(tails[RUN].itertuples(index=False, name=None)))}
+    place = [order.get(key, len(order)) for key in table[RUN].itertuples(index=False, name=None)]
+    return table.assign(place=place).sort_values(["place", "threshold"], ignore_index=True).drop(columns="place")
+
+
+def _near_zero(table: "pd.DataFrame", near_zero: float) -> list[str]:
+    """By batch size, from the fewest to the most samples near 0 of a run."""
+    import numpy as np
+
     from fishertail.results import drawing
 
-    for batch_size, bins in drawing.by_batch_size(part):
-        colour, line = drawing.colour_of(batch_size)
-        edges, label = np.arange(len(bins) + 1), f"batch size {batch_size}"
-        axes.stairs(bins["mean"], edges, color=colour, linestyle=line, linewidth=1.4, label=label)
-        axes.stairs(bins["highest"], edges, baseline=bins["lowest"].to_numpy(), fill=True, color=colour, alpha=0.25)
-    first = part[part["batch_size"] == part["batch_size"].iloc[0]]
-    drawing.label_bins(axes.xaxis, pd.MultiIndex.from_frame(first[["bin_left", "bin_right"]]))
-    drawing.zoom(axes.set_xlim, part.pivot(index="batch_size", columns="bin_left", values="highest").to_numpy().T)
+    lines = []
+    for batch_size, part in drawing.by_batch_size(table[np.isclose(table["threshold"].astype(float), near_zero)]):
+        shares = sorted({f"{100 * (1 - share):.1f}" for share in part["share"]}, key=float)
+        shown = shares[0] if len(shares) == 1 else f"{shares[0]} to {shares[-1]}"
+        lines.append(f"batch size {batch_size}: {shown} % below {near_zero:g}")
+    return lines
 
 
 FIGURE = Figure(
     name="fig{number}_ax_at_minimum_{dataset}",
     title="Fig. {number}: a_x at the lowest validation loss, {dataset}",
     caption=(
-        "How a_x is distributed at each run's epoch of lowest validation loss, by batch size: the mean over the "
-        "seeds, with a band from the lowest to the highest. A note names the batch sizes at which some runs have "
-        "not passed it; these are shown at their lowest loss so far. Bears on claim 3: the larger batch size has "
-        "the larger |a_x|, the smaller one more samples near 0."
+        "The share of the training samples with |a_x| > t at each run's epoch of lowest validation loss: a line for "
+        "each run, which ends at its largest |a_x|. Both axes are logarithmic. The dotted line is at what the paper "
+        "calls near 0, and a note says which share of the samples lies below it, from the run with the fewest to the "
+        "one with the most. Runs that stopped before they had passed their lowest validation loss are not shown, and "
+        "named. Bears on claim 3: the larger batch size has the larger |a_x|, the smaller one more samples near 0."
     ),
-    needs=("ax_histogram", "metrics"),
+    needs=("ax_histogram", "ax_statistics", "metrics"),
     draw=draw,
+    settings=("measurements.ax_statistics.near_zero",),
     rule="fig4_5_ax_at_minimum",
     numbers=lambda dataset: 5 if dataset == "mnist" else 4,
 )
