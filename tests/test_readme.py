@@ -122,55 +122,6 @@ def test_the_graph_is_that_of_the_rules(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_targets_exist(page: Path) -> None:
-    assert make_targets(page.read_text()) <= set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
-
-
-@pytest.mark.workflow
-def test_what_is_generated_is_up_to_date() -> None:
-    """Tables of what is registered, the verdicts of the kept runs, the schema of config.yaml, and the graph."""
-    command = [sys.executable, "docs/generate.py", "--check"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def test_what_is_stale_is_named(tmp_path: Path) -> None:
-    page = tmp_path / "docs" / "reference.md"
-    shutil.copytree(ROOT / "docs", tmp_path / "docs", ignore=shutil.ignore_patterns("reproduction"))
-    for name in ("README.md", "results/README.md", "workflow/schemas/config.schema.json"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, tmp_path / name)
-    page.write_text(page.read_text().replace("`outliers`", "`outlyers`"))
-    for name, part in (("docs/workflow.md", "rule-graph"), ("README.md", "verdicts")):  # tested above: one takes
-        other = tmp_path / name  # Snakemake, the other the kept runs
-        other.write_text(other.read_text().replace(f"generated: {part}", "by hand"))
-    command = [sys.executable, "docs/generate.py", "--check"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
-    assert done.stderr == "out of date, renew with `make docs`: docs/reference.md\n"
-
-
-@pytest.mark.workflow
-def test_the_graph_is_that_of_the_rules(tmp_path: Path) -> None:
-    output = Project.new(tmp_path).run("-n", "--rulegraph")
-    names = dict(re.findall(r'^\s*(\d+)\[label = "(\w+)"', output, re.MULTILINE))
-    arrows = {(names[a], names[b]) for a, b in re.findall(r"^\s*(\d+) -> (\d+)$", output, re.MULTILINE)}
-    between = {(a, b) for a, b in arrows if a != b and b != "all"}  # train follows itself, block by block
-    assert {rule for arrow in graph_of_the_page() for rule in arrow} == {rule for arrow in between for rule in arrow}
-    assert graph_of_the_page() == without_implied(between)
-
-
-def test_the_verdicts_are_those_of_the_kept_runs() -> None:
-    verdicts = storage.read_table(ROOT / "docs/reproduction/tables/claims.csv")
-    rows = README.partition("| claim | verdict |")[2].partition("\n\n")[0].splitlines()[2:]
-    assert rows == [
-        f"| {row.claim}. {row.statement} | **{row.verdict}** | {row.finding.partition('. ')[0]} |".replace(
-            "|a_x|", "abs(a_x)"
-        )
-        for row in verdicts.itertuples()
-    ]
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_and_images_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"(?:\]\(|src=\")([^)#\"]+)", page.read_text()):
         assert target.startswith("https://") or (page.parent / target).exists(), target
