@@ -61,8 +61,9 @@ def draw(results: Results) -> Drawing:
 
 def _shown(results: Results, table: "pd.DataFrame") -> "pd.DataFrame":
     """The rows of the data set's smallest batch size."""
-    table = table[table["dataset"] == results.dataset]
-    return table[table["batch_size"] == table["batch_size"].min()]
+    of_dataset = table[table["dataset"] == results.dataset]
+    shown: pd.DataFrame = of_dataset[of_dataset["batch_size"] == of_dataset["batch_size"].min()]
+    return shown
 
 
 def _common(histograms: "pd.DataFrame") -> "pd.DataFrame":
