@@ -163,7 +163,9 @@ def test_fig_2_marks_what_is_near_0():
 
 
 def test_fig_2_marks_the_minimum_of_each_run():
-    figure, _ = draw("fig2")
+    figure, table = draw("fig2")
+    in_table = table[(table["quantity"] == "lowest_validation_loss") & (table["model"] == "fc")]
+    assert in_table.set_index("seed")["epoch"].to_dict() == MINIMUM
     for axes in (figure.axes[0], figure.axes[2]):
         marks = [line for line in axes.lines if line.get_label() == "lowest validation loss of a run"]
         places = sorted(line.get_xdata()[0] for line in marks)
