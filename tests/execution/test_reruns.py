@@ -54,7 +54,7 @@ EDITS = {  # file, what is replaced, by what, and the jobs that run again
     "what a measurement does": ("measurements/outliers.py", '"mad": found', '"mad2": found', {"outliers"}),
     "norms": ("measurements/norms.py", "astype(np.float32)", "astype(np.float64)", of_models("norms")),
     "a caption": ("paper/figures/fig7_outliers.py", "The number of training", "How many training", set()),
-    "a drawing": ("paper/figures/fig7_outliers.py", "set_ylim(bottom=0)", "set_ylim(bottom=1)", {"fig7_outliers"}),
+    "a drawing": ("paper/figures/fig7_outliers.py", "ENOUGH = 1 ", "ENOUGH = 2 ", {"fig7_outliers"}),
     "what all figures share": ("results/drawing.py", 'MARK = "#D55E00"', 'MARK = "#D55E01"', FIGURES),
     "a claim": ("paper/claims/claim4.py", "lower=0.5", "lower=0.6", {"claims"}),
     "how claims are judged": ("paper/claims/judging.py", "CONFIDENCE = 0.95", "CONFIDENCE = 0.9", {"claims", "page"}),

@@ -137,7 +137,7 @@ def test_fig_2_has_one_bin_around_0():
     _, table = draw("fig2")
     shares = table[(table["quantity"] == "share") & (table["model"] == "fc")]
     around = shares[(shares["bin_left"] < 0) & (shares["bin_right"] > 0)].set_index("epoch")
-    assert set(around["bin_right"]) == {pytest.approx(1e-3)}
+    np.testing.assert_allclose(around["bin_right"], 1e-3)
     for epoch in SHOWN:
         near = [np.abs(projections(epoch, ("mnist", "fc", 16, seed))) < 1e-3 for seed in (0, 1)]
         assert around.loc[epoch, "mean"] == pytest.approx(np.mean(near))
@@ -163,7 +163,9 @@ def test_fig_2_marks_what_is_near_0():
 
 
 def test_fig_2_marks_the_minimum_of_each_run():
-    figure, _ = draw("fig2")
+    figure, table = draw("fig2")
+    in_table = table[(table["quantity"] == "lowest_validation_loss") & (table["model"] == "fc")]
+    assert in_table.set_index("seed")["epoch"].to_dict() == MINIMUM
     for axes in (figure.axes[0], figure.axes[2]):
         marks = [line for line in axes.lines if line.get_label() == "lowest validation loss of a run"]
         places = sorted(line.get_xdata()[0] for line in marks)

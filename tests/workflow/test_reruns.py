@@ -25,6 +25,7 @@ OUTLIERS = LAYERS | {
     "mad_curve", "run_table", "fig7_outliers", "outlier_samples", "fit", "outliers_against_fit", "claims", "stopping",
     "page",
 }  # fmt: skip
+NEAR_ZERO = {"ax_statistics", "fig2_3_ax_over_epochs", "fig4_5_ax_at_minimum", "claims", "page"}
 HISTOGRAMS = {"ax_histogram", "fig2_3_ax_over_epochs", "fig4_5_ax_at_minimum", "page"}
 
 
@@ -37,7 +38,7 @@ def test_nothing_is_left_to_do_when_all_is_done(finished):
     [
         ({"machine": {"device": "cpu", "memory_budget": 1}}, set()),
         ({"outliers": {"threshold": 5}}, OUTLIERS),
-        ({"ax_statistics": {"near_zero": 0.2}}, LAYERS | {"ax_statistics", "claims", "page"}),
+({"ax_statistics": {"near_zero": 0.2}}, LAYERS | NEAR_ZERO),
         ({"trimmed_eigenvalues": {"fraction": 0.2}}, TRIMMED | LAYERS | {"trimmed_both_ends"}),
         ({"ax_histogram": {"bins_per_decade": 2}}, HISTOGRAMS),
         ({"spectrum": {"tolerance": 1e-3}}, SPECTRA),

@@ -18,21 +18,16 @@ INNER = 0.01  # times `near_zero`: smaller abs(a_x) are all alike near 0, and sh
 
 def draw(results: Results) -> Drawing:
     """At the smallest batch size of the data set: for each model lambda_1 of each run above the histograms of a_x."""
-    import pandas as pd
     from matplotlib import pyplot as plt
     from matplotlib.colors import LogNorm
 
     from fishertail.results import drawing
+    from fishertail.results.schema import joined
 
     near_zero = float(results.settings["measurements.ax_statistics.near_zero"])
-    counts, spectra = (_shown(results, results.of_layer(name)) for name in ("ax_histogram", "spectrum"))
-    keys = [*drawing.NETWORK, "step", "epoch", "bin_left", "bin_right"]
-    histograms = drawing.shares(_near_zero_joined(_common(counts), INNER * near_zero), keys)
-    largest = spectra[spectra["rank"] == 1].rename(columns={"eigenvalue": "lambda_1"})
-    columns = [*drawing.NETWORK, "seed", "step", "epoch", "lambda_1"]
-    table = pd.concat(
-        [largest[columns].assign(quantity="lambda_1"), histograms.assign(quantity="share")], ignore_index=True
-    )
+    histograms, largest, lowest = _histograms(results, INNER * near_zero), _largest(results), _lowest(results)
+    parts = {"lambda_1": largest, "share": histograms, "lowest_validation_loss": lowest}
+    table = joined([part.assign(quantity=name) for name, part in parts.items()])
     models = list(dict.fromkeys(histograms["model"]))
     if not models:
         return drawing.nothing("No a_x has been measured."), table
@@ -44,12 +39,10 @@ def draw(results: Results) -> Drawing:
         time = drawing.LogarithmicTime(part["epoch"].to_numpy(dtype=float))
         image = _columns(lower, part, time, near_zero, shading)
         _lambda_1(upper, curve, time)
-        batch_size = int(part["batch_size"].iloc[0])
-        title = f"{results.title_of(str(results.dataset))}, {model}, batch size {batch_size}"
-        upper.set(title=title)
+        batch_size = part["batch_size"].iloc[0]
+        upper.set(title=f"{results.title_of(str(results.dataset))}, {model}, batch size {batch_size}")
         lower.set(xlabel="epoch")
-        found = [low for key, low in results.minima().items() if key[:3] == (results.dataset, model, batch_size)]
-        _minima((upper, lower), [float(time.positions(low.epoch)) for low in found if low.passed])
+        _minima((upper, lower), list(time.positions(lowest.loc[lowest["model"] == model, "epoch"])))
     grid[0, 0].set_ylabel(r"$\lambda_1$")
     grid[1, 0].set_ylabel("$a_x$")
     figure.align_ylabels()
@@ -59,10 +52,41 @@ def draw(results: Results) -> Drawing:
     return figure, table
 
 
-def _shown(results: Results, table: "pd.DataFrame") -> "pd.DataFrame":
+def _histograms(results: Results, inner: float) -> "pd.DataFrame":
+    """Shares of the samples by bin, means over the runs, with one bin up to abs(a_x) = `inner`."""
+    from fishertail.results import drawing
+
+    counts = _common(_smallest(results, results.of_layer("ax_histogram")))
+    return drawing.shares(
+        _near_zero_joined(counts, inner), [*drawing.NETWORK, "step", "epoch", "bin_left", "bin_right"]
+    )
+
+
+def _largest(results: Results) -> "pd.DataFrame":
+    """lambda_1 of each run."""
+    from fishertail.results.schema import RUN
+
+    spectra = _smallest(results, results.of_layer("spectrum"))
+    named = spectra[spectra["rank"] == 1].rename(columns={"eigenvalue": "lambda_1"})
+    shown: pd.DataFrame = named[[*RUN, "step", "epoch", "lambda_1"]]
+    return shown
+
+
+def _lowest(results: Results) -> "pd.DataFrame":
+    """E* of each run that has passed it."""
+    import pandas as pd
+
+    from fishertail.results.schema import RUN
+
+    rows = [(*key, low.step, low.epoch) for key, low in results.minima().items() if low.passed]
+    return _smallest(results, pd.DataFrame(rows, columns=[*RUN, "step", "epoch"]))
+
+
+def _smallest(results: Results, table: "pd.DataFrame") -> "pd.DataFrame":
     """The rows of the data set's smallest batch size."""
-    table = table[table["dataset"] == results.dataset]
-    return table[table["batch_size"] == table["batch_size"].min()]
+    smallest = min(run["batch_size"] for run in results.runs if run["dataset"] == results.dataset)
+    shown: pd.DataFrame = table[(table["dataset"] == results.dataset) & (table["batch_size"] == smallest)]
+    return shown
 
 
 def _common(histograms: "pd.DataFrame") -> "pd.DataFrame":

@@ -1,6 +1,6 @@
 """Fig. 4 (CIFAR-10) and Fig. 5 (MNIST): how a_x is distributed at the lowest validation loss, by batch size."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fishertail.results.exhibits import Drawing, Figure, Results
 
@@ -18,7 +18,7 @@ def draw(results: Results) -> Drawing:
     near_zero = float(results.settings["measurements.ax_statistics.near_zero"])
     minima = {key: found for key, found in results.minima().items() if key[0] == results.dataset}
     histograms, statistics = (_passed(results, results.of_layer(name)) for name in ("ax_histogram", "ax_statistics"))
-    table = _with_statistics(_tails(histograms), statistics, near_zero)
+    table = _tails(histograms, statistics, near_zero)
     models = list(dict.fromkeys(key[1] for key in minima))
     if not models:
         return drawing.nothing("No run has been trained."), table
@@ -27,8 +27,8 @@ def draw(results: Results) -> Drawing:
     for axes, model in zip(grid[0], models, strict=True):
         part = table[table["model"] == model]
         axes.set(xlim=(near_zero / 30, 30 * near_zero), ylim=(1e-3, 1))  # where there is no tail
-        axes.axvline(near_zero, color=drawing.MARK, linestyle=":", linewidth=1.1, label=f"$t = {near_zero:g}$")
         drawing.run_lines(axes, part[(part["share"] > 0) & (part["threshold"] > 0)], "threshold", "share")
+        axes.axvline(near_zero, color=drawing.MARK, linestyle=":", linewidth=1.1, label=f"$t = {near_zero:g}$")
         title = f"{results.title_of(str(results.dataset))}, {model}"
         axes.set(xscale="log", yscale="log", title=title, xlabel="$t$")
         drawing.note(axes, [*_near_zero(part, near_zero), *drawing.not_shown(minima, str(results.dataset), model)])
@@ -56,45 +56,45 @@ def _passed(results: Results, table: "pd.DataFrame") -> "pd.DataFrame":
     return results.at_minimum(table).merge(pd.DataFrame(keys, columns=RUN), on=RUN)
 
 
-def _tails(histograms: "pd.DataFrame") -> "pd.DataFrame":
-    """Of each run, the share of the samples with abs(a_x) > t at the edges t of the bins."""
-    import numpy as np
-    import pandas as pd
-
-    from fishertail.results.schema import RUN
-
-    columns = [*RUN, "step", "epoch", "threshold", "share"]
-    parts = []
-    for key, bins in histograms.groupby([*RUN, "step", "epoch"], sort=False):
-        edges = np.sort(bins["bin_right"].to_numpy(dtype=float))
-        edges = edges[(edges > 0) & np.isfinite(edges)]
-        left, right, count = (bins[name].to_numpy(dtype=float) for name in ("bin_left", "bin_right", "count"))
-        beyond = [count[(left >= edge * (1 - 1e-9)) | (right <= -edge * (1 - 1e-9))].sum() for edge in edges]
-        tail = pd.DataFrame({"threshold": edges, "share": np.array(beyond) / count.sum()})
-        parts.append(tail.assign(**dict(zip(columns[:-2], key, strict=True)))[columns])
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
-
-
-def _with_statistics(tails: "pd.DataFrame", statistics: "pd.DataFrame", near_zero: float) -> "pd.DataFrame":
-    """The tails with two points that need not be edges of bins: `near_zero`, and the largest abs(a_x), their end."""
-    import numpy as np
+def _tails(histograms: "pd.DataFrame", statistics: "pd.DataFrame", near_zero: float) -> "pd.DataFrame":
+    """The tail of each run, with the columns of a run, step and epoch in front."""
     import pandas as pd
 
     from fishertail.results.schema import RUN
 
     keys = [*RUN, "step", "epoch"]
-    known = [
-        statistics[keys].assign(threshold=near_zero, share=1 - statistics["near_zero_share"]),
-        statistics[keys].assign(threshold=statistics["largest"], share=1 / statistics["samples"]),
-    ]
-    ends = statistics.set_index(RUN)["largest"].to_dict()
-    end = np.array([ends.get(key, np.inf) for key in tails[RUN].itertuples(index=False, name=None)])
-    there = np.array([key in ends for key in tails[RUN].itertuples(index=False, name=None)], dtype=bool)
-    beside = ~(there & np.isclose(tails["threshold"].astype(float), near_zero))
-    table = pd.concat([part for part in (tails[beside & (tails["threshold"] < end)], *known) if len(part)] or [tails])
-    order = {key: position for position, key in enumerate(dict.fromkeys(tails[RUN].itertuples(index=False, name=None)))}
-    place = [order.get(key, len(order)) for key in table[RUN].itertuples(index=False, name=None)]
-    return table.assign(place=place).sort_values(["place", "threshold"], ignore_index=True).drop(columns="place")
+    known = {tuple(getattr(row, name) for name in RUN): row for row in statistics.itertuples()}
+    parts = []
+    for key, bins in histograms.groupby(keys, sort=False):
+        tail = _tail(bins, known.get(tuple(key)[: len(RUN)]), near_zero)
+        run = pd.DataFrame([key] * len(tail), columns=keys)
+        parts.append(pd.concat([run, tail], axis=1))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*keys, "threshold", "share"])
+
+
+def _tail(bins: "pd.DataFrame", sizes: Any, near_zero: float) -> "pd.DataFrame":
+    """The share of the samples with abs(a_x) > t, at the edges t of the bins.
+
+    Args:
+        bins: the histogram of a_x.
+        sizes: where known, a row of `ax_statistics`: it adds two points that need not be edges of bins, `near_zero`
+            and the largest abs(a_x), where the tail ends.
+        near_zero: see `ax_statistics`.
+    """
+    import numpy as np
+    import pandas as pd
+
+    edges = np.sort(bins["bin_right"].to_numpy(dtype=float))
+    edges = edges[(edges > 0) & np.isfinite(edges)]
+    left, right, count = (bins[name].to_numpy(dtype=float) for name in ("bin_left", "bin_right", "count"))
+    beyond = [count[(left >= edge * (1 - 1e-9)) | (right <= -edge * (1 - 1e-9))].sum() for edge in edges]
+    tail = pd.DataFrame({"threshold": edges, "share": np.array(beyond) / count.sum()})
+    if sizes is None:
+        return tail
+    more = {"threshold": [near_zero, sizes.largest], "share": [1 - sizes.near_zero_share, 1 / sizes.samples]}
+    beside = tail[(edges < sizes.largest) & ~np.isclose(edges, near_zero)]
+    whole: pd.DataFrame = pd.concat([beside, pd.DataFrame(more)], ignore_index=True)
+    return whole.sort_values("threshold", ignore_index=True)
 
 
 def _near_zero(table: "pd.DataFrame", near_zero: float) -> list[str]:
