@@ -25,14 +25,13 @@ def pages() -> dict[Path, str]:
 
 def verdicts() -> str:
     """A row for each claim: what the paper says, and the verdict by network."""
-    shown = _read("claims")
     rows = [
         [
-            f"[{row.claim}](docs/reproduction/claims/{row.claim}.md). {in_words(row.statement)}",
-            f"**{row.verdict}**",
-            str(row.networks),
+            f"[{row['claim']}](docs/reproduction/claims/{row['claim']}.md). {in_words(row['statement'])}",
+            f"**{row['verdict']}**",
+            row["networks"],
         ]
-        for row in shown.itertuples()
+        for row in _read("claims").to_dict("records")
     ]
     return markdown(["claim", "verdict", "networks"], rows)
 
@@ -54,13 +53,13 @@ def _page(claim: Claim) -> str:
     effects = _read("claim_effects")
     effects = effects[effects["claim"] == int(claim.name)]
     if len(effects):
-        row = next(each for each in _read("claims").itertuples() if each.claim == int(claim.name))
-        found.append(f"## The verdict: {row.verdict}")
-        found.append(f"Of the networks that vote: {row.networks}." if row.networks else "")
+        row = next(each for each in _read("claims").to_dict("records") if each["claim"] == int(claim.name))
+        found.append(f"## The verdict: {row['verdict']}")
+        found.append(f"Of the networks that vote: {row['networks']}." if _text(row["networks"]) else "")
         found.append(_effects(effects))
         found.append(
-            "Limits are one-sided 95 % limits of the mean over the seeds; p is that of the t test for failing, corrected "
-            "for the whole claim. Networks in brackets have no vote. [The criteria](../criteria.md)"
+            "Limits are one-sided 95 % limits of the mean over the seeds; p is that of the t test for failing, "
+            "corrected for the whole claim. Networks in brackets have no vote. [The criteria](../criteria.md)"
         )
     for name in claim.figures:
         if (REPRODUCTION / "figures" / f"{name}.svg").exists():

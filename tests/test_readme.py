@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fishertail.results import storage
 from tests.workflow.project import Project
 
 ROOT = Path(__file__).parents[1]

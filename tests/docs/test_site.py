@@ -103,6 +103,6 @@ def test_formulas_and_the_graph_are_drawn_when_the_site_is_built(site: Path) -> 
 def test_every_page_of_the_folder_is_in_the_navigation() -> None:
     configuration = (ROOT / "mkdocs.yml").read_text()
     named = set(re.findall(r"[\w/-]+\.md", configuration))
-    named |= {f"reproduction/claims/{number}.md" for number in claims()}  # by docs/site/claim_pages.py
+    named |= {f"reproduction/claims/{number}.md" for number in claims()}  # by docs/site/navigation.py
     assert {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")} <= named
     assert yaml.safe_load(configuration)["strict"]

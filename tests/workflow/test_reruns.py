@@ -10,7 +10,8 @@ FIGURES = {
 }  # fmt: skip
 LAYERS = {"layers", "layers_over_training"}
 TRIMMED = {
-    "trimmed_eigenvalues_at_landmarks", "trimmed_eigenvalue_table", "fig6_trimmed_eigenvalues", "claims", "page",
+    "trimmed_eigenvalues", "trimmed_eigenvalues_at_landmarks", "trimmed_eigenvalue_table",
+    "fig6_trimmed_eigenvalues", "claims", "page",
 }  # fmt: skip
 SPECTRA = TRIMMED | LAYERS | {
     "trimmed_both_ends", "ax_at_minimum",
@@ -38,7 +39,7 @@ def test_nothing_is_left_to_do_when_all_is_done(finished):
     [
         ({"machine": {"device": "cpu", "memory_budget": 1}}, set()),
         ({"outliers": {"threshold": 5}}, OUTLIERS),
-({"ax_statistics": {"near_zero": 0.2}}, LAYERS | NEAR_ZERO),
+        ({"ax_statistics": {"near_zero": 0.2}}, LAYERS | NEAR_ZERO),
         ({"trimmed_eigenvalues": {"fraction": 0.2}}, TRIMMED | LAYERS | {"trimmed_both_ends"}),
         ({"ax_histogram": {"bins_per_decade": 2}}, HISTOGRAMS),
         ({"spectrum": {"tolerance": 1e-3}}, SPECTRA),
