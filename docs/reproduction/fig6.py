@@ -187,6 +187,8 @@ def best_by_chance(numbers: pd.DataFrame, printed: dict[str, float], tried: int)
 
 def summary(table: pd.DataFrame) -> str:
     """How many candidates were tried, and the best of each reading, in Markdown."""
+    if table.empty:
+        return "No candidate: B is not measured at a length that the batch sizes of a data set share."
     lines = [f"{len(table)} candidates were tried: {_counted(table)}.", ""]
     lines += ["| data set | B | printed | tried | best | seeds | factor | largest | by chance |"]
     lines += ["| --- | --- | --- | --- | --- | --- | --- | --- | --- |"]

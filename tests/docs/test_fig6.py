@@ -136,7 +136,9 @@ def test_a_run_that_stopped_early_has_no_minimum_of_its_own(fig6, tmp_path, monk
 def test_without_one_of_the_batch_sizes_there_is_no_candidate_and_no_gradient_counts_as_infinitely_far(fig6, tmp_path):
     write(tmp_path, Run("mnist", "fc", 16, 0), far)
     runs = fig6.runs_below([tmp_path])
-    assert fig6.candidates(fig6.values(runs), fig6.minima(runs)).empty
+    found = fig6.candidates(fig6.values(runs), fig6.minima(runs))
+    assert found.empty
+    assert fig6.summary(found).startswith("No candidate:")
     write(tmp_path, Run("cifar10", "fc", 16, 0), far)  # which is not what Fig. 6 is of
     assert fig6.runs_below([tmp_path]) == runs
     write(tmp_path, Run("cifar10", "conv", 16, 0), lambda epoch, layer: (0, 0, 0, 0) if epoch else (76.53, 30.6, 1, 1))

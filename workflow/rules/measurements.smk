@@ -2,8 +2,8 @@
 #
 # Of a checkpoint's gradients: per_sample_gradients, fim_eigen, trimmed_eigenvalues; each with a second rule for the
 # landmarks, the checkpoints that are known only once a run has finished. From tables: ax_histogram, ax_statistics,
-# mad_curve, outlier_samples, fit. Of each checkpoint and the one before it: alignment. From the tables of a whole run:
-# layers, drift_to_diffusion.
+# trimmed_both_ends, mad_curve, outlier_samples, fit. Of each checkpoint and the one before it: alignment. From the tables
+# of a whole run: layers, drift_to_diffusion, ax_at_minimum.
 
 for each in PLAN.measurements.values():
     if each.scope == "gradients":

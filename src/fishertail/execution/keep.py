@@ -1,8 +1,9 @@
 """Keep finished runs as tables: python -m fishertail.execution.keep FOLDER
 
-Copies what the tables and figures over all runs need of each finished run below results/, but no weights, eigenvectors
-or a_x of single samples. With `--weights` the last weights are kept as well, and training goes on from them when the
-grid wants more epochs. The key `kept` of the configuration takes the runs from FOLDER.
+Copies what the tables and figures over all runs need of each finished run below results/, and a_x of every sample at
+the lowest validation loss, but no weights, eigenvectors or a_x of other checkpoints. With `--weights` the last weights
+are kept as well, and training goes on from them when the grid wants more epochs. The key `kept` of the configuration
+takes the runs from FOLDER.
 """
 
 import argparse
