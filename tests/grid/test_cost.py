@@ -166,7 +166,7 @@ def test_a_real_tiny_grid(tmp_path):
         text=True,
         check=True,
     )
-    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()[2:10] if line}
+    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()[2:11] if line}
     assert rows["train"][:2] == ["2", "3.00"]  # as long as those of the other seed together
     assert rows["all"][0] == str(2 * 3 + 1 + 3)
     assert rows["trimmed_eigenvalues_at_landmarks"][0] == "1"
