@@ -58,9 +58,11 @@ def test_config_yaml_satisfies_the_schema():
     jsonschema.validate(PAPER, config.schema())
 
 
-@pytest.mark.parametrize(
-    "path", ["profiles/demo/grid.yaml", "docs/reproduction/grid.yaml", "docs/reproduction/variants.yaml"]
-)
+OVERLAYS = ["profiles/demo/grid.yaml", "docs/reproduction/grid.yaml", "docs/reproduction/variants.yaml"]
+EXTENSIONS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "extensions").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", OVERLAYS + EXTENSIONS)
 def test_overlays_are_valid_and_the_runs_that_they_keep_fit(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     checks.load(overlay(**yaml.safe_load((ROOT / path).read_text())))
