@@ -98,7 +98,7 @@ def test_it_is_the_gauss_newton_matrix(loss):
 
 
 def test_half_the_squared_distance_from_the_label_has_half_the_matrix_of_the_whole():
-    """Whose Gauss-Newton matrix is sum_c J_c^T J_c / N, twice that for a sum of squares: the test above has its truth."""
+    """The Gauss-Newton matrix of a sum of squares is that of the test above."""
     model, (inputs, labels) = measured.network(), measured.samples()
     model.load_state_dict(measured.weights()[0])
     wanted = nn.functional.one_hot(labels, 3).float()

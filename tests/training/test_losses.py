@@ -47,9 +47,8 @@ def test_a_factory_names_it_alike():
     for loss, named in ((None, set()), ("cross_entropy", set()), ("squared_error", {"loss"})):
         mine |= {} if loss is None else {"loss": loss}
         made = config.complete()(models=["mine"], architectures={"mine": mine})
-        assert (
-            set(made.parameters_of(made.runs[0])["architecture"]) == {"factory", "arguments", "learning_rate"} | named
-        )
+        keys = set(made.parameters_of(made.runs[0])["architecture"])
+        assert keys == {"factory", "arguments", "learning_rate"} | named
 
 
 def test_a_run_kept_before_there_was_another_loss_is_taken_and_only_by_cross_entropy(tmp_path):

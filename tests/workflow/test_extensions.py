@@ -88,10 +88,8 @@ def test_it_runs_to_its_end_and_is_answered(tiny):
     np.testing.assert_allclose(runs["lambda_1"], runs["lambda_1_expected"])
     np.testing.assert_array_equal(runs["minimum_epoch"], runs["epoch_of_minimum"])
     np.testing.assert_allclose(runs["outlier_share"] * runs["samples"], runs["outliers"])
-    trimmed = pd.read_csv(tables / "trimmed_eigenvalues.csv", comment="#")
-    trimmed = found.merge(
-        trimmed, left_on=[*keys, "figure_layer"], right_on=[*keys, "layer"], suffixes=("", "_expected")
-    )
+    trimmed = pd.read_csv(tables / "trimmed_eigenvalues.csv", comment="#").rename(columns={"layer": "figure_layer"})
+    trimmed = found.merge(trimmed, on=[*keys, "figure_layer"], suffixes=("", "_expected"))
     assert len(trimmed) == len(found)
     for column in ("A", "B", "decrease_percent"):
         np.testing.assert_allclose(trimmed[column], trimmed[f"{column}_expected"])
