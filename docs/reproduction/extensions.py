@@ -12,6 +12,7 @@ others have a row for each run: what holds at E*, the epoch of lowest validation
 import argparse
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,16 +25,18 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from fishertail.data.source import built_in
-from fishertail.execution.plan import Plan
 from fishertail.grid import checks
 from fishertail.grid.config import Config
 from fishertail.measurements import collect
-from fishertail.results import drawing, provenance, storage
+from fishertail.results import archive, drawing, provenance, storage
 from fishertail.results.exhibits import Results
+from fishertail.results.run import LANDMARKS
 from fishertail.results.schema import RUN
 
 ROOT = Path(__file__).parents[2]
 NEEDED = ("metrics", "spectrum", "ax_statistics", "trimmed", "outliers")
+# made from all checkpoints of a run, or at its landmarks
+LAST = ("metrics.csv", "ax_statistics.csv", "outliers.csv", f"{LANDMARKS}/trimmed.csv")
 POINTS = 200  # of the clock at which two runs are compared
 CLOCKS = ("step", "epoch")
 NETWORK = ["model", "batch_size"]
@@ -65,32 +68,29 @@ def configuration(name: str, results: str | None = None) -> Config:
 
 
 def finished(config: Config) -> tuple[Results, list[str]]:
-    """The tables of the runs of which all is there, and their files.
+    """The tables of the runs that are trained and measured as a whole, and their files.
+
+    They may have been trained for other numbers of epochs than the configuration says.
 
     Raises:
         SystemExit: there is no such run.
     """
-    folder, plan = config.pathvars["results"], Plan(config)
-    of_run: dict[str, dict[str, list[str]]] = {run.path: {name: [] for name in NEEDED} for run in config.runs}
-    for name in NEEDED:
-        for path in plan.files_of(name):
-            run = next(each for each in of_run if f"/{each}/" in path)
-            of_run[run][name].append(path.replace("<results>", folder))
-    whole = [run for run, files in of_run.items() if all(Path(path).is_file() for path in _flat(files))]
-    for run in of_run:
-        if run not in whole:
-            print(f"{run}: not finished, left out")
-    if not whole:
+    folder = Path(config.pathvars["results"])
+    runs: list[dict[str, Any]] = []
+    files: dict[str, list[str]] = {name: [] for name in NEEDED}
+    for run in config.runs:
+        place = folder / "runs" / run.path
+        if not all(archive.has(place, name) for name in LAST):
+            print(f"{run.path}: not finished, left out")
+            continue
+        runs.append(asdict(run) | {"figure_layer": config.architecture(run.model).figure_layer})
+        for name in NEEDED:
+            files[name] += archive.files(place, collect.run_tables()[name].file)
+    if not runs:
         raise SystemExit(f"{folder}: finished runs of this extension expected, found none")
-    parameters = zip(config.runs, plan.runs_parameters(), strict=True)
-    runs = [of_one for run, of_one in parameters if run.path in whole]
-    files = {name: [path for run in whole for path in of_run[run][name]] for name in NEEDED}
     titles = {name: known.title for name, known in built_in().items()}
-    return Results(runs, collect.read(files, runs), {}, titles=titles), _flat(files)
-
-
-def _flat(files: Mapping[str, Sequence[str]]) -> list[str]:
-    return [path for paths in files.values() for path in paths]
+    paths = [path for each in files.values() for path in each]
+    return Results(runs, collect.read(files, runs), {}, titles=titles), paths
 
 
 def largest_eigenvalues(results: Results) -> pd.DataFrame:
@@ -265,7 +265,7 @@ def of_runs(results: Results, config: Config) -> Answer:
     for axes, (label, table, column, scale) in zip(row, shown, strict=True):
         groups = table.groupby(["dataset", *NETWORK], sort=False)
         for colour, ((dataset, model, batch_size), part) in zip(colours, groups, strict=False):
-            name = f"{results.title_of(str(dataset))}, {model}, {batch_size}"
+            name = f"{results.title_of(str(dataset))}, {model}, batch size {batch_size}"
             _band(axes, part, "step", column, name, color=colour)
         axes.set(xscale="log", yscale=scale, xlabel="step", ylabel=label)
     handles, labels = drawing.legend(row)

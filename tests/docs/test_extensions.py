@@ -22,6 +22,7 @@ MAPPINGS = st.recursive(
     max_leaves=6,
 )
 SAMPLES = 60_000
+KEYS = ["dataset", "model", "batch_size", "seed"]
 GROWTH, BY_RATIO = 0.3, 0.5  # lambda_1 = ratio^0.5 (rate x steps)^0.3
 
 
@@ -98,6 +99,36 @@ def test_where_time_and_ratio_are_all_that_counts_the_answer_says_so():
             assert row[column] == pytest.approx(max(factor, 1 / factor))
         assert row["seeds"] == 2
     assert len(found) == 8  # and one of all pairs of each kind and clock
+
+
+def test_each_run_is_read_at_its_lowest_validation_loss():
+    """Made-up numbers that say where they stand: a thousand times the step, and parts of it."""
+    config = extensions.configuration("regression")
+    models = {"fc": 1, "fc_squared_error": 2}  # with the epoch of their lowest loss
+    runs = [dict(zip(KEYS, ("mnist", model, 16, 0), strict=True)) for model in models]
+    steps = pd.DataFrame({"step": [0, 10, 20], "epoch": [0.0, 1.0, 2.0]})
+
+    def table(layer="fc4", **columns):
+        parts = [steps.assign(layer=layer, **columns, **run) for run in runs]
+        return pd.concat(parts, ignore_index=True)
+
+    metrics = table(train_accuracy=0.5, validation_accuracy=[0.1, 0.2, 0.3])
+    metrics["validation_loss"] = (metrics["epoch"] - metrics["model"].map(models)).abs()
+    tables = {
+        "metrics": metrics.drop(columns="layer"),
+        "spectrum": table(rank=1, eigenvalue=[0.0, 10_000.0, 20_000.0]),
+        "ax_statistics": table(samples=60_000, near_zero_share=[0.0, 0.1, 0.2], largest=1.0),
+        "trimmed": table(A=[0.0, 10.0, 20.0], B=1.0, decrease_percent=90.0),
+        "outliers": table("network", outliers_distance=[0, 6_000, 12_000], samples=60_000),
+    }
+    results = extensions.Results([run | {"figure_layer": "fc4"} for run in runs], tables, {})
+    found = extensions.at_minimum(results, config, {"mnist": 10}).set_index("model")
+    for model, epoch in models.items():
+        row = found.loc[model]
+        assert (row["minimum_epoch"], row["classes"], row["lambda_1"], row["A"]) == (epoch, 10, 1e4 * epoch, 10 * epoch)
+        assert row["outlier_share"] == pytest.approx(0.1 * epoch) == pytest.approx(row["near_zero_share"])
+        assert row["validation_accuracy"] == pytest.approx(0.1 + 0.1 * epoch)
+    assert found["loss"].to_dict() == {"fc": "cross_entropy", "fc_squared_error": "squared_error"}
 
 
 def test_the_typical_and_the_largest_factor_do_not_cancel():
