@@ -58,9 +58,11 @@ def test_config_yaml_satisfies_the_schema():
     jsonschema.validate(PAPER, config.schema())
 
 
-@pytest.mark.parametrize(
-    "path", ["profiles/demo/grid.yaml", "docs/reproduction/grid.yaml", "docs/reproduction/earlier/variants.yaml"]
-)
+OVERLAYS = ["profiles/demo/grid.yaml", "docs/reproduction/grid.yaml", "docs/reproduction/earlier/variants.yaml"]
+EXTENSIONS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "extensions").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", OVERLAYS + EXTENSIONS)
 def test_overlays_are_valid_and_the_runs_that_they_keep_fit(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     checks.load(overlay(**yaml.safe_load((ROOT / path).read_text())))
@@ -105,6 +107,11 @@ FAULTS = [
     (fc(arguments={"depth": 3}), "architectures.fc.arguments: unknown key"),
     (fc(factory="networks:two"), "architectures.fc.factory: unknown key"),
     (fc(initialisation="he"), "architectures.fc.initialisation: input should be 'lecun_normal' or 'torch', found 'he'"),
+    (fc(loss="hinge"), "architectures.fc.loss: input should be 'cross_entropy' or 'squared_error', found 'hinge'"),
+    (
+        fc(loss="squared_error") | measured(sample_scores={"enabled": True}),
+        "measurements.sample_scores.enabled: false expected for fc, whose loss is squared_error (sample_scores: plain",
+    ),
     (fc(figure_layer="fc6"), "architectures.fc.figure_layer: one of fc1, fc2, fc3, fc4, fc5, network expected, found"),
     ({"architectures": {"conv": {"channels": [8]}}}, "architectures.conv.channels: list should have at least 4 items"),
     ({"architectures": {"vit": {"patch": 0}}}, "architectures.vit.patch: input should be greater than or equal to 1"),
@@ -112,7 +119,7 @@ FAULTS = [
     ({"datasets": ["mnist"], "batch_sizes": [60_001]}, "batch_sizes.0: at most 60000 (the training samples of mnist)"),
     (
         {"datasets": ["mnist", "svhn"]},
-        "datasets.1: unknown data set 'svhn', expected one of digits, mnist, cifar10, or",
+        "datasets.1: unknown data set 'svhn', expected one of digits, mnist, cifar10, ",
     ),
     ({"models": ["fc", "resnet"]}, f"models.1: unknown model 'resnet', expected one of {KNOWN}"),
     ({"only": ["mnist-fc/*", "svhn-*"]}, "only.1: a pattern of runs such as mnist-fc/bs16/seed0 expected, found"),
@@ -278,6 +285,7 @@ def test_a_model_from_a_factory_is_taken(with_factory):
         ({"arguments": {}}, "factory: calling networks:two failed: two() missing 1 required positional argument"),
         ({"figure_layer": "fc4"}, "figure_layer: one of stem, head, network expected, found 'fc4'"),
         ({"hidden_widths": [3]}, "hidden_widths: unknown key"),
+        ({"loss": "hinge"}, "loss: input should be 'cross_entropy' or 'squared_error', found 'hinge'"),
         ({"factory": None}, "factory: input should be a valid string, found None"),
     ],
 )
@@ -300,6 +308,12 @@ def test_a_measurement_that_is_not_wanted_is_not_made():
     grid = checks.load(overlay(measurements={"trimmed_eigenvalues": {"enabled": False}}))
     assert "trimmed_eigenvalues" not in grid.enabled
     assert set(config.default().enabled) - set(grid.enabled) == {"trimmed_eigenvalues"}
+
+
+def test_measurements_that_know_the_squared_error_are_taken():
+    of_gaussian = {"true_fisher": {"enabled": True}, "eigenvalue_statistics": {"enabled": True}}
+    grid = checks.load(overlay(models=["fc"]) | fc(loss="squared_error") | measured(**of_gaussian))
+    assert set(of_gaussian) <= set(grid.enabled)
 
 
 def test_todays_networks_are_models_and_their_layers_are_known():

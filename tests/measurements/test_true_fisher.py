@@ -12,6 +12,7 @@ from fishertail.errors import UnsupportedModelError
 from fishertail.fisher.eigenpairs import scopes_of
 from fishertail.fisher.true_fisher import true_eigenpairs
 from fishertail.gradients.matrix import GradientMatrix
+from fishertail.gradients.squared_error import squared_error
 from fishertail.measurements.measurement import measurements
 from tests.measurements import measured
 from tests.truth import dense_gradients
@@ -94,6 +95,20 @@ def test_it_is_the_gauss_newton_matrix(loss):
     dense /= len(inputs) if loss is not None and loss.reduction == "sum" else 1
     np.testing.assert_allclose(found.eigenvalues, torch.linalg.eigvalsh(dense).flip(0)[:3].numpy(), rtol=1e-6)
     assert found.trace == pytest.approx(float(dense.trace()), rel=1e-6)
+
+
+def test_half_the_squared_distance_from_the_label_has_half_the_matrix_of_the_whole():
+    """The Gauss-Newton matrix of a sum of squares is that of the test above."""
+    model, (inputs, labels) = measured.network(), measured.samples()
+    model.load_state_dict(measured.weights()[0])
+    wanted = nn.functional.one_hot(labels, 3).float()
+    found = []
+    for targets, loss in ((labels, squared_error), (wanted, nn.MSELoss(reduction="sum"))):
+        with GradientMatrix(model, inputs, targets, loss=loss) as matrix:
+            found.append(true_eigenpairs(matrix, loss, scopes_of(matrix), k=3, rtol=1e-6)["network"])
+    half, whole = found
+    np.testing.assert_allclose(2 * half.eigenvalues, whole.eigenvalues, rtol=1e-5)
+    assert 2 * half.trace == pytest.approx(whole.trace, rel=1e-6)
 
 
 def test_labels_play_no_role_and_certain_predictions_leave_nothing(found):

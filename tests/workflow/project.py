@@ -10,7 +10,7 @@ from typing import Self
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PARTS = ["Snakefile", "config.yaml", "workflow", "profiles", "envs", "src", "pyproject.toml"]
+PARTS = ["Snakefile", "config.yaml", "extensions", "workflow", "profiles", "envs", "src", "pyproject.toml"]
 TINY = {
     "datasets": ["digits"],
     "models": ["fc"],

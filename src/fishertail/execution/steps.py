@@ -23,6 +23,7 @@ from fishertail.results.schema import Table, joined
 from fishertail.statistics.minimum import lowest_validation_loss
 from fishertail.training import checkpoints, sgd
 from fishertail.training.checkpoints import Weights
+from fishertail.training.losses import loss_of_run
 from fishertail.training.metrics import METRICS, Metrics, metrics_table
 from fishertail.training.networks.build import of_run as network_of_run
 from fishertail.training.schedule import Selection, landmarks, steps_per_epoch
@@ -253,6 +254,7 @@ def _of_share(
         samples=data.training_data(device),
         tables=tables,
         tensors=tensors,
+        loss=loss_of_run(run).of_one,
         learning_rate=run["architecture"]["learning_rate"],
         per_epoch=steps_per_epoch(len(data.train_labels), run["batch_size"]),
         device=device,

@@ -21,6 +21,7 @@ from fishertail.gradients.cache import RowCache
 from fishertail.gradients.losses import CrossEntropy, Derivatives, Loss, loss_of
 from fishertail.gradients.matrix import GradientMatrix
 from fishertail.gradients.memory_budget import readable
+from fishertail.gradients.squared_error import squared_error
 
 
 class Predictive(Protocol):
@@ -43,14 +44,18 @@ class Categorical:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Independent outputs of equal variance, 1/2 for a sum of squared errors and D/2 for the mean of D."""
+    """Independent outputs of equal variance.
 
-    mean: bool  # whether the loss is the mean of squared errors, not their sum
+    It is 1/2 for a sum of squared errors, 1 for half of it, and D/2 for the mean of D.
+    """
+
+    precision: float  # 1 / sigma^2; D times that where the loss is a mean over the D outputs
+    mean: bool = False  # whether the loss is the mean of squared errors, not their sum
 
     def rows(self, shape: Sequence[int]) -> tuple[int, Loss]:
         """See `Predictive`."""
         outputs = prod(shape)
-        return outputs, _OutputRows(2 / outputs if self.mean else 2.0)
+        return outputs, _OutputRows(self.precision / outputs if self.mean else self.precision)
 
 
 class _ClassRows(CrossEntropy):
@@ -85,13 +90,15 @@ def predictive_of(loss: Callable[..., torch.Tensor] | None) -> Predictive:
     if isinstance(loss_of(loss), CrossEntropy):
         return Categorical()
     if loss is nn.functional.mse_loss:
-        return Gaussian(mean=True)
+        return Gaussian(2.0, mean=True)
     if type(loss) is nn.MSELoss and loss.reduction in ("mean", "sum"):
-        return Gaussian(loss.reduction == "mean")
+        return Gaussian(2.0, mean=loss.reduction == "mean")
+    if loss is squared_error:
+        return Gaussian(1.0)
     name = getattr(loss, "__name__", type(loss).__name__)
     raise UnsupportedModelError(
         f"true Fisher matrix: the predictive distribution behind the loss {name} is not known; those of cross entropy "
-        "(without weights and smoothing) and of the squared error (MSELoss) are"
+        "(without weights and smoothing) and of the squared error (MSELoss, squared_error) are"
     )
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from fishertail.data import source
-from fishertail.errors import ConfigError
+from fishertail.errors import ConfigError, FishertailError
 from fishertail.grid.config import NETWORK, Config, FactoryArchitecture, complete
 from fishertail.grid.faults import validated
 from fishertail.measurements.measurement import Measurement, measurements, options_given
 from fishertail.results import archive
 from fishertail.training.networks import factory
-from fishertail.training.networks.network import networks
+from fishertail.training.networks.network import DEFAULT_LOSS, Architecture, networks
 
 Faults = Iterator[tuple[str, str]]  # dotted path and fault
 Intact = Callable[..., bool]  # whether keys, and what is in them, hold what the user gave
@@ -68,6 +68,8 @@ def _cross_faults(config: Config, broken: set[str], check_sources: bool) -> Faul
     yield from _epoch_faults(config, intact)
     if not any(path.startswith("measurements") for path in broken):
         yield from _measurement_faults(config, intact)
+        if check_sources and not networks_broken and intact("models"):
+            yield from _loss_faults(config)
 
 
 def _dataset_faults(config: Config, intact: Intact, check_sources: bool) -> Faults:
@@ -156,6 +158,26 @@ def _schedule_faults(config: Config, each: Measurement, need: str) -> Faults:
                 return
 
 
+def _loss_faults(config: Config) -> Faults:
+    """Measurements that do not apply to another loss than cross entropy, said before a run is trained by it."""
+    checked = {name: each.check for name, each in config.enabled.items() if each.check is not None}
+    for model in config.models if checked else ():
+        if model not in config.known_architectures or config.architecture(model).loss == DEFAULT_LOSS:
+            continue
+        from fishertail.training.losses import LOSSES  # which imports torch
+
+        wanted = config.architecture(model).loss
+        try:
+            network = factory.example(*_made_by(config, model))
+        except Exception:
+            continue  # a fault of its own
+        for name, check in checked.items():
+            try:
+                check(network, LOSSES[wanted].of_one)
+            except FishertailError as error:
+                yield f"measurements.{name}.enabled", f"false expected for {model}, whose loss is {wanted} ({error})"
+
+
 def _layer_faults(config: Config, intact: Intact, check_sources: bool) -> Faults:
     wanted = config.measurements.spectrum.layers
     known, complete_list = {NETWORK}, intact("models")
@@ -191,7 +213,7 @@ def _layer_faults(config: Config, intact: Intact, check_sources: bool) -> Faults
 
 def _inside(intact: Intact, path: str, architecture: Any) -> list[str]:
     """The keys of an architecture that are broken, but for those that do not shape its layers."""
-    keys = [key for key in type(architecture).model_fields if key not in ("learning_rate", "figure_layer")]
+    keys = [key for key in type(architecture).model_fields if key not in Architecture.model_fields]
     return [f"{path}.{key}" for key in keys if not intact(f"{path}.{key}")]
 
 
@@ -201,12 +223,21 @@ def layers_of(config: Config, model: str, check_sources: bool) -> list[str] | No
     if isinstance(architecture, FactoryArchitecture):
         if not check_sources or not _importable(architecture.factory):
             return None
-        return factory.layer_names(factory.function(architecture.factory), architecture.arguments)
-    network = networks()[model]
-    options = architecture.model_dump(exclude={"learning_rate", "figure_layer"})
-    if network.layers is not None:
-        return network.layers(options)
-    return factory.layer_names(network.build, options) if check_sources else None  # imports torch
+    elif (layers := networks()[model].layers) is not None:
+        return layers(_own_options(architecture))
+    return factory.layer_names(*_made_by(config, model)) if check_sources else None  # imports torch
+
+
+def _made_by(config: Config, model: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The function that makes a model, and its options."""
+    architecture = config.architecture(model)
+    if isinstance(architecture, FactoryArchitecture):
+        return factory.function(architecture.factory), architecture.arguments
+    return networks()[model].build, _own_options(architecture)
+
+
+def _own_options(architecture: Architecture) -> dict[str, Any]:
+    return architecture.model_dump(exclude=set(Architecture.model_fields))
 
 
 def _importable(path: str) -> bool:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, create_m
 from fishertail.measurements.measurement import GradientOptions, Measurement, Options, measurements
 from fishertail.results.run import Block, Run
 from fishertail.settings import NonNegativeInt, PositiveInt, Section, no_boolean
-from fishertail.training.networks.network import Architecture, networks
+from fishertail.training.networks.network import DEFAULT_LOSS, Architecture, networks
 from fishertail.training.schedule import EPOCHS_WITH_OCTAVES, Selection, selected
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
@@ -161,7 +161,10 @@ class Config(Section):
 
     def parameters_of(self, run: Run) -> dict[str, Any]:
         """The run, and its network as far as it shapes the result."""
-        return asdict(run) | {"architecture": self.architecture(run.model).model_dump(exclude={"figure_layer"})}
+        architecture = self.architecture(run.model)
+        # runs that were finished before there was another loss do not name theirs
+        unnamed = {"figure_layer"} | ({"loss"} if architecture.loss == DEFAULT_LOSS else set())
+        return asdict(run) | {"architecture": architecture.model_dump(exclude=unnamed)}
 
     def epochs_of(self, run: Run) -> int:
         """The number of epochs that `run` is trained for."""

@@ -4,11 +4,12 @@ How does the empirical Fisher matrix differ from the Fisher matrix? F_true = 1/N
 with g_{x,c} the gradient of the cross entropy for the label c, and p the softmax of the outputs: exactly, over all
 classes, by C rows per sample through the solver of F. The rows keep within the memory budget; a sweep over them costs C
 passes, so that more than `most_classes` are refused. With the squared error p(y | x) is a Gaussian whose variance is
-that of the loss's own scale (1/2 for a sum of squares, D/2 for the mean of D outputs). In both cases F_true is the
-generalised Gauss-Newton matrix of the mean loss; with any other loss p(y | x) is not known, and the measurement is
-refused. The empirical F takes the labels of the data instead of p. It is no approximation of F_true in general: it
-tends to 0 as the training data are fitted, and carries no second-order information of the loss then (Kunstner, Balles
-and Hennig 2019, arXiv 1905.12558). What F_true does not say: which way the loss curves beyond that; see hessian.
+that of the loss's own scale (1/2 for a sum of squares, 1 for half of it, D/2 for the mean of D outputs). In both cases
+F_true is the generalised Gauss-Newton matrix of the mean loss; with any other loss p(y | x) is not known, and the
+measurement is refused. The empirical F takes the labels of the data instead of p. It is no approximation of F_true in
+general: it tends to 0 as the training data are fitted, and carries no second-order information of the loss then
+(Kunstner, Balles and Hennig 2019, arXiv 1905.12558). What F_true does not say: which way the loss curves beyond that;
+see hessian.
 """
 
 from collections.abc import Callable, Mapping

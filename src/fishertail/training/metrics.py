@@ -13,9 +13,9 @@ METRICS = Table(
     columns=(
         STEP,
         EPOCH,
-        Column("train_loss", "mean cross entropy over the training samples"),
+        Column("train_loss", "mean loss over the training samples"),
         Column("train_accuracy", "0 to 1"),
-        Column("validation_loss", "mean cross entropy over the validation samples"),
+        Column("validation_loss", "mean loss over the validation samples"),
         Column("validation_accuracy", "0 to 1"),
     ),
     keys=("step",),
@@ -24,7 +24,7 @@ METRICS = Table(
 
 @dataclass(frozen=True)
 class Metrics:
-    """Mean cross entropy and accuracy of a model on training and validation data."""
+    """Mean loss and accuracy of a model on training and validation data."""
 
     train_loss: float
     train_accuracy: float

@@ -14,9 +14,9 @@ from torch import nn
 from tqdm import tqdm
 
 from fishertail.errors import DivergedError
-from fishertail.gradients.cross_entropy import losses_of
 from fishertail.results.run import Block
 from fishertail.training.checkpoints import Weights
+from fishertail.training.losses import CROSS_ENTROPY, TrainingLoss, loss_of_run
 from fishertail.training.metrics import Metrics
 from fishertail.training.networks.build import stream
 from fishertail.training.schedule import Selection, steps_per_epoch
@@ -36,6 +36,7 @@ def train_epoch(
     learning_rate: float,
     seed: int,
     epoch: int,
+    loss: TrainingLoss = CROSS_ENTROPY,
     look: Callable[[int], None] | None = None,
     at: Collection[int] = (),
 ) -> None:
@@ -45,6 +46,7 @@ def train_epoch(
         images: (N, ...) on the model's device. The last mini-batch is smaller where batch_size does not divide N.
         labels: (N,).
         seed, epoch: determine the order of the samples, and whatever the model draws itself (dropout).
+        loss: whose mean over a mini-batch is followed.
         look: called with the number of steps taken in this epoch, after each of `at`.
         at: steps of this epoch, from 1 on.
     """
@@ -57,7 +59,7 @@ def train_epoch(
         torch.manual_seed(stream(seed, epoch))
         for step, batch in enumerate(order.split(batch_size), start=1):
             optimizer.zero_grad()
-            nn.functional.cross_entropy(model(images[batch]), labels[batch]).backward()
+            loss.mean(model(images[batch]), labels[batch]).backward()
             optimizer.step()
             if look is not None and step in at:
                 with _own_randomness(images.device):
@@ -72,15 +74,17 @@ def _own_randomness(device: torch.device) -> Any:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-    """Mean cross entropy (summed in float64) and accuracy over all samples, in eval mode."""
+def evaluate(
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, loss: TrainingLoss = CROSS_ENTROPY
+) -> tuple[float, float]:
+    """Mean loss (summed in float64) and accuracy over all samples, in eval mode."""
     model.eval()
-    loss, correct = 0.0, 0
+    total, correct = 0.0, 0
     for x, y in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):
-        logits = model(x)
-        loss += float(losses_of(logits, y).sum())
-        correct += int((logits.argmax(1) == y).sum())
-    return loss / len(images), correct / len(images)
+        outputs = model(x)
+        total += float(loss.of_samples(outputs, y).sum())
+        correct += int((outputs.argmax(1) == y).sum())
+    return total / len(images), correct / len(images)
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ def train_block(
     batch_size: int,
     learning_rate: float,
     seed: int,
+    loss: TrainingLoss = CROSS_ENTROPY,
     octaves: bool = False,
     device: str = "cpu",
     name: str = "run",
@@ -119,7 +124,7 @@ def train_block(
     steps = Selection(tuple(block.epochs), octaves).steps(block, per_epoch)
 
     def here(step: int) -> Trained:
-        metrics = Metrics(*evaluate(model, *training), *evaluate(model, *validation))
+        metrics = Metrics(*evaluate(model, *training, loss), *evaluate(model, *validation, loss))
         if not all(map(math.isfinite, astuple(metrics))):
             raise DivergedError(
                 f"{name}: the loss is not finite after step {step} (epoch {step / per_epoch:.4g}) at learning rate "
@@ -143,6 +148,7 @@ def train_block(
                 learning_rate=learning_rate,
                 seed=seed,
                 epoch=epoch,
+                loss=loss,
                 look=look,
                 at=inside,
             )
@@ -164,7 +170,7 @@ def train_run(
     octaves: bool = False,
     device: str = "cpu",
 ) -> Iterator[Trained]:
-    """`train_block` with the batch size, seed and learning rate of a run of the grid."""
+    """`train_block` with the batch size, seed, learning rate and loss of a run of the grid."""
     return train_block(
         model,
         dataset,
@@ -172,6 +178,7 @@ def train_run(
         batch_size=run["batch_size"],
         learning_rate=run["architecture"]["learning_rate"],
         seed=run["seed"],
+        loss=loss_of_run(run),
         octaves=octaves,
         device=device,
         name=f"{run['dataset']}-{run['model']}, batch size {run['batch_size']}, seed {run['seed']}",

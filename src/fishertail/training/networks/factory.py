@@ -15,10 +15,15 @@ def function(path: str) -> "Callable[..., nn.Module]":
     return found
 
 
-def layer_names(build: "Callable[..., nn.Module]", options: Mapping[str, Any]) -> list[str]:
-    """The layers of a model, as measurements name them, for images of 3 x 32 x 32 and 10 classes."""
+def example(build: "Callable[..., nn.Module]", options: Mapping[str, Any]) -> "nn.Module":
+    """A model for images of 3 x 32 x 32 and 10 classes."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        model = build(shape=(3, 32, 32), classes=10, **options)
-    return [name for name, module in model.named_modules() if next(module.parameters(recurse=False), None) is not None]
+        return build(shape=(3, 32, 32), classes=10, **options)
+
+
+def layer_names(build: "Callable[..., nn.Module]", options: Mapping[str, Any]) -> list[str]:
+    """The layers of a model, as measurements name them, for images of 3 x 32 x 32 and 10 classes."""
+    modules = example(build, options).named_modules()
+    return [name for name, module in modules if next(module.parameters(recurse=False), None) is not None]

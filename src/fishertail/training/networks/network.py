@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -16,12 +16,20 @@ Shape = tuple[int, int, int]  # channels, height and width of an image
 PACKAGE, CONSTANT = "fishertail.training.networks", "NETWORK"
 OTHERS = frozenset({"network", "build", "factory", "layers", "resized"})  # modules that register nothing
 
+LossName = Literal["cross_entropy", "squared_error"]
+DEFAULT_LOSS: LossName = "cross_entropy"
+
 
 class Architecture(Section):
     """What every entry of `architectures` has; a network's own options come beside it."""
 
     learning_rate: Real = Field(gt=0, description="constant rate of plain SGD, eq. (2)")
     figure_layer: str = Field(description="the layer of Fig. 2 to 6: the paper's 'one particular layer'")
+    loss: LossName = Field(
+        DEFAULT_LOSS,
+        description="what it is trained by: cross entropy, or half the squared distance of the outputs from the label "
+        "as a one-hot vector, summed over the classes",
+    )
 
 
 @dataclass(frozen=True)

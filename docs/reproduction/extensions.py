@@ -1,0 +1,309 @@
+"""What the extensions answer, as a table and a figure: python docs/reproduction/extensions.py NAME [--results FOLDER]
+
+NAME is that of a file in extensions/, whose finished runs are read. The table and the figure are written to
+docs/reproduction/extensions/ (or to the folder of --to), as NAME.csv and NAME.svg.
+
+`rate_over_batch_size` has a row for each pair of runs of different batch size that have an equal ratio of rate and
+batch size, or an equal rate, on each of two clocks: the step, and the epoch. Where SGD is near a diffusion, its time is
+rate x steps, which passes alike at equal epochs where the ratio is equal, and at equal steps where the rate is. The
+others have a row for each run: what holds at E*, the epoch of lowest validation loss.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import yaml
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from fishertail.data.source import built_in
+from fishertail.grid import checks
+from fishertail.grid.config import Config
+from fishertail.measurements import collect
+from fishertail.results import archive, drawing, provenance, storage
+from fishertail.results.exhibits import Results
+from fishertail.results.run import LANDMARKS
+from fishertail.results.schema import RUN
+
+ROOT = Path(__file__).parents[2]
+NEEDED = ("metrics", "spectrum", "ax_statistics", "trimmed", "outliers")
+# made from all checkpoints of a run, or at its landmarks
+LAST = ("metrics.csv", "ax_statistics.csv", "outliers.csv", f"{LANDMARKS}/trimmed.csv")
+POINTS = 200  # of the clock at which two runs are compared
+CLOCKS = ("step", "epoch")
+NETWORK = ["model", "batch_size"]
+Answer = tuple[pd.DataFrame, Figure]
+
+
+# ---- the finished runs -----------------------------------------------------------------------------------------------
+
+
+def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with an overlay, as Snakemake lays it over: mappings are merged, all else is replaced."""
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = laid_over(merged[key], value) if both else value
+    return merged
+
+
+def configuration(name: str, results: str | None = None) -> Config:
+    """That of an extension.
+
+    Args:
+        name: of its file in extensions/, without the suffix.
+        results: the folder of its results, if it is not the one that the extension names.
+    """
+    files = (ROOT / "config.yaml", ROOT / "extensions" / f"{name}.yaml")
+    raw = laid_over(*(yaml.safe_load(path.read_text()) for path in files))
+    return checks.load(laid_over(raw, {"pathvars": {"results": results}} if results else {}), check_sources=False)
+
+
+def finished(config: Config) -> tuple[Results, list[str]]:
+    """The tables of the runs that are trained and measured as a whole, and their files.
+
+    They may have been trained for other numbers of epochs than the configuration says.
+
+    Raises:
+        SystemExit: there is no such run.
+    """
+    folder = Path(config.pathvars["results"])
+    runs: list[dict[str, Any]] = []
+    files: dict[str, list[str]] = {name: [] for name in NEEDED}
+    for run in config.runs:
+        place = folder / "runs" / run.path
+        if not all(archive.has(place, name) for name in LAST):
+            print(f"{run.path}: not finished, left out")
+            continue
+        runs.append(asdict(run) | {"figure_layer": config.architecture(run.model).figure_layer})
+        for name in NEEDED:
+            files[name] += archive.files(place, collect.run_tables()[name].file)
+    if not runs:
+        raise SystemExit(f"{folder}: finished runs of this extension expected, found none")
+    titles = {name: known.title for name, known in built_in().items()}
+    paths = [path for each in files.values() for path in each]
+    return Results(runs, collect.read(files, runs), {}, titles=titles), paths
+
+
+def largest_eigenvalues(results: Results) -> pd.DataFrame:
+    """lambda_1 of the figure layer at every checkpoint: the columns of a run, step, epoch and eigenvalue."""
+    return results.of_layer("spectrum").query("rank == 1")[[*RUN, *CLOCKS, "eigenvalue"]]
+
+
+# ---- rate over batch size --------------------------------------------------------------------------------------------
+
+
+def log_ratio(one: pd.DataFrame, other: pd.DataFrame, clock: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points of a clock, and log(lambda_1 of the other run / that of the one) there.
+
+    The points are uniform in the logarithm of the clock, from the first checkpoint after 0 that both have to the last;
+    between checkpoints the logarithm of lambda_1 is linear in that of the clock.
+
+    Args:
+        one, other: step, epoch and eigenvalue of a run.
+        clock: step or epoch.
+    """
+    curves = []
+    for run in (one, other):
+        rows = run[run[clock] > 0].sort_values(clock)
+        curves.append((rows[clock].to_numpy(dtype=float), rows["eigenvalue"].to_numpy(dtype=float)))
+    first, last = max(times[0] for times, _ in curves), min(times[-1] for times, _ in curves)
+    points = np.geomspace(first, last, POINTS)
+    of_one, of_other = (np.interp(np.log(points), np.log(times), np.log(values)) for times, values in curves)
+    return points, of_other - of_one
+
+
+class Trained(NamedTuple):
+    """A network of the grid."""
+
+    model: str
+    batch_size: int
+    rate: float
+
+
+def pairs(networks: Iterable[Trained]) -> Iterator[tuple[str, Trained, Trained]]:
+    """Networks of different batch size, the smaller first, with equal ratio of rate and batch size, or equal rate."""
+    for one, other in combinations(sorted(networks, key=lambda network: network.batch_size), 2):
+        if one.batch_size == other.batch_size:
+            continue
+        if np.isclose(one.rate / one.batch_size, other.rate / other.batch_size):
+            yield "ratio", one, other
+        elif np.isclose(one.rate, other.rate):
+            yield "rate", one, other
+
+
+def pairs_compared(curves: pd.DataFrame, rates: Mapping[str, float]) -> pd.DataFrame:
+    """One row for each pair and clock, from the mean over the seeds that both have; and one for all pairs of a kind.
+
+    Args:
+        curves: see `largest_eigenvalues`.
+        rates: learning rates by model.
+    """
+    known = curves[NETWORK].drop_duplicates().itertuples(index=False, name=None)
+    networks = [Trained(str(model), int(batch_size), rates[str(model)]) for model, batch_size in known]
+    found: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
+    rows: list[dict[str, Any]] = []
+    for kind, one, other in pairs(networks):
+        by_seed = [_by_seed(curves, each) for each in (one, other)]
+        seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
+        for clock in CLOCKS if seeds else ():
+            of_seeds = [log_ratio(by_seed[0][seed], by_seed[1][seed], clock) for seed in seeds]
+            points, logs = of_seeds[0][0], np.mean([each for _, each in of_seeds], axis=0)
+            found.setdefault((kind, clock), []).append(logs)
+            row: dict[str, Any] = {"equal": kind, "clock": clock}
+            row["pair"] = ", ".join(f"{each.rate:g} at {each.batch_size}" for each in (one, other))
+            row |= _factors(logs)
+            rows.append(row | {"largest_at": float(points[np.abs(logs).argmax()]), "seeds": len(seeds)})
+    rows += [
+        {"equal": kind, "clock": clock, "pair": f"all {len(logs)}"} | _factors(np.concatenate(logs))
+        for (kind, clock), logs in found.items()
+    ]
+    columns = ["equal", "clock", "pair", *_factors(np.zeros(1)), "largest_at", "seeds"]
+    return pd.DataFrame(rows, columns=columns).astype({"seeds": "Int64"})
+
+
+def _by_seed(curves: pd.DataFrame, network: Trained) -> dict[int, pd.DataFrame]:
+    own = curves[(curves["model"] == network.model) & (curves["batch_size"] == network.batch_size)]
+    return {int(str(seed)): part for seed, part in own.groupby("seed")}
+
+
+def _factors(logs: NDArray[np.float64]) -> dict[str, float]:
+    """Of lambda_1 at the larger batch size over that at the smaller: on average, typically either way, and at most."""
+    return {
+        "geometric_mean": float(np.exp(logs.mean())),
+        "typical_factor": float(np.exp(np.abs(logs).mean())),
+        "largest_factor": float(np.exp(np.abs(logs).max())),
+    }
+
+
+def rate_over_batch_size(results: Results, config: Config) -> Answer:
+    """How far lambda_1 is from equal where the ratio of rate and batch size is, and where the rate is."""
+    curves = largest_eigenvalues(results)
+    rates = {model: config.architecture(model).learning_rate for model in config.models}
+    curves["ratio"] = curves["model"].map(rates) / curves["batch_size"]
+    ratios = sorted(curves["ratio"].unique())
+    figure, grid = plt.subplots(2, len(ratios), figsize=(3.5 * len(ratios), 4.6), squeeze=False, sharey=True)
+    for axes_of_clock, clock in zip(grid, CLOCKS, strict=True):
+        for axes, ratio in zip(axes_of_clock, ratios, strict=True):
+            for batch_size, of_size in drawing.by_batch_size(curves[curves["ratio"] == ratio]):
+                colour, line = drawing.colour_of(batch_size)
+                _band(axes, of_size, clock, "eigenvalue", f"batch size {batch_size}", color=colour, linestyle=line)
+            axes.set(xscale="log", yscale="log", xlabel=clock, title=f"rate / batch size = {ratio:.2g}")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("lambda_1")
+    handles, labels = drawing.legend(grid.flat)
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    return pairs_compared(curves, rates), figure
+
+
+def _band(axes: Any, table: pd.DataFrame, clock: str, value: str, label: str, **style: Any) -> None:
+    """The mean over the seeds from the first checkpoint after 0, with a band from the lowest to the highest."""
+    shown = drawing.bands(table[table[clock] > 0], [clock], value).sort_values(clock)
+    shown = shown[shown["seeds"] == shown["seeds"].max()]  # a landmark of one run is not to be compared with means
+    axes.plot(shown[clock], shown["mean"], label=label, **style)
+    axes.fill_between(shown[clock], shown["lowest"], shown["highest"], color=style["color"], alpha=0.2, lw=0)
+
+
+# ---- what holds at the lowest validation loss ------------------------------------------------------------------------
+
+
+def at_minimum(results: Results, config: Config, classes: Mapping[str, int]) -> pd.DataFrame:
+    """One row for each run: lambda_1 of its figure layer, share near 0, A, B and the decrease, outliers, at E*.
+
+    Args:
+        classes: how many a data set has, by its name.
+    """
+
+    def of(name: str, columns: Sequence[str], layer: str | None = None) -> pd.DataFrame:
+        rows = results[name] if name == "metrics" else results.of_layer(name, layer)
+        return results.at_minimum(rows)[[*RUN, *columns]]
+
+    table = pd.DataFrame(results.runs)[[*RUN, "figure_layer"]]
+    table["classes"] = table["dataset"].map(classes)
+    table["loss"] = [config.architecture(model).loss for model in table["model"]]
+    minima = results.minima()
+    for column in ("epoch", "status"):
+        table[f"minimum_{column}"] = [
+            getattr(minima[key], column) for key in table[RUN].itertuples(index=False, name=None)
+        ]
+    table = table.merge(of("metrics", ["train_accuracy", "validation_accuracy"]), on=RUN)
+    spectrum = results.at_minimum(largest_eigenvalues(results))[[*RUN, "eigenvalue"]]
+    table = table.merge(spectrum.rename(columns={"eigenvalue": "lambda_1"}), on=RUN)
+    table = table.merge(of("ax_statistics", ["samples", "near_zero_share", "largest"]), on=RUN)
+    table = table.merge(of("trimmed", ["A", "B", "decrease_percent"]), on=RUN)
+    outliers = of("outliers", ["outliers_distance", "samples"], "network")
+    outliers["outlier_share"] = outliers["outliers_distance"] / outliers["samples"]
+    return table.merge(outliers[[*RUN, "outlier_share"]], on=RUN)
+
+
+def of_runs(results: Results, config: Config) -> Answer:
+    """What holds at E* of each run, and lambda_1, the share near 0 and that of outliers over training."""
+    folder = Path(config.pathvars["results"])
+    datasets = dict.fromkeys(str(run["dataset"]) for run in results.runs)
+    classes = {name: _classes(folder / "datasets" / f"{name}.safetensors") for name in datasets}
+    outliers = results.of_layer("outliers", "network")
+    shown = (
+        ("lambda_1", largest_eigenvalues(results), "eigenvalue", "log"),
+        ("share of the samples near 0", results.of_layer("ax_statistics"), "near_zero_share", "linear"),
+        (
+            "share of outliers",
+            outliers.assign(share=outliers["outliers_distance"] / outliers["samples"]),
+            "share",
+            "linear",
+        ),
+    )
+    figure, row = plt.subplots(1, len(shown), figsize=(3.3 * len(shown), 3.0))
+    colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    for axes, (label, table, column, scale) in zip(row, shown, strict=True):
+        groups = table.groupby(["dataset", *NETWORK], sort=False)
+        for colour, ((dataset, model, batch_size), part) in zip(colours, groups, strict=False):
+            name = f"{results.title_of(str(dataset))}, {model}, batch size {batch_size}"
+            _band(axes, part, "step", column, name, color=colour)
+        axes.set(xscale="log", yscale=scale, xlabel="step", ylabel=label)
+    handles, labels = drawing.legend(row)
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 3))
+    return at_minimum(results, config, classes), figure
+
+
+def _classes(dataset: Path) -> int:
+    return int(storage.read_provenance(dataset)["classes"])
+
+
+ANSWERS: dict[str, Callable[[Results, Config], Answer]] = {
+    "rate_over_batch_size": rate_over_batch_size,
+    "number_of_classes": of_runs,
+    "regression": of_runs,
+    "larger_networks": of_runs,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description="A table and a figure of an extension's finished runs.")
+    parser.add_argument("name", choices=list(ANSWERS))
+    parser.add_argument("--results", help="folder of its results, if it is not the one that the extension names")
+    parser.add_argument("--to", default=Path(__file__).parent / "extensions", type=Path, help="folder to write to")
+    options = parser.parse_args(arguments)
+    config = configuration(options.name, options.results)
+    results, files = finished(config)
+    record = provenance.provenance(Path(__file__).stem, {"extension": options.name}, provenance.data_of(files))
+    options.to.mkdir(parents=True, exist_ok=True)
+    with plt.style.context(drawing.STYLE):
+        table, figure = ANSWERS[options.name](results, config)
+        with storage.atomic(options.to / f"{options.name}.svg") as path:
+            figure.savefig(path, format="svg", metadata={"Date": None, "Description": json.dumps(record)})
+        plt.close(figure)
+    storage.write_table(table, options.to / f"{options.name}.csv", record)
+    print(table.to_string(index=False, float_format="{:.4g}".format))
+
+
+if __name__ == "__main__":
+    main()
