@@ -32,6 +32,7 @@ from tests.paper.made_up import (
 FIGURES = {each.rule.partition("_")[0]: each for each in exhibits.figures().values()}
 NAMES = ["fig1", "fig2", "fig4", "fig6", "fig7"]
 MINIMUM = {0: 2, 1: 1}  # the epoch of lowest validation loss by seed
+OTHERS = {("fc", 16), ("fc", 256), ("conv", 256)}  # networks, where conv at 16 stopped early
 
 
 @pytest.fixture(autouse=True)
@@ -239,8 +240,10 @@ def test_fig_4_says_how_many_samples_are_near_0():
 
 def test_fig_4_leaves_out_and_names_the_runs_that_stopped_early():
     figure, table = draw("fig4", metrics=stopped_early("conv", 16))
-    shown = set(table[["model", "batch_size"]].itertuples(index=False, name=None))
-    assert shown == {("fc", 16), ("fc", 256), ("conv", 256)}
+    shown = table[table["share"].notna()]
+    assert set(shown[["model", "batch_size"]].itertuples(index=False, name=None)) == OTHERS
+    assert set(shown["minimum"]) == {"passed"}
+    assert table.loc[table["share"].isna(), "minimum"].tolist() == ["stopped early: extend epochs"] * 2
     assert "stopped early" not in panel(figure, "mnist, fc").texts[0].get_text()
     note = panel(figure, "mnist, conv").texts[0].get_text().splitlines()
     assert note[-1] == "batch size 16: 2 of 2 stopped early, not shown"
@@ -248,7 +251,7 @@ def test_fig_4_leaves_out_and_names_the_runs_that_stopped_early():
 
 def test_fig_4_shows_no_untrained_network():
     _, table = draw("fig4", metrics=METRICS[METRICS["epoch"] == 0])
-    assert table.empty
+    assert table["share"].isna().all()
 
 
 # ---- Fig. 6
@@ -348,8 +351,11 @@ def test_in_fig_7_every_line_of_the_loss_is_lowest_at_1():
 
 def test_fig_7_leaves_out_and_names_the_runs_that_stopped_early():
     figure, table = draw("fig7", metrics=stopped_early("conv", 16))
-    shown = set(table[["model", "batch_size"]].itertuples(index=False, name=None))
-    assert shown == {("fc", 16), ("fc", 256), ("conv", 256)}
+    shown = table[table["time"].notna()]
+    assert set(shown[["model", "batch_size"]].itertuples(index=False, name=None)) == OTHERS
+    assert set(table.loc[table["time"].isna(), "minimum"]) == {"stopped early: extend epochs"}
+    drawn = [axes for axes in figure.axes if any(line.get_label() == "batch size 16" for line in axes.lines)]
+    assert len(drawn) == 2  # the share and the loss of fc
     labels = [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()]
     assert ["batch size 16: 2 of 2 stopped early" in label for label in labels] == [False, True]
 
