@@ -32,6 +32,7 @@ from tests.paper.made_up_figures import (
 FIGURES = {each.rule.partition("_")[0]: each for each in exhibits.figures().values()}
 NAMES = ["fig1", "fig2", "fig4", "fig6", "fig7"]
 MINIMUM = {0: 2, 1: 1}  # the epoch of lowest validation loss by seed
+OTHERS = {("fc", 16), ("fc", 256), ("conv", 256)}  # networks, where conv at 16 stopped early
 
 
 @pytest.fixture(autouse=True)
@@ -86,9 +87,6 @@ def test_a_batch_size_keeps_its_colour_in_another_grid():
     assert not found["batch size 64"] & {"#D55E00", "#0072B2"}
 
 
-# ---- Fig. 1
-
-
 def test_fig_1_draws_the_error_of_each_run_on_a_logarithmic_axis():
     figure, table = draw("fig1")
     axes = panel(figure, "mnist, conv")
@@ -113,9 +111,6 @@ def test_fig_1_draws_no_error_below_the_others_and_keeps_it_in_the_table():
     of_seed_0, _ = lines(panel(figure, "mnist, fc"), "batch size 16")
     np.testing.assert_allclose(of_seed_0[1], [90, 70, 50, 30, 15])
     assert (table.loc[table["epoch"] == 4, "error_percent"] == 0).all()
-
-
-# ---- Figs. 2 and 3
 
 
 def histograms_of(figure, column=0):
@@ -201,9 +196,6 @@ def test_fig_2_marks_no_minimum_that_is_not_passed():
     assert ["lowest validation loss of a run" in each for each in labels] == [True, False]
 
 
-# ---- Figs. 4 and 5
-
-
 def test_the_tails_of_fig_4_are_those_of_a_x_at_each_runs_minimum():
     _, table = draw("fig4")
     runs = dict(iter(table.groupby(RUN, sort=False)))
@@ -239,8 +231,10 @@ def test_fig_4_says_how_many_samples_are_near_0():
 
 def test_fig_4_leaves_out_and_names_the_runs_that_stopped_early():
     figure, table = draw("fig4", metrics=stopped_early("conv", 16))
-    shown = set(table[["model", "batch_size"]].itertuples(index=False, name=None))
-    assert shown == {("fc", 16), ("fc", 256), ("conv", 256)}
+    shown = table[table["share"].notna()]
+    assert set(shown[["model", "batch_size"]].itertuples(index=False, name=None)) == OTHERS
+    assert set(shown["minimum"]) == {"passed"}
+    assert table.loc[table["share"].isna(), "minimum"].tolist() == ["stopped early: extend epochs"] * 2
     assert "stopped early" not in panel(figure, "mnist, fc").texts[0].get_text()
     note = panel(figure, "mnist, conv").texts[0].get_text().splitlines()
     assert note[-1] == "batch size 16: 2 of 2 stopped early, not shown"
@@ -248,10 +242,7 @@ def test_fig_4_leaves_out_and_names_the_runs_that_stopped_early():
 
 def test_fig_4_shows_no_untrained_network():
     _, table = draw("fig4", metrics=METRICS[METRICS["epoch"] == 0])
-    assert table.empty
-
-
-# ---- Fig. 6
+    assert table["share"].isna().all()
 
 
 def rows(table, model):
@@ -319,9 +310,6 @@ def test_a_decrease_is_told_from_all(left, shown):
     assert texts.count(shown) >= 4
 
 
-# ---- Fig. 7
-
-
 def test_fig_7_has_the_share_of_outliers_over_time_relative_to_the_minimum():
     figure, table = draw("fig7")
     of_seed_0, of_seed_1 = lines(panel(figure, "mnist, fc"), "batch size 256")
@@ -348,17 +336,16 @@ def test_in_fig_7_every_line_of_the_loss_is_lowest_at_1():
 
 def test_fig_7_leaves_out_and_names_the_runs_that_stopped_early():
     figure, table = draw("fig7", metrics=stopped_early("conv", 16))
-    shown = set(table[["model", "batch_size"]].itertuples(index=False, name=None))
-    assert shown == {("fc", 16), ("fc", 256), ("conv", 256)}
+    shown = table[table["time"].notna()]
+    assert set(shown[["model", "batch_size"]].itertuples(index=False, name=None)) == OTHERS
+    assert set(table.loc[table["time"].isna(), "minimum"]) == {"stopped early: extend epochs"}
+    drawn = [axes for axes in figure.axes if any(line.get_label() == "batch size 16" for line in axes.lines)]
+    assert len(drawn) == 2  # the share and the loss of fc
     labels = [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()]
     assert ["batch size 16: 2 of 2 stopped early" in label for label in labels] == [False, True]
 
 
-# ---- whatever there is
-
-
 EMPTY = {name: TABLES[name].iloc[:0] for name in ("metrics", "outliers", "ax_histogram", "ax_statistics", "trimmed")}
-ONE = [run for run in results().runs if (run["model"], run["batch_size"], run["seed"]) == ("fc", 16, 0)]
 CASES = {
     "nothing at all": EMPTY | {"spectrum": SPECTRA.iloc[:0]},
     "training alone": {name: table for name, table in EMPTY.items() if name != "metrics"},
@@ -390,15 +377,11 @@ def test_a_figure_copes_without_a_warning(name, case, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_figure_copes_with_one_run_of_another_data_set(name, tmp_path):
-    run = ONE[0] | {"dataset": "digits", "batch_size": 32}
-    of_run = (METRICS["model"] == "fc") & (METRICS["batch_size"] == 16) & (METRICS["seed"] == 0)
-    assert of_run.any()
-    tables = {}
-    for table, frame in TABLES.items():
-        if "batch_size" in frame:
-            own = (frame["model"] == "fc") & (frame["batch_size"] == 16) & (frame["seed"] == 0)
-            tables[table] = frame[own].assign(dataset="digits", batch_size=32)
+    run, tables = {"dataset": "digits", "model": "fc", "batch_size": 32, "seed": 0}, {}
+    for table in FIGURES[name].needs:
+        own = TABLES[table].query("model == 'fc' and batch_size == 16 and seed == 0")
+        tables[table] = own.assign(dataset="digits", batch_size=32)
     with warnings.catch_warnings(action="error"):
-        figure, table = FIGURES[name].draw(Results([run], tables, SETTINGS, "digits"))
+        figure, table = FIGURES[name].draw(Results([run | {"figure_layer": "fc4"}], tables, SETTINGS, "digits"))
         figure.savefig(tmp_path / "figure.png")
     assert set(table["batch_size"]) == {32}

@@ -10,32 +10,36 @@ if TYPE_CHECKING:
 
 def draw(results: Results) -> Drawing:
     """A panel for each model, a tail for each run that has passed its minimum; a note names those that have not."""
+    import pandas as pd
     from matplotlib import pyplot as plt
     from matplotlib.ticker import LogLocator, NullLocator
 
     from fishertail.results import drawing
+    from fishertail.results.schema import RUN
 
     near_zero = float(results.settings["measurements.ax_statistics.near_zero"])
     minima = {key: found for key, found in results.minima().items() if key[0] == results.dataset}
     histograms, statistics = (_passed(results, results.of_layer(name)) for name in ("ax_histogram", "ax_statistics"))
-    table = _tails(histograms, statistics, near_zero)
+    tails = _tails(histograms, statistics, near_zero)
+    status = pd.DataFrame([(*key, found.status) for key, found in minima.items()], columns=[*RUN, "minimum"])
+    table = status.merge(tails, on=RUN, how="left")  # a run that is not shown has one row, which says so
     models = list(dict.fromkeys(key[1] for key in minima))
     if not models:
         return drawing.nothing("No run has been trained."), table
     size = (3.5 * len(models), 3.3)
     figure, grid = plt.subplots(1, len(models), figsize=size, squeeze=False, sharex=True, sharey=True)
     for axes, model in zip(grid[0], models, strict=True):
-        part = table[table["model"] == model]
+        part = tails[tails["model"] == model]
         axes.set(xlim=(near_zero / 30, 30 * near_zero), ylim=(1e-3, 1))  # where there is no tail
         drawing.run_lines(axes, part[(part["share"] > 0) & (part["threshold"] > 0)], "threshold", "share")
         axes.axvline(near_zero, color=drawing.MARK, linestyle=":", linewidth=1.1, label=f"$t = {near_zero:g}$")
         title = f"{results.title_of(str(results.dataset))}, {model}"
         axes.set(xscale="log", yscale="log", title=title, xlabel="$t$")
         drawing.note(axes, [*_near_zero(part, near_zero), *drawing.not_shown(minima, str(results.dataset), model)])
-    bulk = table[table["share"] > 0.9].groupby(["model", "batch_size", "seed"])["threshold"].max()
+    bulk = tails[tails["share"] > 0.9].groupby(["model", "batch_size", "seed"])["threshold"].max()
     smallest = max(min([near_zero / 30, *bulk]), near_zero / 1e5)  # further left there is little to see
-    axes.set(xlim=(smallest, 1.5 * max([30 * near_zero, *table["threshold"][table["share"] > 0]])))
-    lowest = float(table["share"][table["share"] > 0].min()) if len(table) else 1e-3
+    axes.set(xlim=(smallest, 1.5 * max([30 * near_zero, *tails["threshold"][tails["share"] > 0]])))
+    lowest = float(tails["share"][tails["share"] > 0].min()) if len(tails) else 1e-3
     axes.set_ylim(lowest**1.2, 1.5)  # room for the notes below the tails
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(numticks=8))

@@ -27,11 +27,12 @@ def draw(results: Results) -> Drawing:
     losses = results["metrics"].assign(value=results["metrics"]["validation_loss"])
     shares, losses = (_since_minimum(results, each) for each in (shares, losses))
     table = pd.concat([shares.assign(quantity="share"), losses.assign(quantity="validation_loss")], ignore_index=True)
+    shares, losses = (each[each["time"].notna()] for each in (shares, losses))
     minima = results.minima()
     pairs = list(dict.fromkeys(key[:2] for key in minima))
     if not pairs:
         return drawing.nothing("No run has been trained."), table
-    times = np.array([*table["time"], *AROUND], dtype=float)
+    times = np.array([*table["time"].dropna(), *AROUND], dtype=float)
     time = drawing.LogarithmicTime(times)
     lowest = 50 / max([*outliers["samples"], 1])  # per cent: half of a sample
     columns, rows = min(len(pairs), 2), -(-len(pairs) // 2)
@@ -59,15 +60,16 @@ def draw(results: Results) -> Drawing:
 
 
 def _since_minimum(results: Results, table: "pd.DataFrame") -> "pd.DataFrame":
-    """The values with their time over that of E*, of the runs that have passed it."""
+    """The values with their time over that of E*, which runs that have not passed it do not have."""
     import pandas as pd
 
     from fishertail.results.schema import RUN
 
-    rows = [(*key, found.step) for key, found in results.minima().items() if found.passed]
-    steps = pd.DataFrame(rows, columns=[*RUN, "step_of_minimum"])
+    minima = results.minima().items()
+    rows = [(*key, found.status, found.step if found.passed else None) for key, found in minima]
+    steps = pd.DataFrame(rows, columns=[*RUN, "minimum", "step_of_minimum"])
     shown = table[[*RUN, "step", "epoch", "value"]].merge(steps, on=RUN)
-    return shown.assign(time=shown["step"] / shown["step_of_minimum"]).drop(columns="step_of_minimum")
+    return shown.assign(time=shown["step"] / shown["step_of_minimum"].astype(float)).drop(columns="step_of_minimum")
 
 
 def _share(axes: "Axes", table: "pd.DataFrame", time: "LogarithmicTime", lowest: float) -> None:
