@@ -6,7 +6,7 @@ from torch import nn
 
 from fishertail.errors import UnsupportedModelError
 from fishertail.training.networks import build, factory
-from fishertail.training.networks.network import module, networks
+from fishertail.training.networks.network import Architecture, module, networks
 
 OPTIONS = {name: network.architecture().model_dump() for name, network in networks().items()}
 TODAYS = ["alexnet", "googlenet", "resnet18", "vit"]
@@ -99,7 +99,7 @@ def test_the_names_that_the_configuration_knows():
 
 @pytest.mark.parametrize("name", ["fc", "conv"])
 def test_layers_told_without_torch_are_those_of_the_network(name):
-    own = {key: value for key, value in OPTIONS[name].items() if key not in ("learning_rate", "figure_layer")}
+    own = {key: value for key, value in OPTIONS[name].items() if key not in Architecture.model_fields}
     assert networks()[name].layers(own) == factory.layer_names(networks()[name].build, own)
 
 
