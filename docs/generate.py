@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-import claim_pages
+import kept_runs
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
@@ -29,7 +29,10 @@ from fishertail.training.metrics import METRICS
 from fishertail.training.networks.network import Architecture, networks
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "docs/reference.md", "docs/workflow.md", "docs/measurements.md", "results/README.md"]
+PAGES = [
+    "README.md", "docs/reference.md", "docs/workflow.md", "docs/measurements.md", "results/README.md",
+    "docs/reproduction/README.md",
+]  # fmt: skip
 SCHEMA = "workflow/schemas/config.schema.json"
 SCOPES = {
     "gradients": "a checkpoint's gradients",
@@ -204,7 +207,8 @@ PARTS = {
     "figures": figures_table,
     "gallery": gallery,
     "claims": claims_table,
-    "verdicts": claim_pages.verdicts,
+    "verdicts": kept_runs.verdicts,
+    "fig6": kept_runs.beside_the_paper,
     "datasets": datasets_table,
     "networks": networks_table,
     "run-tables": run_tables,
@@ -220,7 +224,7 @@ def generated() -> dict[Path, str]:
     for name in PAGES:
         text = (ROOT / name).read_text()
         found[ROOT / name] = _MARKED.sub(lambda match: match[1] + PARTS[match[2]]() + match[3], text)
-    return found | claim_pages.pages() | {ROOT / SCHEMA: json.dumps(config.schema(), indent=2) + "\n"}
+    return found | kept_runs.pages() | {ROOT / SCHEMA: json.dumps(config.schema(), indent=2) + "\n"}
 
 
 def main() -> None:

@@ -4,8 +4,8 @@ Some megabytes instead of tens of gigabytes: what the grid needs of each finishe
 figures as SVG with their tables, the tables over all runs, and the times of all jobs.
 """
 
+import argparse
 import shutil
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -23,14 +23,12 @@ def copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def keep(results: Path, benchmarks: Path) -> None:
+def keep(results: Path, benchmarks: Path, *, weights: bool) -> None:
     """Runs as far as they are finished; the figures and tables over all of them."""
-    keep_runs(results, HERE, weights="--weights" in sys.argv)
+    keep_runs(results, HERE, weights=weights)
     for pattern in OF_THE_GRID:
         for path in results.glob(pattern):
             copy(path, HERE / path.relative_to(results))
-    if (variants := results / "variants" / "tables" / "trimmed_eigenvalues.csv").exists():
-        copy(variants, HERE / "variants" / variants.name)
     rows = []
     for path in benchmarks.glob("*/*.tsv"):
         measured = pd.read_table(path).iloc[-1]
@@ -42,5 +40,15 @@ def keep(results: Path, benchmarks: Path) -> None:
     times.sort_values(["rule", "job"]).to_csv(TIMES, index=False)
 
 
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description="Keep the finished runs of the grid, its figures and its tables.")
+    parser.add_argument("--results", type=Path, default=ROOT / "results", help="where they are")
+    parser.add_argument("--benchmarks", type=Path, default=ROOT / "benchmarks" / "results", help="the times of jobs")
+    parser.add_argument("--weights", action="store_true", help="also keep the last weights, for further training")
+    options = parser.parse_args()
+    keep(options.results, options.benchmarks, weights=options.weights)
+
+
 if __name__ == "__main__":
-    keep(ROOT / "results", ROOT / "benchmarks" / "results")
+    main()

@@ -1,7 +1,8 @@
-"""A page for each claim: its docstring, the figures that show it, and the verdicts of the kept runs."""
+"""What the docs say of the kept runs: a page for each claim, the verdicts, and Fig. 6 beside the paper's numbers."""
 
 import inspect
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from fishertail.paper.claims.claim import Claim, claims, module
+from fishertail.paper.printed import PRINTED
 from fishertail.results import storage
 
 REPRODUCTION = Path(__file__).parent / "reproduction"
@@ -34,6 +36,34 @@ def verdicts() -> str:
         for row in _read("claims").to_dict("records")
     ]
     return markdown(["claim", "verdict", "networks"], rows)
+
+
+def beside_the_paper() -> str:
+    """Fig. 6: the numbers that the paper prints, and ours for the networks that they seem to be of."""
+    path = REPRODUCTION / "figures" / "fig6_trimmed_eigenvalues.csv"
+    table = storage.read_table(path) if path.exists() else pd.DataFrame(columns=["dataset", "batch_size", "model"])
+    rows = []
+    for (dataset, size), printed in PRINTED.items():
+        ours = table[(table["dataset"] == dataset) & (table["batch_size"] == size) & (table["model"] == printed.model)]
+        found = ours.to_dict("records")[0] if len(ours) and pd.notna(ours["A"].iloc[0]) else None
+        values = ("not run", "", "", "0") if found is None else _ours(found)
+        decrease = f"{printed.decrease_percent:g} %"
+        rows.append([f"{dataset}-{printed.model}/{size}", f"{printed.A:g}", f"{printed.B:g}", decrease, *values])
+    head = ["network", "A in the paper", "B", "decrease", "A, ours", "B (re-solved)", "decrease (re-solved)", "runs"]
+    return markdown(head, rows)
+
+
+def _ours(row: Mapping[Any, Any]) -> tuple[str, str, str, str]:
+    left = [1 - row[name] / 100 for name in ("decrease_percent", "decrease_resolved_percent")]
+    decreases = [
+        f"{100 * (1 - each):.{max(0, 1 - math.floor(math.log10(100 * max(each, 1e-12))))}f} %" for each in left
+    ]
+    return (
+        f"{row['A']:.3g}",
+        f"{row['B']:.3g} ({row['B_resolved']:.3g})",
+        f"{decreases[0]} ({decreases[1]})",
+        str(row["runs"]),
+    )
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
