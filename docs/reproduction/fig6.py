@@ -196,7 +196,7 @@ def summary(table: pd.DataFrame) -> str:
         dataset, reading, name = map(str, key)
         best = part.iloc[0]
         printed = dict(variants(dataset, SIZES[dataset]))[name]
-        chance = best_by_chance(part, printed, len(part))
+        chance = best_by_chance(part, printed, len(part)) if np.isfinite(best["factor"]) else np.nan
         numbers = f"{best['factor']:.3g} | {best['largest_factor']:.3g} | {chance:.3g}"
         lines.append(
             f"| {dataset} | {reading} | {name} | {len(part)} | {_named(best)} | {best['seeds']:.0f} | {numbers} |"

@@ -93,7 +93,44 @@ def test_networks_of_the_paper_that_were_not_run_are_named():
 
 
 def test_other_networks_on_the_papers_data_have_no_vote_even_alone():
-    assert of_claims(results(networks=[("mnist", "conv"), ("cifar10", "fc")])) == [NOT_RUN] * 6 + [HOLDS]
+    assert of_claims(results(networks=[("mnist", "conv"), ("cifar10", "fc")])) == [NOT_RUN] * 7
+
+
+def test_stopping_is_judged_by_the_networks_that_vote():
+    """Extensions whose outliers come early change no verdict, though thresholds are fitted on them, too."""
+    early = {"outliers_distance": lambda t: 200.0 * (t["epoch"] >= 1) + t["seed"]}
+    both = joined(results(), results(networks=[("mnist", "conv"), ("cifar10", "fc")], **early))
+    effects = verdicts.effects_table(both)
+    assert set(effects.loc[effects["claim"] == 7, "seeds"]) == {4}  # networks
+
+
+def test_one_network_has_nothing_to_fit_a_threshold_on():
+    found = verdicts.effects_table(results(networks=[("mnist", "fc")]))
+    assert set(found.loc[found["claim"] == 7, "note"]) == {"nothing to fit a threshold on"}
+
+
+def test_a_third_batch_size_leaves_the_papers_pair_to_be_compared():
+    found = results(batch_sizes=[16, 256, 1024])
+    assert of_networks(found, 3) == {"mnist-fc/256 against 16": HOLDS, "cifar10-conv/256 against 16": HOLDS}
+
+
+def test_where_some_seeds_stopped_early_nothing_holds_by_the_others():
+    """Outliers never came in two of three seeds, which were not trained to twice their minimum."""
+    late = {"steps": [step for step in STEPS if step <= 60], "outliers_distance": lambda t: 0.0 * t["seed"]}
+    found = joined(results(seeds=[0]), results(seeds=[1, 2], **late))
+    assert set(of_networks(found, 5).values()) == {STOPPED_EARLY}
+    unfinished = joined(results(seeds=[0, 1]), results(seeds=[2], steps=[step for step in STEPS if step <= 40]))
+    assert set(of_networks(unfinished, 1).values()) == {STOPPED_EARLY}
+
+
+def test_what_was_not_measured_in_a_seed_does_not_hold_in_every_seed():
+    found = without(results(), eigenvalue_count=lambda t: t["seed"] == 1)
+    assert set(of_networks(found, 6).values()) == {UNDECIDED}
+
+
+def test_without_any_table_there_are_no_claims():
+    alone = Results(results().runs, {"metrics": results()["metrics"]}, SETTINGS)
+    assert verdicts.verdicts_table(verdicts.effects_table(alone)).empty
 
 
 def test_one_batch_size_of_the_paper_leaves_the_pair_not_run():

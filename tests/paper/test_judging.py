@@ -59,6 +59,12 @@ def test_without_any_spread_the_values_are_compared(value, holds, p):
     assert judged.p_values() == [p]
 
 
+def test_equal_values_have_no_spread_whatever_their_rounding():
+    values = np.full(7, np.log(100))
+    assert Spread.pooled([values]).deviation == 0
+    assert Judged(values, Spread.pooled([values]), (float(np.log(100)) - 1e-9, INFINITE)).holds
+
+
 def test_both_bounds_are_tested_and_both_must_hold():
     values = np.array([0.9, 1.0, 1.1])
     spread = Spread.pooled([values])

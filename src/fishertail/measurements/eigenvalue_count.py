@@ -38,7 +38,9 @@ class EigenvalueCountOptions(GradientOptions):
         LAST_HIDDEN,
         description="layers for which it is computed: by default the one before the last, as in the figures",
     )
-    eigenpairs: PositiveInt = Field(10, description="k, how many of the largest are computed: more give a lower bound")
+    eigenpairs: PositiveInt = Field(
+        10, description="k, how many of the largest are computed: the more, the tighter the bound"
+    )
     ratio: Real = Field(100, gt=1, description="eigenvalues above lambda_1 / ratio are counted")
 
 

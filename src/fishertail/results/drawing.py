@@ -196,7 +196,7 @@ def tidy(figure: Figure, panels: Mapping[Any, Axes]) -> None:
     for axes in panels.values():
         axes.label_outer()
         axes.xaxis.set_tick_params(labelbottom=True)
-    handles, labels = next(iter(panels.values())).get_legend_handles_labels()
+    handles, labels = legend(panels.values())
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
 
 

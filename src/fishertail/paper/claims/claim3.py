@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def measure(results: Results) -> "pd.DataFrame":
-    """A network's largest batch size against the smallest, each at its own E*, seed by seed."""
+    """A network's batch sizes, 256 against 16 or the largest against the smallest, each at its own E*, by seed."""
     import pandas as pd
 
     from fishertail.paper.claims.judging import batch_sizes, in_words

@@ -50,6 +50,7 @@ def measure(results: Results) -> "pd.DataFrame":
             "against_initial": odds_ratio(kept, first),
             "decrease_resolved": float(resolved),
             "decrease_at_random": 1 - ratio,
+            "decrease_of_gaussian": gaussian_decrease(fraction),
         }
 
     return measured(results, of_run)
@@ -72,6 +73,7 @@ CLAIM = Claim(
         Quantity("decrease", "decrease of lambda_1 without {fraction:.0%} of the samples", lower=0.5, scale="share"),
         Quantity("against_initial", "odds of that decrease / those before training", lower=1, scale="ratio"),
         Quantity("decrease_resolved", "the decrease, re-solved", lower=0.5, scale="share", decides=False),
+        Quantity("decrease_of_gaussian", "the decrease if a_x were Gaussian", scale="share", decides=False),
         Quantity(
             "decrease_at_random",
             "the decrease without as many at random, re-solved",

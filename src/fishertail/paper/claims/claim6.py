@@ -50,7 +50,12 @@ CLAIM = Claim(
     statement="Most eigenvalues are near 0, and lambda_1 is very sensitive to the number of data.",
     measure=measure,
     quantities=(
-        Quantity("above_share", "share of eigenvalues above lambda_1 / 100, at most", upper=0.05, in_every_seed=True),
+        Quantity(
+            "above_share",
+            "upper bound of the share of eigenvalues above lambda_1 / 100",
+            upper=0.05,
+            in_every_seed=True,
+        ),
         Quantity("rms", "rms of lambda_1 of a random tenth / lambda_1 - 1", lower=0.1, scale="ratio"),
         Quantity("gaussian", "the same if a_x were Gaussian", scale="ratio", decides=False),
         Quantity("bias", "mean of lambda_1 of a random tenth / lambda_1 - 1", decides=False),

@@ -19,8 +19,10 @@ from fishertail.paper.claims.claim import Quantity
 
 CONFIDENCE = 0.95
 FEWEST_DEGREES = 2  # of freedom, below which there is an effect and no verdict
+_ROUNDING = 1e-12  # of a mean: a spread below it is as good as 0
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
 NOT_RUN, STOPPED_EARLY = "not run", "stopped early"
+OF_THE_PAPER = (256, 16)  # batch sizes
 
 
 class Scale(NamedTuple):
@@ -60,7 +62,9 @@ class Spread:
         """s^2 = sum of (y - mean of its network)^2 / nu, nu = sum of (n - 1), over networks with values."""
         squares = sum(float(np.square(group - group.mean()).sum()) for group in groups if len(group))
         degrees = sum(len(group) - 1 for group in groups if len(group))
-        return cls(float(np.sqrt(squares / degrees)) if degrees else np.nan, degrees)
+        deviation = float(np.sqrt(squares / degrees)) if degrees else np.nan
+        size = max((float(np.abs(group).max()) for group in groups if len(group)), default=0.0)
+        return cls(0.0 if deviation <= _ROUNDING * size else deviation, degrees)
 
     @property
     def enough(self) -> bool:
@@ -131,9 +135,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def batch_sizes(metrics: pd.DataFrame) -> dict[tuple[str, str], tuple[int, int]]:
-    """The largest and the smallest batch size of each data set and model."""
-    found = metrics.groupby(["dataset", "model"], sort=False)["batch_size"]
-    return {(str(d), str(m)): (int(sizes.max()), int(sizes.min())) for (d, m), sizes in found}
+    """The pair that is compared of each data set and model: the paper's, or else the largest and the smallest."""
+    found = metrics.groupby(["dataset", "model"], sort=False)["batch_size"].unique()
+    pairs: dict[tuple[str, str], tuple[int, int]] = {}
+    for key, sizes in zip(found.index, found, strict=True):
+        ends = (int(max(sizes)), int(min(sizes)))
+        pairs[str(key[0]), str(key[1])] = OF_THE_PAPER if set(OF_THE_PAPER) <= set(sizes) else ends
+    return pairs
 
 
 def in_words(large: int, small: int) -> str:

@@ -1,7 +1,8 @@
 """The checkpoints by which claims are judged, whatever else was measured.
 
 Steps 0, 1, 2, 4, ... of the first two epochs; the ends of epochs round(2^(k/2)); E*, twice E*, and the last; all up to
-twice E*. They are fixed, so that no verdict depends on how densely a run was measured.
+twice E*. They are fixed, so that no verdict depends on how densely a run was measured; claim 7 alone is judged by the
+stopping rules, which see the end of every epoch with outliers counted.
 """
 
 from collections.abc import Callable, Mapping

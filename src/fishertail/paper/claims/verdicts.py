@@ -1,6 +1,8 @@
 """The tables of effects and verdicts: by quantity and network, by network, and by claim.
 
 A network fails a claim if a quantity fails, and holds if all hold; else it was not run, stopped early, or is undecided.
+It does not hold by some of its seeds: where others stopped early, so did it, and where others were not measured, it is
+undecided.
 A claim has the verdict of its networks, by the same rule. The paper's networks vote; others are shown beside them.
 Where a grid has none of the paper's data sets with its models, all its networks vote.
 """
@@ -15,11 +17,11 @@ from fishertail.paper.claims import judging
 from fishertail.paper.claims.claim import Claim, Quantity, claims
 from fishertail.paper.claims.judging import FAILS, HOLDS, NOT_RUN, STOPPED_EARLY, UNDECIDED, Judged, Spread
 from fishertail.results.exhibits import Results
+from fishertail.statistics.minimum import lowest_validation_loss
 
 NETWORK = ["dataset", "model", "batch_size"]
 GRID = {(dataset, model) for dataset in ("mnist", "cifar10") for model in ("fc", "conv")}  # of the paper
 PAPER = {("mnist", "fc"), ("cifar10", "conv")}  # those of its numbers, which is our inference from Fig. 6
-BATCH_SIZES = (256, 16)  # of the paper
 ALL_RUNS = ("all", "all", "all")
 ORDER = (NOT_RUN, STOPPED_EARLY, UNDECIDED)  # of what is neither failed nor held, the first counts
 
@@ -63,7 +65,9 @@ def _effects(claim: Claim, results: Results, settings: Mapping[str, Any]) -> lis
     measured = claim.measure(results).astype({"batch_size": str})
     networks = _networks(claim, results["metrics"])
     if claim.compares == "all runs":
-        measured[NETWORK] = list(ALL_RUNS)
+        voting = [key for key, votes in _trained(results["metrics"]).items() if votes]
+        measured = measured[measured[NETWORK].apply(tuple, axis=1).isin(voting)] if len(measured) else measured
+        measured = measured.assign(**dict(zip(NETWORK, ALL_RUNS, strict=True)))
     values = {
         (network, quantity.column): judging.scaled(quantity, _of(network, measured)[quantity.column])
         if quantity.column in measured
@@ -86,8 +90,9 @@ def _effects(claim: Claim, results: Results, settings: Mapping[str, Any]) -> lis
     for network, votes in networks.items():
         for quantity in claim.quantities:
             found, p = judged[network, quantity.column], p_values.get((network, quantity.column), np.nan)
-            state = _state(network, _of(network, measured), claim, results["metrics"])
-            verdict, note = _verdict(found, p, state)
+            part = _of(network, measured)
+            state = _state(network, part, claim, results["metrics"])
+            verdict, note = _verdict(found, p, state, len(part))
             back = judging.SCALES[quantity.scale].back
             low, high = sorted(map(float, map(back, found.limits)))
             rows.append(
@@ -104,15 +109,26 @@ def _networks(claim: Claim, metrics: pd.DataFrame) -> dict[Network, bool]:
     """The networks that a claim is about, and whether each votes; the paper's are there even if they were not run."""
     if claim.compares == "all runs":
         return {ALL_RUNS: True}
+    if claim.compares == "nothing":
+        return _trained(metrics)
+    of_the_paper = _of_the_paper(metrics)
+    ends = judging.batch_sizes(metrics)
+    ends |= dict.fromkeys(sorted(PAPER), judging.OF_THE_PAPER) if of_the_paper else {}
+    return {(*pair, judging.in_words(*sizes)): not of_the_paper or pair in PAPER for pair, sizes in ends.items()}
+
+
+def _of_the_paper(metrics: pd.DataFrame) -> bool:
+    """Whether a grid has one of the paper's data sets with one of its models."""
+    return any(pair in GRID for pair in metrics[NETWORK[:2]].itertuples(index=False, name=None))
+
+
+def _trained(metrics: pd.DataFrame) -> dict[Network, bool]:
+    """The networks of a grid, with those of the paper, and whether each votes."""
     trained = [(str(d), str(m), int(b)) for d, m, b in metrics[NETWORK].drop_duplicates().itertuples(index=False)]
-    known = list(dict.fromkeys(network[:2] for network in trained))
-    of_the_paper = any(pair in GRID for pair in known)
-    if claim.compares == "batch sizes":
-        ends = judging.batch_sizes(metrics) | (dict.fromkeys(sorted(PAPER), BATCH_SIZES) if of_the_paper else {})
-        return {(*pair, judging.in_words(*sizes)): not of_the_paper or pair in PAPER for pair, sizes in ends.items()}
-    wanted = [(*pair, size) for pair in sorted(PAPER) for size in sorted(BATCH_SIZES)] if of_the_paper else []
+    sizes = sorted(judging.OF_THE_PAPER) if _of_the_paper(metrics) else []
+    wanted = [(*pair, size) for pair in sorted(PAPER) for size in sizes]
     return {
-        (dataset, model, str(size)): not of_the_paper or (dataset, model, size) in wanted
+        (dataset, model, str(size)): not wanted or (dataset, model, size) in wanted
         for dataset, model, size in dict.fromkeys([*trained, *wanted])
     }
 
@@ -157,25 +173,44 @@ def _adjusted(
 
 
 def _state(network: Network, measured: pd.DataFrame, claim: Claim, metrics: pd.DataFrame) -> str:
-    """Why a network may have no value: not run, stopped early, or else not measured."""
+    """Why a network may lack values: not run, some runs stopped early, or else not measured."""
     if claim.compares == "all runs":
-        return "not measured" if len(measured) else STOPPED_EARLY
+        voting = {key for key, votes in _trained(metrics).items() if votes}
+        runs = {(str(d), str(m), str(b)): part for (d, m, b), part in metrics.groupby(NETWORK)}
+        trained = [runs[key] for key in voting & set(runs)]
+        if not trained:
+            return NOT_RUN
+        passed = any(
+            lowest_validation_loss(run).passed for part in trained for _, run in part.groupby("seed", sort=False)
+        )
+        return "nothing to fit a threshold on" if passed else STOPPED_EARLY
     sizes = network[2].split(" against ")
     run = metrics[(metrics["dataset"] == network[0]) & (metrics["model"] == network[1])]
     if not set(sizes) <= set(run["batch_size"].astype(str)):
         return NOT_RUN
     if len(set(sizes)) < len(sizes):
         return "one batch size"
-    early = not len(measured) or ("stopped_early" in measured and bool(measured["stopped_early"].any()))
+    seeds = [set(run.loc[run["batch_size"].astype(str) == size, "seed"]) for size in sizes]
+    early = len(measured) < len(set.intersection(*seeds))  # of the rest no row was measured
+    early |= "stopped_early" in measured and bool(measured["stopped_early"].any())
     return STOPPED_EARLY if early else "not measured"
 
 
-def _verdict(found: Judged, p: float, state: str) -> tuple[str, str]:
-    """The verdict of a quantity in a network, and why it is undecided."""
+def _verdict(found: Judged, p: float, state: str, seeds: int) -> tuple[str, str]:
+    """The verdict of a quantity in a network, and why it is undecided.
+
+    Args:
+        state: of `_state`.
+        seeds: how many have passed their lowest validation loss.
+    """
     if not len(found.values):
         return (state, "") if state in ORDER else (UNDECIDED, state)
     if p <= 1 - judging.CONFIDENCE:
         return FAILS, ""
+    if state == STOPPED_EARLY:
+        return STOPPED_EARLY, "some seeds"
+    if len(found.values) < seeds:
+        return UNDECIDED, "not measured in every seed"
     if found.holds:
         return HOLDS, ""
     if found.in_every_seed:
@@ -197,7 +232,7 @@ def joint(verdicts: Iterable[str]) -> str:
 
 def networks_table(effects: pd.DataFrame) -> pd.DataFrame:
     """One row for each claim and network: columns claim, dataset, model, batch_size, votes, verdict."""
-    deciding = effects[effects["decides"]]
+    deciding = effects[effects["decides"].astype(bool)]
     keys = ["claim", *NETWORK, "votes"]
     return deciding.groupby(keys, sort=False)["verdict"].agg(joint).reset_index()
 

@@ -36,9 +36,9 @@ FIGURE = Figure(
     name="fig1_validation_accuracy",
     title="Fig. 1: validation accuracy",
     caption=(
-        "What the validation accuracy lacks to 100 %, over training: a line for each run, with a dot where its "
+        "The validation error, 100 % minus the accuracy, over training: a line for each run, with a dot where its "
         "training ends. Both axes are logarithmic, with step 0 at the left; an error of 0 is drawn at half of the "
-        "smallest other one. The networks whose gradients are analysed do generalize, and the lines show when."
+        "smallest other one. The lines show how well the networks whose gradients are analysed generalize, and when."
     ),
     needs=("metrics",),
     draw=draw,

@@ -17,7 +17,7 @@ INNER = 0.01  # times `near_zero`: smaller abs(a_x) are all alike near 0, and sh
 
 
 def draw(results: Results) -> Drawing:
-    """At the smallest batch size of the data set: for each model lambda_1 of each run above the histograms of a_x."""
+    """At each model's smallest batch size: lambda_1 of each run above the histograms of a_x."""
     from matplotlib import pyplot as plt
     from matplotlib.colors import LogNorm
 
@@ -83,9 +83,13 @@ def _lowest(results: Results) -> "pd.DataFrame":
 
 
 def _smallest(results: Results, table: "pd.DataFrame") -> "pd.DataFrame":
-    """The rows of the data set's smallest batch size."""
-    smallest = min(run["batch_size"] for run in results.runs if run["dataset"] == results.dataset)
-    shown: pd.DataFrame = table[(table["dataset"] == results.dataset) & (table["batch_size"] == smallest)]
+    """The rows of the data set that are of each model's smallest batch size."""
+    sizes: dict[str, int] = {}
+    for run in results.runs:
+        if run["dataset"] == results.dataset:
+            sizes[run["model"]] = min(run["batch_size"], sizes.get(run["model"], run["batch_size"]))
+    of_dataset = table[table["dataset"] == results.dataset]
+    shown: pd.DataFrame = of_dataset[of_dataset["batch_size"] == of_dataset["model"].map(sizes)]
     return shown
 
 

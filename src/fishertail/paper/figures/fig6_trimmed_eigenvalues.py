@@ -36,7 +36,7 @@ def draw(results: Results) -> Drawing:
         if (dataset, size) in PRINTED and PRINTED[dataset, size].remark
     ]
     if any(runs.split(" of ")[0] != runs.split(" of ")[1] for runs in table["runs"].dropna()):
-        remarks.append("Runs that stopped before they had passed their lowest validation loss do not count.")
+        remarks.append("Runs that have not passed their lowest validation loss, or lack B there, do not count.")
     numbers = ["batch_size", "A", "B", "decrease_percent", "B_resolved", "decrease_resolved_percent"]
     figure, _ = table_figure(shown, numbers=numbers, rules=[i for i, first in enumerate(new) if first], notes=remarks)
     return figure, table
