@@ -89,8 +89,8 @@ def _page(claim: Claim) -> str:
         found.append(_effects(effects))
         found.append(
             "Limits are one-sided 95 % limits of the mean over the seeds, or over networks where all runs are judged "
-            "together; p is that of the t test for failing, corrected for the whole claim. Networks in brackets have no "
-            "vote. [The criteria](../criteria.md)"
+            "together; p is that of the t test for failing, corrected for the whole claim. Networks in brackets have "
+            "no vote. [The criteria](../criteria.md)"
         )
     for name in claim.figures:
         if (REPRODUCTION / "figures" / f"{name}.svg").exists():
@@ -101,6 +101,8 @@ def _page(claim: Claim) -> str:
 def _effects(effects: pd.DataFrame) -> str:
     rows = []
     for row in effects.to_dict("records"):
+        if not row["seeds"] and not (row["votes"] and row["decides"]):
+            continue  # nothing to show, and nothing to decide
         network = "all runs" if row["dataset"] == "all" else f"{row['dataset']}-{row['model']}/{row['batch_size']}"
         rows.append(
             [

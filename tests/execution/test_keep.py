@@ -75,9 +75,9 @@ def test_the_last_weights_are_those_of_the_last_step_and_name_their_run(results)
 
 def test_the_command(results):
     command = [sys.executable, "-m", "fishertail.execution.keep", "kept", "--weights"]
-    (results / PLACE / "epochs0002-0003/trimmed.csv").unlink()
+    (results / PLACE / "epochs0001-0001/trimmed.csv").unlink()
     environment = os.environ | {"PYTHONPATH": str(Path(keep.__file__).parents[2])}
     done = subprocess.run(command, cwd=results.parent, env=environment, capture_output=True, text=True)
-    expected = "kept digits-fc/bs16/seed0; without 1 files: epochs0002-0003/trimmed.csv, ...\n"
+    expected = "kept digits-fc/bs16/seed0; without 1 files: epochs0001-0001/trimmed.csv, ...\n"
     assert done.stdout == expected, done.stderr
     assert archive.has(results.parent / "kept" / PLACE, archive.LAST_WEIGHTS)

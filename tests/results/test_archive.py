@@ -69,6 +69,14 @@ def test_what_is_missing_is_named_and_the_rest_kept(results):
     assert files(place) == set(FILES) - {"outliers.csv", "landmarks/spectrum.csv"}
 
 
+def test_what_a_schedule_leaves_out_of_the_last_blocks_is_not_missing(results):
+    """As B before training, of which the first block alone has a file."""
+    (results / PLACE / "epochs0003-0004/spectrum.csv").unlink()
+    place, kept = keep(results)
+    assert kept == {"digits-fc/bs16/seed0": []}
+    assert files(place) == set(FILES) - {"epochs0003-0004/spectrum.csv"}
+
+
 def test_a_run_that_is_not_finished_is_not_kept(results):
     (results / PLACE / "metrics.csv").unlink()
     place, kept = keep(results)

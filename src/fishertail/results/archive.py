@@ -121,9 +121,10 @@ def keep(
         trained, missing = blocks(source), []
         names = [METRICS, *of_run, *(f"{block.path}/{METRICS}" for block in trained)]
         names += [f"{LANDMARKS}/{name}" for name in of_checkpoints]
-        for name in (*of_checkpoints, *of_blocks):  # those that only landmarks have are not missing from blocks
-            within = [f"{block.path}/{name}" for block in trained]
-            names += within if any(has(place, path) for place in (source, target) for path in within) else []
+        for name in (*of_checkpoints, *of_blocks):  # none is missing from the blocks after the last that has it, since
+            within = [f"{block.path}/{name}" for block in trained]  # a schedule may end early or take landmarks alone
+            there = [i for i, path in enumerate(within) if has(source, path) or has(target, path)]
+            names += within[: there[-1] + 1] if there else []
         for name in names:
             place = next((place for place in (source, target) if has(place, name)), None)
             if place is None:
