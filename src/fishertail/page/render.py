@@ -38,11 +38,12 @@ PAPER = (
     "generalization of DNNs."
 )
 JUDGING = (
-    "By criteria that were fixed on 26 November 2026, before these runs, when runs judged by other criteria were known. Each "
-    "network (data set, model, batch size) is judged by one-sided 95 % limits of its mean over the seeds, whose spread "
-    "the batch sizes share; it fails if the mean is beyond a bound, by a t test corrected for all those of a claim. A "
-    "claim holds if it does in every network that votes, and fails if it does in any. Pale: networks without a vote, "
-    "which the paper's numbers do not seem to come from. Dashed: the bounds. An arrow: the interval goes on."
+    "By criteria that were fixed on 26 November 2026, before these runs, when runs judged by other criteria were "
+    "known. Each network (data set, model, batch size) is judged by one-sided 95 % limits of its mean over the seeds, "
+    "whose spread the batch sizes share; it fails if the mean is beyond a bound, by a t test corrected for all those "
+    "of a claim. A claim holds if it does in every network that votes, and fails if it does in any. Pale: networks "
+    "without a vote, which the paper's numbers do not seem to come from. Dashed: the bounds. An arrow: the interval "
+    "goes on."
 )
 
 
