@@ -101,7 +101,7 @@ def test_without_a_measurement_everything_else_is_made(finished, disabled):
     assert ("fig6_trimmed_eigenvalues.svg" in made) == ("trimmed_eigenvalues" not in disabled)
     assert ("fig2_ax_over_epochs_digits.svg" in made) == ("ax_histogram" not in disabled)
     assert "fig7_outliers.svg" in made
-    assert "The number of outliers takes off" in page
+    assert "Outliers arise rapidly" in page
 
 
 @pytest.mark.slow
