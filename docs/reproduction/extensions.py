@@ -6,7 +6,8 @@ docs/reproduction/extensions/ (or to the folder of --to), as NAME.csv and NAME.s
 `rate_over_batch_size` has a row for each pair of runs of different batch size that have an equal ratio of rate and
 batch size, or an equal rate, on each of two clocks: the step, and the epoch. Where SGD is near a diffusion, its time is
 rate x steps, which passes alike at equal epochs where the ratio is equal, and at equal steps where the rate is. The
-others have a row for each run: what holds at E*, the epoch of lowest validation loss.
+others have a row for each run: what holds at E*, the epoch of lowest validation loss. `larger_rate` also says how far
+lambda_1 is from that of the smallest rate at equal rate x steps.
 """
 
 import argparse
@@ -39,6 +40,7 @@ NEEDED = ("metrics", "spectrum", "ax_statistics", "trimmed", "outliers")
 LAST = ("metrics.csv", "ax_statistics.csv", "outliers.csv", f"{LANDMARKS}/trimmed.csv")
 POINTS = 200  # of the clock at which two runs are compared
 CLOCKS = ("step", "epoch")
+TIME = "rate x steps"
 NETWORK = ["model", "batch_size"]
 Answer = tuple[pd.DataFrame, Figure]
 
@@ -109,7 +111,7 @@ def log_ratio(one: pd.DataFrame, other: pd.DataFrame, clock: str) -> tuple[NDArr
 
     Args:
         one, other: step, epoch and eigenvalue of a run.
-        clock: step or epoch.
+        clock: a column of both.
     """
     curves = []
     for run in (one, other):
@@ -246,35 +248,97 @@ def at_minimum(results: Results, config: Config, classes: Mapping[str, int]) -> 
 
 def of_runs(results: Results, config: Config) -> Answer:
     """What holds at E* of each run, and lambda_1, the share near 0 and that of outliers over training."""
-    folder = Path(config.pathvars["results"])
-    datasets = dict.fromkeys(str(run["dataset"]) for run in results.runs)
-    classes = {name: _classes(folder / "datasets" / f"{name}.safetensors") for name in datasets}
     outliers = results.of_layer("outliers", "network")
-    shown = (
-        ("lambda_1", largest_eigenvalues(results), "eigenvalue", "log"),
-        ("share of the samples near 0", results.of_layer("ax_statistics"), "near_zero_share", "linear"),
-        (
+    panels = (
+        Panel("lambda_1", largest_eigenvalues(results), "eigenvalue", "log"),
+        Panel("share of the samples near 0", results.of_layer("ax_statistics"), "near_zero_share"),
+        Panel(
             "share of outliers",
             outliers.assign(share=outliers["outliers_distance"] / outliers["samples"]),
             "share",
-            "linear",
         ),
     )
-    figure, row = plt.subplots(1, len(shown), figsize=(3.3 * len(shown), 3.0))
+    return at_minimum(results, config, _classes(results, config)), _drawn(results, panels, "step")
+
+
+class Panel(NamedTuple):
+    """An axes with a line for each network, over training."""
+
+    label: str
+    table: pd.DataFrame
+    column: str
+    scale: str = "linear"
+
+
+def _drawn(results: Results, panels: Sequence[Panel], clock: str) -> Figure:
+    figure, row = plt.subplots(1, len(panels), figsize=(3.3 * len(panels), 3.0))
     colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
-    for axes, (label, table, column, scale) in zip(row, shown, strict=True):
-        groups = table.groupby(["dataset", *NETWORK], sort=False)
+    for axes, panel in zip(row, panels, strict=True):
+        groups = panel.table.groupby(["dataset", *NETWORK], sort=False)
         for colour, ((dataset, model, batch_size), part) in zip(colours, groups, strict=False):
             name = f"{results.title_of(str(dataset))}, {model}, batch size {batch_size}"
-            _band(axes, part, "step", column, name, color=colour)
-        axes.set(xscale="log", yscale=scale, xlabel="step", ylabel=label)
+            _band(axes, part, clock, panel.column, name, color=colour)
+        axes.set(xscale="log", yscale=panel.scale, xlabel=clock, ylabel=panel.label)
     handles, labels = drawing.legend(row)
     figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 3))
-    return at_minimum(results, config, classes), figure
+    return figure
 
 
-def _classes(dataset: Path) -> int:
-    return int(storage.read_provenance(dataset)["classes"])
+def _classes(results: Results, config: Config) -> dict[str, int]:
+    """How many each data set has."""
+    folder = Path(config.pathvars["results"]) / "datasets"
+    names = dict.fromkeys(str(run["dataset"]) for run in results.runs)
+    return {name: int(storage.read_provenance(folder / f"{name}.safetensors")["classes"]) for name in names}
+
+
+# ---- a larger rate ---------------------------------------------------------------------------------------------------
+
+
+def larger_rate(results: Results, config: Config) -> Answer:
+    """What holds at E* of each run, and how far it is from the smallest rate's at equal rate x steps."""
+    rates = {model: config.architecture(model).learning_rate for model in config.models}
+
+    def timed(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(**{TIME: table["model"].map(rates) * table["step"]})
+
+    curves, spectrum = timed(largest_eigenvalues(results)), timed(results.of_layer("spectrum", "network"))
+    spectrum = spectrum[spectrum["rank"] == 1]
+    spectrum["stability"] = spectrum["model"].map(rates) * spectrum["eigenvalue"]
+    table = at_minimum(results, config, _classes(results, config))
+    table.insert(len(RUN), "rate", table["model"].map(rates))
+    largest = spectrum.groupby(RUN)["stability"].max().rename("largest_rate_times_lambda_1")
+    table = table.merge(largest.reset_index(), on=RUN)
+    panels = (
+        Panel("lambda_1", curves, "eigenvalue", "log"),
+        Panel("validation loss", timed(results["metrics"]), "validation_loss"),
+        Panel("rate x lambda_1 of the network", spectrum, "stability", "log"),
+    )
+    figure = _drawn(results, panels, TIME)
+    figure.axes[-1].axhline(2, color="0.5", linestyle=":", lw=1)  # where steps along a curvature of lambda_1 diverge
+    return table.merge(beside_the_smallest_rate(curves, rates), on=RUN, how="left"), figure
+
+
+def beside_the_smallest_rate(curves: pd.DataFrame, rates: Mapping[str, float]) -> pd.DataFrame:
+    """By which factors lambda_1 differs from that of the smallest rate at equal rate x steps, as far as both have it.
+
+    Args:
+        curves: see `largest_eigenvalues`, with rate x steps as the column `TIME`.
+        rates: learning rates by model.
+
+    Returns:
+        one row for each run that the smallest rate has with the same data set, batch size and seed.
+    """
+    smallest = min(set(curves["model"]), key=rates.__getitem__)
+    same = [column for column in RUN if column != "model"]
+    references = dict(iter(curves[curves["model"] == smallest].groupby(same)))
+    rows = []
+    for key, run in curves[curves["model"] != smallest].groupby(RUN):
+        place = dict(zip(RUN, key, strict=True))
+        reference = references.get(tuple(place[column] for column in same))
+        if reference is not None:
+            points, logs = log_ratio(reference, run, TIME)
+            rows.append(place | _factors(logs) | {"compared_until": float(points[-1])})
+    return pd.DataFrame(rows, columns=[*RUN, *_factors(np.zeros(1)), "compared_until"])
 
 
 ANSWERS: dict[str, Callable[[Results, Config], Answer]] = {
@@ -282,6 +346,7 @@ ANSWERS: dict[str, Callable[[Results, Config], Answer]] = {
     "number_of_classes": of_runs,
     "regression": of_runs,
     "larger_networks": of_runs,
+    "larger_rate": larger_rate,
 }
 
 

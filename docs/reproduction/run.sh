@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The reproduction on this machine, in the order of what decides: bash docs/reproduction/run.sh [STAGE ...]
 #
-# It can be stopped at any time and started again; a killed job loses four or ten epochs at most. After each stage, all
-# tables, figures and the page of what is finished. Stages: mnist, cifar10-16, cifar10-256, extensions (all by default).
+# It can be stopped at any time and started again; a killed job loses four or ten epochs at most. Each stage ends with the
+# tables, figures and page of its runs; those of all stages together are made from what keep.py keeps (README.md here).
+# Stages: mnist, cifar10-16, curvature, cifar10-256, extensions (all by default).
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -13,14 +14,18 @@ grid() { # PATTERNS [OVERLAY ...]
     --set-threads train=1 per_sample_gradients=1 fim_eigen=1 fim_eigen_at_landmarks=1 trimmed_eigenvalues=1
 }
 
-[ $# -gt 0 ] || set -- mnist cifar10-16 cifar10-256 extensions
+[ $# -gt 0 ] || set -- mnist cifar10-16 curvature cifar10-256 extensions
 for stage in "$@"; do
   echo "$(date '+%F %T') $stage"
   case $stage in
     mnist) grid '"mnist-fc/*"' docs/reproduction/every_checkpoint.yaml ;;
     cifar10-16) grid '"cifar10-conv/bs16/*"' ;;
+    curvature)
+      grid '"mnist-fc/*/seed0"' docs/reproduction/every_checkpoint.yaml docs/reproduction/curvature.yaml &&
+        grid '"cifar10-conv/bs16/seed0"' docs/reproduction/curvature.yaml
+      ;;
     cifar10-256) grid '"cifar10-conv/bs16/*", "cifar10-conv/bs256/seed0"' ;;
-    extensions) grid '"*"' ;;
-    *) echo "stage: mnist, cifar10-16, cifar10-256 or extensions expected, found $stage" >&2; exit 2 ;;
+    extensions) grid '"cifar10-fc/*", "mnist-conv/*"' ;;
+    *) echo "stage: mnist, cifar10-16, curvature, cifar10-256 or extensions expected, found $stage" >&2; exit 2 ;;
   esac || exit 1
 done

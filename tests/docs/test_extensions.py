@@ -101,6 +101,21 @@ def test_where_time_and_ratio_are_all_that_counts_the_answer_says_so():
     assert len(found) == 8  # and one of all pairs of each kind and clock
 
 
+def test_rates_are_compared_at_equal_rate_times_steps():
+    """lambda_1 is a function of that time and of the ratio, so that what differs is the ratio's part."""
+    rates = {"slow": 0.001, "fast": 0.004, "faster": 0.008}
+    curves = pd.concat([curve(model, rate, 256, 2000, seed) for model, rate in rates.items() for seed in (0, 1)])
+    curves = curves[(curves["model"] != "slow") | (curves["seed"] == 0)]
+    curves[extensions.TIME] = curves["model"].map(rates) * curves["step"]
+    found = extensions.beside_the_smallest_rate(curves, rates).set_index("model")
+    assert found["seed"].to_dict() == {"fast": 0, "faster": 0}
+    assert found["geometric_mean"].to_dict() == {
+        "fast": pytest.approx(4**BY_RATIO, rel=1e-9), "faster": pytest.approx(8**BY_RATIO, rel=1e-9)
+    }  # fmt: skip
+    assert found["largest_factor"].to_dict() == pytest.approx(found["geometric_mean"].to_dict())
+    assert found["compared_until"].to_list() == [pytest.approx(0.001 * 2000)] * 2
+
+
 def test_each_run_is_read_at_its_lowest_validation_loss():
     """Made-up numbers that say where they stand: a thousand times the step, and parts of it."""
     config = extensions.configuration("regression")

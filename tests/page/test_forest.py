@@ -12,13 +12,13 @@ from fishertail.paper.claims.claim import claims
 COLUMNS = ["dataset", "model", "batch_size", "seeds", "effect", "low", "high", "verdict"]
 
 
-def forests(claim, rows):
+def forests(claim, rows, votes=True):
     """The forests of a claim whose quantities all have these rows."""
     declared = claims()[claim].quantities
     effects = pd.concat(
         [
             pd.DataFrame([("digits", "fc", "16", 3, *row) for row in rows], columns=COLUMNS).assign(
-                claim=int(claim), quantity=each.column, claimed=each.bound, note="", votes=True
+                claim=int(claim), quantity=each.column, claimed=each.bound, note="", votes=votes
             )
             for each in declared
         ]
@@ -84,6 +84,15 @@ def test_numbers_keep_what_is_left_to_the_end_of_their_scale():
     claim, quantity = quantity_of("share")
     (row,) = forests(claim.name, [(0.999934, 0.9987, 0.9999987, "holds")])[quantity.column]["rows"]
     assert row["text"] == "0.999934 (0.9987 to 0.9999987)"
+
+
+def test_networks_without_a_vote_are_shown_as_far_as_they_were_measured():
+    claim, quantity = quantity_of("ratio")
+    rows = [(3.0, 2.0, 4.0, ""), (np.nan, np.nan, np.nan, "")]
+    shown = forests(claim.name, rows, votes=[False, False])[quantity.column]
+    assert [row["text"] for row in shown["rows"]] == ["3 (2 to 4)"]
+    assert len(shown["csv"]) == 2
+    assert len(forests(claim.name, rows, votes=[False, True])[quantity.column]["rows"]) == 2
 
 
 def test_networks_without_a_vote_are_marked_and_quantities_without_a_bound_have_an_axis():

@@ -13,13 +13,18 @@ from tests.workflow.project import ROOT
 
 pytestmark = pytest.mark.workflow
 NAMES = sorted(path.stem for path in (ROOT / "extensions").glob("*.yaml"))
-RUNS = {"larger_networks": 2, "number_of_classes": 9, "rate_over_batch_size": 18, "regression": 6}
+RUNS = {"larger_networks": 2, "larger_rate": 3, "number_of_classes": 9, "rate_over_batch_size": 18, "regression": 6}
+ONE_SEED = ("larger_networks", "larger_rate")
 SMALL_FC = {"arguments": {"hidden_widths": [8] * 4}}
+SMALL_CONV = {"channels": [4] * 4, "hidden_widths": [8] * 2}
 TINY = {
     "rate_over_batch_size": {"architectures": {f"fc_rate_0_{r}": SMALL_FC for r in ("003125", "0125", "05", "2")}},
     "number_of_classes": {"architectures": {"fc": {"hidden_widths": [8] * 4}}},
     "regression": {"architectures": {"fc": {"hidden_widths": [8] * 4}, "fc_squared_error": SMALL_FC}},
     "larger_networks": {"step_checkpoints": False},
+    "larger_rate": {
+        "architectures": {"conv": SMALL_CONV} | {f"conv_rate_0_{r}": {"arguments": SMALL_CONV} for r in ("002", "004")},
+    },
 }
 TRAINING, TEST = 300, 50
 
@@ -49,10 +54,11 @@ def test_the_command_of_its_comment_is_one_that_snakemake_takes(name, project):
 
 @pytest.fixture
 def tiny(request, project):
-    """An extension on 300 images, as far as its runs, the tables of them and the claims; and its name."""
+    """An extension on a few images, as far as its runs, the tables of them and the claims; and its name."""
     name, generator = request.param, np.random.default_rng(0)
     (project.path / "data").mkdir()
-    training, size = (64, (3, 32, 32)) if name == "larger_networks" else (TRAINING, (28, 28))
+    training = 64 if name == "larger_networks" else TRAINING
+    size = (3, 32, 32) if name in ONE_SEED else (28, 28)
     arrays = {}
     for split, samples in (("train", training), ("test", TEST)):
         labels = np.arange(samples) % 10
@@ -85,7 +91,7 @@ def test_its_runs_finish_and_are_answered(tiny):
     tables = project.path / "results" / name / "tables"
     keys = ["dataset", "model", "batch_size", "seed"]
     runs = found.merge(pd.read_csv(tables / "runs.csv", comment="#"), on=keys, suffixes=("", "_expected"))
-    assert len(runs) == len(found) == RUNS[name] / (1 if name == "larger_networks" else 3)
+    assert len(runs) == len(found) == RUNS[name] / (1 if name in ONE_SEED else 3)
     np.testing.assert_allclose(runs["lambda_1"], runs["lambda_1_expected"])
     np.testing.assert_array_equal(runs["minimum_epoch"], runs["epoch_of_minimum"])
     np.testing.assert_allclose(runs["outlier_share"] * runs["samples"], runs["outliers"])
@@ -99,6 +105,12 @@ def test_its_runs_finish_and_are_answered(tiny):
         assert found.set_index("dataset")["classes"].to_dict() == {
             "mnist_2classes": 2, "mnist_5classes": 5, "mnist": 10
         }  # fmt: skip
+    if name == "larger_rate":
+        compared = found.set_index("model")
+        assert compared["geometric_mean"].notna().to_dict() == {
+            "conv": False, "conv_rate_0_002": True, "conv_rate_0_004": True
+        }  # fmt: skip
+        assert (compared["largest_rate_times_lambda_1"] >= compared["rate"] * compared["lambda_1"] * 0.999).all()
     if name == "regression":
         assert found.set_index("model")["loss"].to_dict() == {
             "fc": "cross_entropy", "fc_squared_error": "squared_error"

@@ -43,11 +43,12 @@ def forests(effects: pd.DataFrame, verdicts: pd.DataFrame) -> list[dict[str, Any
 
 def _forest(meaning: str, rows: pd.DataFrame, quantity: Quantity) -> dict[str, Any]:
     axis = _Axis(rows, quantity)
+    shown = rows[rows["votes"] | rows["effect"].notna()]  # of those without a vote, what was measured
     return {
         "meaning": meaning,
         "claimed": quantity.bound,
         "decides": quantity.decides,
-        "rows": [_row(row, axis) for row in rows.to_dict("records")],
+        "rows": [_row(row, axis) for row in shown.to_dict("records")],
         "bounds": [axis.percent(bound) for bound in (quantity.lower, quantity.upper) if np.isfinite(bound)],
         "ticks": axis.ticks(),
         "csv": rows.astype(object).where(rows.notna(), None).to_dict("records"),
