@@ -38,6 +38,8 @@ def test_an_estimator_whose_signal_is_true_finds_every_minimum():
     table = stopping.summary(evaluation, stopping.thresholds(*tables))
     ours = table.set_index(["left_out", "rule"]).loc[("data set and model", "outliers")]
     assert (ours["within_factor_2"], ours["threshold"]) == (1, 0.15)
+    losses, of_loss = tables[0]["train_loss"], table[table["rule"] == "training loss"]["threshold"]
+    assert of_loss.between(losses.min(), losses.max()).all()
     assert "works better than" in stopping.finding(table)
 
 

@@ -89,7 +89,7 @@ def draw(results: Results) -> Drawing:
     from fishertail.results import drawing
 
     table = results.of_layer("alignment", "network").dropna(subset="leading_share")
-    return drawing.over_logarithmic_time(
+    return drawing.over_training(
         results, table, "leading_share", "share of the displacement\nin the leading directions", log=True
     )
 

@@ -89,17 +89,14 @@ def draw(results: Results) -> Drawing:
     from fishertail.results.drawing import over_training
 
     table = results.of_layer("eigenvalue_statistics", "network")
-    figure, shown = over_training(results, table, "rate", "2 / lambda_max")
-    for axes in figure.axes:
-        axes.set_yscale("log")
-    return figure, shown
+    return over_training(results, table, "rate", "2 / lambda_max", log=True)
 
 
 FIGURE = Figure(
     name="rate_of_convergence",
     title="Rate at which training converges",
     caption="2 / lambda_max of the Fisher matrix of the network under its own predictions, on the number of samples in "
-    "the table. The mean over the seeds, with a band from the lowest to the highest.",
+    "the table. The mean over the seeds, with a band from the lowest to the highest. Time is logarithmic.",
     needs=("eigenvalue_statistics",),
     draw=draw,
 )

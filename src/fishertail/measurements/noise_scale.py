@@ -67,7 +67,7 @@ def draw(results: Results) -> Drawing:
 
     from fishertail.results import drawing
 
-    figure, table = drawing.over_logarithmic_time(
+    figure, table = drawing.over_training(
         results, results.of_layer("noise_scale"), "noise_scale", "noise scale (samples)", log=True
     )
     for axes in filter(Axes.has_data, figure.axes):

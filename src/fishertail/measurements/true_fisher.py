@@ -149,17 +149,14 @@ def draw(results: Results) -> Drawing:
     from fishertail.results.drawing import over_training
 
     table = results.of_layer("true_fisher")
-    figure, shown = over_training(results, table[table["rank"] == 1], "ratio", "true / empirical lambda_1")
-    for axes in figure.axes:
-        axes.set_yscale("log")
-    return figure, shown
+    return over_training(results, table[table["rank"] == 1], "ratio", "true / empirical lambda_1", log=True)
 
 
 FIGURE = Figure(
     name="true_fisher",
     title="True against empirical Fisher matrix",
     caption="lambda_1 of the Fisher matrix under the model's own predictions, divided by that of the empirical one: "
-    "the mean over the seeds, with a band from the lowest to the highest.",
+    "the mean over the seeds, with a band from the lowest to the highest. Time is logarithmic.",
     needs=("true_fisher",),
     draw=draw,
     rule="true_fisher_ratio",

@@ -14,7 +14,10 @@ _TICKS = {
     "ratio": [float(f"1e{power}") for power in _POWERS],
     "share": [1e-5, 0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999],
 }
-_FINE_TICKS = {"ratio": [float(f"{digit}e{power}") for power in _POWERS for digit in (1, 2, 5)]}
+_FINE_TICKS = {
+    "ratio": [float(f"{digit}e{power}") for power in _POWERS for digit in (1, 2, 5)],
+    "share": [*(digit * 10**power for power in (-5, -4, -3, -2) for digit in (1, 2, 5)), *np.arange(1, 10) / 10],
+}
 _FEWEST_TICKS, _MOST_TICKS = 3, 6
 _BEYOND = 0.25  # how much of the span of effects and bounds is shown of an interval beyond them, on either side
 

@@ -16,8 +16,8 @@ from fishertail.results.schema import RUN
 from fishertail.statistics.minimum import lowest_validation_loss
 from fishertail.statistics.outliers import Reading, outliers
 
-LAST_EPOCH = "last epoch"
-RULES = ("outliers", "training loss", LAST_EPOCH)
+TRAINING_LOSS, LAST_EPOCH = "training loss", "last epoch"
+RULES = ("outliers", TRAINING_LOSS, LAST_EPOCH)
 ARCHITECTURE = "data set and model"
 LEFT_OUT = {"run": RUN, ARCHITECTURE: ["dataset", "model"]}  # what the threshold does not see of the tested run
 CONFIDENCE = 0.95
@@ -106,10 +106,10 @@ def summary(evaluation: pd.DataFrame, fitted: Mapping[str, float]) -> pd.DataFra
         fitted: of `thresholds`.
 
     Returns:
-        columns left_out, rule, threshold (fitted on all runs; of outliers their share, of the training loss its
-        negative), runs, mean_error, within_factor_2 (share of runs), mean_accuracy_cost, and difference, low, high: the
-        error less that of counting outliers, run by run, averaged by network (data set, model and batch size), whose
-        seeds are alike, and then over the networks, with the 95 % interval (NaN for a single one).
+        columns left_out, rule, threshold (fitted on all runs; of outliers their share), runs, mean_error,
+        within_factor_2 (share of runs), mean_accuracy_cost, and difference, low, high: the error less that of counting
+        outliers, run by run, averaged by network (data set, model and batch size), whose seeds are alike, and then over
+        the networks, with the 95 % interval (NaN for a single one).
     """
     rows = []
     for (left_out, rule), part in evaluation.groupby(["left_out", "rule"], sort=False):
@@ -151,13 +151,14 @@ def finding(table: pd.DataFrame) -> str:
 class _Curve:
     run: dict[str, Any]
     epochs: np.ndarray  # (E,) increasing
-    signals: dict[str, np.ndarray]  # rule -> (E,), which rises through its threshold
+    signals: dict[str, np.ndarray]  # rule -> (E,), which rises through its threshold, or falls if it is a loss
     accuracy: np.ndarray
     true_epoch: int
 
     def first(self, rule: str, threshold: float) -> int:
         """The first epoch, after the initial weights, from the threshold on; else the last."""
-        passed = (self.signals[rule] >= threshold) & (self.epochs > 0)
+        signal = self.signals[rule]
+        passed = (signal <= threshold if rule == TRAINING_LOSS else signal >= threshold) & (self.epochs > 0)
         return int(self.epochs[np.argmax(passed)] if passed.any() else self.epochs[-1])
 
     def error(self, epoch: int) -> float:
@@ -173,7 +174,7 @@ def _curves(metrics: pd.DataFrame, counts: pd.DataFrame, reading: str) -> Iterat
     for run, part in joined[joined["epoch"] % 1 == 0].groupby(RUN, sort=False):  # rules stop at ends of epochs
         if lowest[run].passed and lowest[run].step in set(part["step"]):
             shares = (part[f"outliers_{reading}"] / part["samples"]).to_numpy()
-            signals = {"outliers": shares, "training loss": -part["train_loss"].to_numpy()}
+            signals = {"outliers": shares, TRAINING_LOSS: part["train_loss"].to_numpy()}
             signals[LAST_EPOCH] = np.full(len(part), -np.inf)
             accuracy = part["validation_accuracy"].to_numpy()
             named = dict(zip(RUN, run, strict=True))
@@ -181,9 +182,11 @@ def _curves(metrics: pd.DataFrame, counts: pd.DataFrame, reading: str) -> Iterat
 
 
 def _fit(rule: str, curves: list[_Curve]) -> float:
-    """The threshold of smallest mean error, among those at which an estimate changes; of equals the lowest."""
+    """The threshold of smallest mean error, of those at which an estimate changes; of equals what is passed first."""
     if rule == LAST_EPOCH:
         return np.inf
     candidates = np.unique(np.concatenate([curve.signals[rule][curve.epochs > 0] for curve in curves]))
+    if rule == TRAINING_LOSS:
+        candidates = candidates[::-1]
     errors = [np.mean([curve.error(curve.first(rule, c)) for curve in curves]) for c in candidates]
     return float(candidates[int(np.argmin(errors))])

@@ -78,32 +78,17 @@ def grid_of_panels(table: pd.DataFrame, sharey: Any) -> tuple[Figure, dict[tuple
     return figure, dict(zip(pairs, grid.flat, strict=False))
 
 
-def over_training(results: Results, table: pd.DataFrame, value: str, label: str, scale: float = 1) -> Drawing:
+def over_training(results: Results, table: pd.DataFrame, value: str, label: str, *, log: bool = False) -> Drawing:
     """A column over training: a panel for each data set and model, a line for each batch size, a band over the seeds.
+
+    Each octave of steps is as wide as the next.
 
     Args:
         results: of all runs.
         table: its rows, of one layer, with the columns of a run, step and epoch.
         value: the column.
         label: of the axis.
-        scale: by which values are multiplied in the figure.
-    """
-    shown = bands(table, [*NETWORK, "step", "epoch"], value)
-    figure, panels = grid_of_panels(shown, sharey="row")
-    for (dataset, model), axes in panels.items():
-        curves(axes, of_network(shown, dataset, model), scale)
-        axes.set(title=f"{results.title_of(dataset)}, {model}", xlabel="epoch", ylabel=label)
-    tidy(figure, panels)
-    return figure, shown
-
-
-def over_logarithmic_time(
-    results: Results, table: pd.DataFrame, value: str, label: str, *, log: bool = False
-) -> Drawing:
-    """As `over_training`, but each octave of steps is as wide as the next.
-
-    Args:
-        log: whether the axis of the values is logarithmic, too.
+        log: whether the axis of the values is logarithmic.
     """
     shown = bands(table, [*NETWORK, "step", "epoch"], value)
     figure, panels = grid_of_panels(shown, sharey="row")
@@ -119,16 +104,14 @@ def over_logarithmic_time(
     return figure, shown
 
 
-def curves(axes: Axes, table: pd.DataFrame, scale: float = 1) -> None:
+def curves(axes: Axes, table: pd.DataFrame) -> None:
     """A line for each batch size over epochs, with its band."""
     for batch_size, curve in by_batch_size(table):
         colour, line = colour_of(batch_size)
         curve = curve.sort_values("epoch")
         label = f"batch size {batch_size}"
-        axes.plot(curve["epoch"], scale * curve["mean"], color=colour, linestyle=line, label=label)
-        axes.fill_between(
-            curve["epoch"], scale * curve["lowest"], scale * curve["highest"], color=colour, alpha=0.2, lw=0
-        )
+        axes.plot(curve["epoch"], curve["mean"], color=colour, linestyle=line, label=label)
+        axes.fill_between(curve["epoch"], curve["lowest"], curve["highest"], color=colour, alpha=0.2, lw=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 

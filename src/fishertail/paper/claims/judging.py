@@ -108,6 +108,13 @@ class Judged:
         low, high = self.limits
         return bool(low >= lower and high <= upper)
 
+    @property
+    def beyond(self) -> bool:
+        """Whether both limits are beyond a bound: a single uncorrected test would call it a failure."""
+        lower, upper = self.bounds
+        low, high = self.limits
+        return bool(high < lower or low > upper)
+
     def p_values(self) -> list[float]:
         """That of each side with a bound: of a mean at least as far beyond it, if the true one were at the bound."""
         if self.in_every_seed or not self.spread.enough or not len(self.values):

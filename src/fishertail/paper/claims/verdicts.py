@@ -217,6 +217,8 @@ def _verdict(found: Judged, p: float, state: str, seeds: int) -> tuple[str, str]
         return UNDECIDED, "the bound is too weak to tell"
     if not found.spread.enough:
         return UNDECIDED, "too few seeds to know their spread"
+    if found.beyond:
+        return UNDECIDED, "beyond the bound, but not after Holm's correction"
     return UNDECIDED, "the limits reach across the bound"
 
 
