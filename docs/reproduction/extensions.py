@@ -295,7 +295,7 @@ def _classes(results: Results, config: Config) -> dict[str, int]:
 
 
 def larger_rate(results: Results, config: Config) -> Answer:
-    """What holds at E* of each run, and how far it is from the smallest rate's at equal rate x steps."""
+    """What holds at E* of each run, and how far its lambda_1 is from the smallest rate's at equal rate x steps."""
     rates = {model: config.architecture(model).learning_rate for model in config.models}
 
     def timed(table: pd.DataFrame) -> pd.DataFrame:
@@ -326,7 +326,8 @@ def beside_the_smallest_rate(curves: pd.DataFrame, rates: Mapping[str, float]) -
         rates: learning rates by model.
 
     Returns:
-        one row for each run that the smallest rate has with the same data set, batch size and seed.
+        one row for each run that the smallest rate has with the same data set, batch size and seed: the factors of
+        `_factors`, and compared_until, the rate x steps up to which both were measured.
     """
     smallest = min(set(curves["model"]), key=rates.__getitem__)
     same = [column for column in RUN if column != "model"]

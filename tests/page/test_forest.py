@@ -86,6 +86,11 @@ def test_numbers_keep_what_is_left_to_the_end_of_their_scale():
     assert row["text"] == "0.999934 (0.9987 to 0.9999987)"
 
 
+def test_a_share_far_from_the_powers_of_ten_has_ticks():
+    ticks = forests("4", [(0.377, 0.377, 0.377, "")])["decrease_of_gaussian"]["ticks"]
+    assert {"0.3", "0.4"} <= {tick["text"] for tick in ticks}
+
+
 def test_networks_without_a_vote_are_shown_as_far_as_they_were_measured():
     claim, quantity = quantity_of("ratio")
     rows = [(3.0, 2.0, 4.0, ""), (np.nan, np.nan, np.nan, "")]

@@ -92,12 +92,14 @@ class _Axis:
         known = self._positions([*rows["effect"], *bounds])
         inner = known if len(known) else np.zeros(1)
         ends = self._positions([*rows["low"], *rows["high"]])
-        middle, span = (inner.min() + inner.max()) / 2, float(np.ptp(inner)) or 1.0
+        spread = float(np.ptp(inner))
+        middle, span = (inner.min() + inner.max()) / 2, spread or 1.0
+        margin = 0.04 * span if spread else 0.5  # around a lone value wide enough for a tick
         outer = (0.5 + _BEYOND) * span
         low, high = middle - outer, middle + outer
         near = ends[(ends >= low) & (ends <= high)]
-        self._low = min([inner.min(), *near]) - 0.04 * span if (ends >= low).all() else low
-        self._high = max([inner.max(), *near]) + 0.04 * span if (ends <= high).all() else high
+        self._low = min([inner.min(), *near]) - margin if (ends >= low).all() else low
+        self._high = max([inner.max(), *near]) + margin if (ends <= high).all() else high
 
     def percent(self, value: float) -> float | None:
         """The place of a value, from 0 to 100; None for NaN."""

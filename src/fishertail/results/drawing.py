@@ -19,7 +19,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
 from fishertail.results import storage
 from fishertail.results.exhibits import Drawing, Results
@@ -105,14 +105,13 @@ def over_training(results: Results, table: pd.DataFrame, value: str, label: str,
 
 
 def curves(axes: Axes, table: pd.DataFrame) -> None:
-    """A line for each batch size over epochs, with its band."""
+    """A line for each batch size over `epoch`, with its band."""
     for batch_size, curve in by_batch_size(table):
         colour, line = colour_of(batch_size)
         curve = curve.sort_values("epoch")
         label = f"batch size {batch_size}"
         axes.plot(curve["epoch"], curve["mean"], color=colour, linestyle=line, label=label)
         axes.fill_between(curve["epoch"], curve["lowest"], curve["highest"], color=colour, alpha=0.2, lw=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def run_lines(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
