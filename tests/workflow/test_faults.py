@@ -1,13 +1,17 @@
 """Killed jobs, broken files, a full disk: the same command again finishes, or one error names the file."""
 
 import os
+import re
 import signal
 import subprocess
 import time
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
+
+from fishertail.results import storage
 
 pytestmark = pytest.mark.workflow
 
@@ -75,6 +79,25 @@ def test_a_killed_job_is_made_good_by_the_same_command(project, finished_once, r
 
 
 @pytest.mark.slow
+def test_a_killed_measurement_goes_on_from_the_checkpoints_it_had_saved(project, finished_once):
+    code = project.path / "src/fishertail/execution/unfinished.py"
+    text = code.read_text().replace("INTERVAL = 30.0", "INTERVAL = 0.0")
+    code.write_text(text.replace("self._pending.clear()", "self._pending.clear(); time.sleep(1)"))  # time for the kill
+    assert code.read_text().count("sleep") == 1
+    with project.start(str(BLOCK / "norms.parquet")) as snakemake:
+        wait_for(lambda: len(list((project.path / BLOCK).glob(".norms.unfinished/step*"))) >= 2)
+        script_process(snakemake, "per_sample_gradients").send_signal(signal.SIGKILL)
+        assert snakemake.wait(120) != 0
+    assert not (project.path / BLOCK / "norms.parquet").exists()
+    project.run(str(BLOCK / "norms.parquet"))
+    (log,) = (project.path / "logs/per_sample_gradients").glob("*.log")
+    assert re.search(r"[2-9] of \d+ checkpoints are already measured", log.read_text())
+    assert not (project.path / BLOCK / ".norms.unfinished").exists()
+    found, expected = (storage.read_table(each.path / BLOCK / "norms.parquet") for each in (project, finished_once))
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)  # the files name their code, which is not the same
+
+
+@pytest.mark.slow
 def test_a_killed_snakemake_is_made_good_after_unlocking(project, finished_once):
     target = str(BLOCK / "spectrum.csv")
     with project.start(target) as snakemake:
@@ -91,7 +114,6 @@ def test_a_killed_snakemake_is_made_good_after_unlocking(project, finished_once)
     "block_size", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(4, marks=pytest.mark.slow)]
 )
 def test_the_block_size_changes_no_weight(project, finished_once, block_size):
-    from fishertail.results import storage
     from fishertail.training import checkpoints
 
     project.write_grid(epochs_per_job=block_size)

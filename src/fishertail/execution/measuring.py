@@ -27,6 +27,7 @@ from fishertail.training.checkpoints import Weights, prefix
 Tensors = dict[str, torch.Tensor]
 Tables = dict[str, Any]  # by name, a data frame, or tensors by name
 Failed = Callable[[int, Exception], None]
+Measured = Callable[[int, Tables], None]
 Item = TypeVar("Item")
 
 
@@ -45,6 +46,7 @@ def by_gradients(
     learning_rate: float = float("nan"),
     tensors: Mapping[str, Tensors] | None = None,
     failed: Failed | None = None,
+    measured: Measured | None = None,
 ) -> Tables:
     """What a measurement of gradients gives at some checkpoints.
 
@@ -61,6 +63,7 @@ def by_gradients(
         tensors: the tables of tensors that the measurement takes, with the steps in their names.
         failed: called with the step and the error where a checkpoint cannot be measured, which is then left out; by
             default the error is raised.
+        measured: called with each step and its tables as soon as they are measured.
     """
     budget = resolved_budget(memory_budget, device)
 
@@ -80,7 +83,10 @@ def by_gradients(
             for table in measurement.tables:
                 if table.of_layers is not None:
                     table.columns_of(at.matrix.layers)
-            return measurement.measure(at, options)
+            found = measurement.measure(at, options)
+        if measured is not None:
+            measured(step, _with_steps(measurement.tables, {step: found}, {step: step / per_epoch}))
+        return found
 
     states = tqdm(weights.items(), desc=measurement.name, unit="checkpoint", disable=len(weights) < 2)
     found = _at_each(states, measure, failed)

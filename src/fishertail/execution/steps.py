@@ -1,6 +1,7 @@
 """What the rules of a run do: train a block of epochs, and measure its checkpoints."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from fishertail.errors import StorageError
 from fishertail.execution import measuring
 from fishertail.execution.job import Job
 from fishertail.execution.measuring import Tables, Tensors
+from fishertail.execution.unfinished import Unfinished, checksum
 from fishertail.measurements.checkpoint import flat_parameters
 from fishertail.measurements.collect import of_one_run, run_tables
 from fishertail.measurements.measurement import MeasuredCheckpoint, Measurement, measurements
@@ -68,8 +70,9 @@ def measure_block(job: Job, files: Files, outputs: Files) -> None:
     steps = Selection.of(job.parameters["checkpoints"]).steps(block, per_epoch)
     weights = _weights(files["checkpoints"], steps, run)
     needed = {name: of_run.read(files[name], run_tables()[name], run) for name in _needed(measurement)}
-    found = _measured(job, measurement, weights, data, needed, _tensors(measurement, files, run))
-    _write(job, measurement, found, outputs, data)
+    tensors = _tensors(measurement, files, run)
+    with _measured(job, measurement, weights, data, needed, tensors, outputs) as found:
+        _write(job, measurement, found, outputs, data)
 
 
 def measure_landmarks(job: Job, files: Files, outputs: Files) -> None:
@@ -97,8 +100,9 @@ def measure_landmarks(job: Job, files: Files, outputs: Files) -> None:
         else:
             print(f"step {step} (epoch {epoch}): neither weights nor {measurement.name} are kept; left out")
     needed = {name: of_run.read(files[name], run_tables()[name], run) for name in _needed(measurement)}
-    parts.append(_measured(job, measurement, weights, data, needed, _tensors(measurement, files, run)))
-    _write(job, measurement, measuring.merged(measurement, parts), outputs, data)
+    tensors = _tensors(measurement, files, run)
+    with _measured(job, measurement, weights, data, needed, tensors, outputs) as found:
+        _write(job, measurement, measuring.merged(measurement, [*parts, found]), outputs, data)
 
 
 def measure_tables(job: Job, files: Files, outputs: Files) -> None:
@@ -210,6 +214,7 @@ def _weights(path: str, steps: Sequence[int], run: Mapping[str, Any]) -> dict[in
     return checkpoints.read(path, steps)
 
 
+@contextmanager
 def _measured(
     job: Job,
     measurement: Measurement,
@@ -217,20 +222,34 @@ def _measured(
     data: Dataset,
     tables: Mapping[str, pd.DataFrame],
     tensors: Mapping[str, Tensors],
-) -> Tables:
+    outputs: Files,
+) -> Iterator[Tables]:
+    """What a measurement gives at some checkpoints, those included that the job had measured when it was killed.
+
+    What it saves on the way is removed when the block succeeds, in which the outputs are written.
+    """
     run = job.parameters["run"]
+    record = job.provenance([data.content_hash], run=run, machine=True)
+    inputs = {step: checksum(state, tables, tensors, step) for step, state in weights.items()}
+    saved = Unfinished(measurement, outputs, record, inputs)
+    if known := saved.read():
+        print(f"{len(known)} of {len(weights)} checkpoints are already measured, by a job that was killed")
+    left = {step: state for step, state in weights.items() if step not in known}
     measure = partial(
         _of_share,
         measurement,
         run,
         data,
         job.parameters["options"],
-        tables={name: table[table["step"].isin(list(weights))] for name, table in tables.items()},
+        tables={name: table[table["step"].isin(list(left))] for name, table in tables.items()},
         tensors=tensors,
         device=job.device,
         memory_budget=job.budget_of_a_worker(),
+        measured=saved.add,
     )
-    return measuring.merged(measurement, job.spread(measure, weights) if weights else [measure({})])
+    parts = job.spread(measure, left) if left else []
+    yield measuring.merged(measurement, [*known.values(), *parts])
+    saved.remove()
 
 
 def _of_share(
@@ -244,6 +263,7 @@ def _of_share(
     tensors: Mapping[str, Tensors],
     device: str,
     memory_budget: float | None,
+    measured: measuring.Measured,
 ) -> Tables:
     """Measure some checkpoints of a job, in a process of its own."""
     return measuring.by_gradients(
@@ -259,6 +279,7 @@ def _of_share(
         per_epoch=steps_per_epoch(len(data.train_labels), run["batch_size"]),
         device=device,
         memory_budget=memory_budget,
+        measured=measured,
     )
 
 

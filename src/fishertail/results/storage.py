@@ -124,7 +124,7 @@ def write_tensors(
     from safetensors.torch import save_file
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {_KEY: json.dumps({**provenance, "sha256": _tensor_checksum(tensors)})}
+    metadata = {_KEY: json.dumps({**provenance, "sha256": tensor_checksum(tensors)})}
     with atomic(path) as temporary:
         try:
             save_file(tensors, temporary, metadata=metadata)
@@ -146,7 +146,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
     with _reading(path), safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         expected = json.loads((file.metadata() or {})[_KEY])["sha256"]
-        if _tensor_checksum(tensors) != expected:
+        if tensor_checksum(tensors) != expected:
             raise ValueError(_ALTERED)
     return tensors
 
@@ -205,7 +205,15 @@ def _table_checksum(table: "pa.Table") -> str:
     return digest.hexdigest()
 
 
-def _tensor_checksum(tensors: "Mapping[str, torch.Tensor]") -> str:
+def frame_checksum(frame: "pd.DataFrame") -> str:
+    """A checksum of the content of a table: its columns, their types and values."""
+    import pyarrow as pa
+
+    return _table_checksum(pa.Table.from_pandas(frame, preserve_index=False))
+
+
+def tensor_checksum(tensors: "Mapping[str, torch.Tensor]") -> str:
+    """A checksum of the content of tensors on the CPU: their names, types, shapes and values."""
     import torch
 
     digest = hashlib.sha256()

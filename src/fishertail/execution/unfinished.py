@@ -1,0 +1,118 @@
+"""What a job has measured by the time it is killed, saved checkpoint by checkpoint: its next start goes on from there.
+
+It lies beside the job's outputs, in a hidden folder that is removed once these are written. A checkpoint is measured
+again unless its weights, all else it is measured from, options, code, versions and machine are the same, so that a kill
+alters no bit of the results.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fishertail.errors import StorageError
+from fishertail.execution.measuring import Tables, Tensors
+from fishertail.measurements.measurement import Measurement
+from fishertail.results import storage
+from fishertail.results.schema import Table
+from fishertail.training.checkpoints import Weights, prefix
+
+INTERVAL = 30.0  # seconds of work that a kill may lose, beside the checkpoint under way; saving takes hundredths
+_SELECTION = {"epochs", "checkpoints", "blocks"}  # parameters that only say which checkpoints are measured
+
+
+@dataclass
+class Unfinished:
+    """The checkpoints that a job has measured.
+
+    Attributes:
+        measurement: what is measured.
+        outputs: the files that the job is to write, by the names of the measurement's tables.
+        provenance: of these files.
+        inputs: by SGD step, the `checksum` of what is measured.
+    """
+
+    measurement: Measurement
+    outputs: Mapping[str, str]
+    provenance: Mapping[str, Any]
+    inputs: Mapping[int, str]
+    _pending: dict[int, Tables] = field(default_factory=dict)
+    _saved: float = field(default_factory=time.monotonic)
+
+    @property
+    def folder(self) -> Path:
+        """Where they are saved."""
+        return Path(self.outputs[self.measurement.tables[0].name]).parent / f".{self.measurement.name}.unfinished"
+
+    def read(self) -> dict[int, Tables]:
+        """The tables of each checkpoint that was saved and would be measured alike today, by step."""
+        found = {}
+        for step in self.inputs:
+            try:
+                found[step] = {table.name: self._read(table, step) for table in self.measurement.tables}
+            except StorageError:  # not saved, broken, or of something else
+                continue
+        return found
+
+    def add(self, step: int, tables: Tables) -> None:
+        """Take what was measured at a checkpoint, and save it once `INTERVAL` has passed since the last time.
+
+        A disk that is full does not end the job here: it may have room for the outputs.
+        """
+        self._pending[step] = tables
+        if time.monotonic() - self._saved < INTERVAL:
+            return
+        try:
+            for each, given in self._pending.items():
+                for table in self.measurement.tables:
+                    self._write(table, each, given[table.name])
+        except StorageError as error:
+            print(f"not saved before the job's end: {error}")
+        self._pending.clear()
+        self._saved = time.monotonic()
+
+    def remove(self) -> None:
+        """Remove what was saved."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _record(self, step: int) -> dict[str, Any]:
+        parameters = {key: value for key, value in self.provenance["parameters"].items() if key not in _SELECTION}
+        record = {**self.provenance, "parameters": parameters, "inputs": self.inputs[step]}
+        return dict(json.loads(json.dumps(record)))
+
+    def _path(self, table: Table, step: int) -> Path:
+        suffix = "safetensors" if table.suffix == "safetensors" else "parquet"  # a CSV forgets the types
+        return self.folder / f"{prefix(step).rstrip('/')}.{table.name}.{suffix}"
+
+    def _read(self, table: Table, step: int) -> Any:
+        path = self._path(table, step)
+        found = {key: value for key, value in storage.read_provenance(path).items() if key != "sha256"}
+        if found != self._record(step):
+            raise StorageError(f"{path}: measured of something else")
+        return storage.read_tensors(path) if path.suffix == ".safetensors" else storage.read_table(path)
+
+    def _write(self, table: Table, step: int, found: Any) -> None:
+        write = storage.write_tensors if table.suffix == "safetensors" else storage.write_table
+        write(found, self._path(table, step), self._record(step))
+
+
+def checksum(weights: Weights, tables: Mapping[str, pd.DataFrame], tensors: Mapping[str, Tensors], step: int) -> str:
+    """A checksum of all that a checkpoint is measured from, besides the data.
+
+    Args:
+        weights: at this step.
+        tables, tensors: of the needed measurements, those of other steps among them.
+    """
+    parts = [storage.tensor_checksum(weights)]
+    for name in sorted(tables):
+        parts += [name, storage.frame_checksum(tables[name][tables[name]["step"] == step])]
+    for name in sorted(tensors):
+        of_step = {key: each for key, each in tensors[name].items() if key.startswith(prefix(step))}
+        parts += [name, storage.tensor_checksum(of_step)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
