@@ -224,16 +224,16 @@ def _measured(
     tensors: Mapping[str, Tensors],
     outputs: Files,
 ) -> Iterator[Tables]:
-    """What a measurement gives at some checkpoints, those included that the job had measured when it was killed.
+    """What a measurement gives at some checkpoints, of which an earlier start of the job may have saved some.
 
-    What it saves on the way is removed when the block succeeds, in which the outputs are written.
+    Write the outputs inside the `with`: what was saved is removed once it has ended without an error.
     """
     run = job.parameters["run"]
     record = job.provenance([data.content_hash], run=run, machine=True)
     inputs = {step: checksum(state, tables, tensors, step) for step, state in weights.items()}
     saved = Unfinished(measurement, outputs, record, inputs)
     if known := saved.read():
-        print(f"{len(known)} of {len(weights)} checkpoints are already measured, by a job that was killed")
+        print(f"{len(known)} of {len(weights)} checkpoints are already measured, by an earlier start of this job")
     left = {step: state for step, state in weights.items() if step not in known}
     measure = partial(
         _of_share,

@@ -1,8 +1,8 @@
-"""What a job has measured by the time it is killed, saved checkpoint by checkpoint: its next start goes on from there.
+"""The checkpoints that a job has measured, saved while it runs, so that a job that was killed does not start over.
 
-It lies beside the job's outputs, in a hidden folder that is removed once these are written. A checkpoint is measured
-again unless its weights, all else it is measured from, options, code, versions and machine are the same, so that a kill
-alters no bit of the results.
+They are saved in a hidden folder beside the job's outputs, which is removed once these are written. A saved checkpoint
+is taken only if its weights and whatever else it is measured from, the options, the code, the versions and the machine
+are the same, so that a kill alters no bit of the results.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from fishertail.results import storage
 from fishertail.results.schema import Table
 from fishertail.training.checkpoints import Weights, prefix
 
-INTERVAL = 30.0  # seconds of work that a kill may lose, beside the checkpoint under way; saving takes hundredths
+INTERVAL = 30.0  # seconds of work that a kill may lose, besides the checkpoint under way
 _SELECTION = {"epochs", "checkpoints", "blocks"}  # parameters that only say which checkpoints are measured
 
 
@@ -35,7 +35,7 @@ class Unfinished:
         measurement: what is measured.
         outputs: the files that the job is to write, by the names of the measurement's tables.
         provenance: of these files.
-        inputs: by SGD step, the `checksum` of what is measured.
+        inputs: by SGD step, the `checksum` of what the checkpoint is measured from.
     """
 
     measurement: Measurement
@@ -103,11 +103,11 @@ class Unfinished:
 
 
 def checksum(weights: Weights, tables: Mapping[str, pd.DataFrame], tensors: Mapping[str, Tensors], step: int) -> str:
-    """A checksum of all that a checkpoint is measured from, besides the data.
+    """A SHA-256, in hexadecimal, of all that a checkpoint is measured from, besides the data.
 
     Args:
         weights: at this step.
-        tables, tensors: of the needed measurements, those of other steps among them.
+        tables, tensors: of the needed measurements, by name; those of other steps do not count.
     """
     parts = [storage.tensor_checksum(weights)]
     for name in sorted(tables):
