@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from fishertail.errors import ConfigError
 from fishertail.execution import plan
 from fishertail.execution.plan import Plan
 from fishertail.grid import config
@@ -53,6 +54,13 @@ def test_a_block_goes_on_from_the_one_before():
     ]
     assert [made.block_epochs(wildcards(block)) for block in BLOCKS] == [[0, 1, 2], [3, 4], [5]]
     assert [made.octaves(wildcards(block)) for block in BLOCKS] == [True, False, False]
+
+
+def test_a_file_of_a_block_that_is_not_there_is_refused(kept):
+    with pytest.raises(ConfigError, match="epochs0001-0003: its blocks are epochs0001-0002 to epochs0005-0005"):
+        Plan(grid()).block_epochs(wildcards("epochs0001-0003"))
+    with pytest.raises(ConfigError, match="no block epochs0001-0002: all of its blocks are kept"):
+        Plan(grid(epochs=4, kept=[str(kept)])).block_epochs(wildcards())
 
 
 def test_what_a_measurement_of_a_block_takes():

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fishertail.data import source
+from fishertail.errors import ConfigError
 from fishertail.grid.config import Config
 from fishertail.measurements import measurement as measured
 from fishertail.measurements.measurement import Measurement, options_given
@@ -44,9 +45,20 @@ class RunPlan:
         return Run(wildcards.dataset, wildcards.model, int(wildcards.batch_size), int(wildcards.seed))
 
     def block_of(self, wildcards: Wildcards) -> Block:
-        """The block of epochs of a job."""
-        blocks = self.new_blocks(self.run_of(wildcards))
-        return next(block for block in blocks if block.path == wildcards.block)
+        """The block of epochs of a job.
+
+        Raises:
+            ConfigError: a file of another block was asked for; names the blocks that there are.
+        """
+        run = self.run_of(wildcards)
+        blocks = {block.path: block for block in self.new_blocks(run)}
+        if wildcards.block not in blocks:
+            paths = list(blocks)
+            there = f"its blocks are {paths[0]} to {paths[-1]}" if paths else "all of its blocks are kept"
+            raise ConfigError(
+                f"{run.path} has no block {wildcards.block}: {there} (epochs_per_job says how long each is)"
+            )
+        return blocks[wildcards.block]
 
     def kept_blocks(self, run: Run) -> list[Block]:
         """Those that were finished before or elsewhere."""
