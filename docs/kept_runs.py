@@ -88,9 +88,10 @@ def _page(claim: Claim) -> str:
         found.append(f"Of the networks that vote: {row['networks']}." if _text(row["networks"]) else "")
         found.append(_effects(effects))
         found.append(
-            "Limits are one-sided 95 % limits of the mean over the seeds, or over networks where all runs are judged "
-            "together; p is that of the t test for failing, corrected for the whole claim. Networks in brackets have "
-            "no vote. [The criteria](../criteria.md)"
+            "Limits are one-sided 95 % limits, both together a 90 % interval, of the mean over the seeds, or over as "
+            "many networks where all runs are judged together; ratios and odds have geometric means. p is that of the "
+            "t test for failing, corrected for the whole claim. Networks in brackets have no vote. [The "
+            "criteria](../criteria.md)"
         )
     for name in claim.figures:
         if (REPRODUCTION / "figures" / f"{name}.svg").exists():

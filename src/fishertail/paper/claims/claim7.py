@@ -4,7 +4,7 @@
 
 **Measured.** The error of stopping where the share of outliers passes a threshold, abs(log2(estimate / true epoch)),
 against that of stopping by training loss and after the last epoch. Thresholds are fitted on other data sets and models,
-as a user would have to. By network, over all runs that have passed their lowest validation loss.
+as a user would have to. By network, over those that vote and have passed their lowest validation loss.
 
 **What would change it.** More data sets: with two of them, a threshold is fitted on one and tested on the other. How
 long training goes on, which moves the error of the last epoch.
