@@ -198,6 +198,22 @@ def test_close_eigenvalues_are_told_apart(ratio, seed):
     assert pairs.eigenvalues[0] == pytest.approx(1, rel=RTOL)
 
 
+@pytest.mark.parametrize(("samples", "tokens"), [(3000, 400), (3000, 50), (3000, 10), (10000, 2000)])
+@pytest.mark.parametrize("k", [1, 5])
+def test_no_block_of_an_embedding_is_missed(samples, tokens, k):
+    """Every token has a block of F of its own, whose eigenvectors are eigenvectors of F."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(tokens, 8), nn.Flatten(), nn.Linear(8, 3))
+    words, labels = torch.randint(tokens, (samples, 1)), torch.randint(3, (samples,))
+    pairs = fishertail.fisher_eigenpairs(model, words, labels, k=k)["0"]
+    errors = model.double()(words).softmax(1).detach() - nn.functional.one_hot(labels, 3)
+    gradients = errors @ model[2].weight.detach()  # by the embedded token
+    blocks = [gradients[words[:, 0] == token] for token in range(tokens)]
+    values = torch.cat([torch.linalg.eigvalsh(block.T @ block / samples) for block in blocks])
+    np.testing.assert_allclose(pairs.eigenvalues, values.sort(descending=True).values[:k], rtol=RTOL)
+    assert pairs.converged.all()
+
+
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_ties_have_a_right_eigenvalue_and_a_small_residual(k):
     gradients = np.kron(np.eye(4), np.ones((50, 1))) * np.array([2, 2, 2, 1])  # eigenvalues 1, 1, 1, 1/4

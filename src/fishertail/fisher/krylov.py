@@ -2,6 +2,7 @@
 
 import torch
 
+from fishertail.fisher.scout import Scout
 from fishertail.fisher.space import eigenvalue_errors, padded
 from fishertail.gradients.accurate_sums import lengths, sum_of
 
@@ -27,6 +28,8 @@ class KrylovSpace:
         following: float | None = None,
         outside: float = 0.0,
         blocks: int = RESTART,
+        scouted: bool = False,
+        room: int = 0,
     ) -> None:
         """
         Args:
@@ -38,10 +41,14 @@ class KrylovSpace:
             following: an estimate of the eigenvalue after the wanted ones, if there is one.
             outside: what gradients that are not among the n may add to a residual.
             blocks: number of blocks of vectors that are kept before a restart.
+            scouted: whether to look for a larger eigenvalue that the start has nothing of.
+            room: number of vectors that may be kept besides, for this.
         """
         self._weights, self._k, self._extra, self._rtol = weights, k, extra, rtol
-        self._following_estimate, self._outside, self._restart_at = following, outside, blocks
-        self._next = start
+        self._following_estimate, self._outside = following, outside
+        self._capacity = blocks * (k + extra) + room  # of the basis
+        self._scout = Scout(start.shape[1], start) if scouted else None
+        self._next = start if self._scout is None else torch.cat([start, self._scout.vector])
         self._basis = start.new_empty(0, start.shape[1])  # Q
         self._products = start.new_empty(0, start.shape[1])  # W
         self._projections = weights.new_empty(len(weights), 0)  # A
@@ -62,8 +69,8 @@ class KrylovSpace:
         if not len(self._basis):  # the start is not orthonormal yet: transform it and its products alike
             directions, transform = _orthonormalised(directions)
             projections, products = projections @ transform.T.to(projections), transform @ products
-        if len(self._basis) + len(directions) > self._restart_at * (self._k + self._extra):
-            self._restart()
+        if len(self._basis) + len(directions) > self._capacity:
+            self._restart(self._capacity - len(directions))
         self._basis = torch.cat([self._basis, directions])
         self._products = torch.cat([self._products, products])
         self._projections = torch.cat([self._projections, projections], dim=1)
@@ -75,12 +82,19 @@ class KrylovSpace:
         """Whether all pairs have converged, or more products would not improve them."""
         if self._exhausted or self._blocks >= MAX_PRODUCTS:
             return True
-        enough = self.converged(self.residuals + self._outside)
-        in_vain = (self.residuals < 0.1 * self._outside) & self.converged(self.residuals)
-        return self._blocks > 0 and bool((enough | in_vain).all())
+        enough = self._accurate(self.residuals + self._outside)
+        in_vain = (self.residuals < 0.1 * self._outside) & self._accurate(self.residuals)
+        return self._blocks > 0 and self._settled and bool((enough | in_vain).all())
 
     def converged(self, residuals: torch.Tensor) -> torch.Tensor:
-        """(k,) bool: whether eigenvalues with these residuals are within the tolerance."""
+        """(k,) bool: whether eigenvalues with these residuals are within the tolerance, and the largest."""
+        return self._accurate(residuals) & (self._settled | self._exhausted)
+
+    @property
+    def _settled(self) -> bool:
+        return self._scout is None or self._scout.settled
+
+    def _accurate(self, residuals: torch.Tensor) -> torch.Tensor:
         accurate = eigenvalue_errors(self.values, residuals, self.following) <= self._rtol * self.values
         return accurate | (self._exhausted & (residuals < 1e-5))
 
@@ -109,12 +123,17 @@ class KrylovSpace:
         self.residuals = padded(sizes[:count], self._k)
         self.next_value = float(values[self._k]) if len(values) > self._k else None
         self.following = self._following(sizes)
-        unfinished = ~self.converged(self.residuals + self._outside)[:count]
-        if len(values) > count and unfinished.any():
+        unfinished = ~self._accurate(self.residuals + self._outside)[:count]
+        accurate = not bool(unfinished.any())
+        if len(values) > count and not accurate:
             # the next pair is also iterated on as long as it may be as large as a wanted one
             close = (values[:count] - self.residuals[:count] <= self.following)[unfinished].any().view(1)
             unfinished = torch.cat([unfinished, close])
-        self._propose(residuals[: len(unfinished)][unfinished.to(residuals.device)])
+        candidates = residuals[: len(unfinished)][unfinished.to(residuals.device)]
+        if self._scout is not None:
+            along = self._scout.follow(self._basis, self._products, self._rotation, values, self._k, accurate=accurate)
+            candidates = torch.cat([candidates, along])
+        self._propose(candidates)
 
     def _following(self, residuals: torch.Tensor) -> float | None:
         if self._following_estimate is not None:
@@ -136,8 +155,11 @@ class KrylovSpace:
         self._next = candidates
         self._exhausted = len(self._next) == 0
 
-    def _restart(self) -> None:
-        kept = self._rotation[:, : 2 * (self._k + self._extra)]
+    def _restart(self, room: int) -> None:
+        count = self._k + self._extra
+        kept = self._rotation[:, : 2 * count]
+        if self._scout is not None and not self._scout.settled:
+            kept = self._scout.kept(kept, count, room)
         self._basis, self._products = kept.T.to(self._basis) @ self._basis, kept.T.to(self._products) @ self._products
         self._projections = self._projections @ kept.to(self._projections)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fishertail.fisher.krylov import RESTART
+from fishertail.fisher.scout import STEPS
 from fishertail.fisher.start import START_EXTRA, gram_has_all, gram_size
 from fishertail.gradients.matrix import GradientMatrix
 from fishertail.gradients.memory_budget import readable
@@ -20,6 +21,7 @@ class MemoryPlan:
     vectors: float  # bytes for vectors and Gram matrices
     groups: list[list[str]]  # names of the scopes that are solved together
     blocks: int  # number of blocks of vectors that a Krylov space keeps
+    room: int  # number of vectors that it may keep besides for a scout; 0 where there is none
 
 
 def memory_plan(matrix: GradientMatrix, sizes: Mapping[str, int], k: int, budget: float) -> MemoryPlan:
@@ -36,7 +38,7 @@ def memory_plan(matrix: GradientMatrix, sizes: Mapping[str, int], k: int, budget
     """
     of_gram = gram_size(len(matrix))
     largest_rows = of_gram * max(matrix.row_bytes.values())
-    costs = _costs(matrix, sizes, k, _LEAST_BLOCKS)
+    costs = _costs(matrix, sizes, k, _LEAST_BLOCKS, 0)
     largest = max(costs, key=costs.__getitem__)
     matrix.fit_batches(budget - largest_rows - costs[largest])
     available = budget - matrix.batch_bytes - largest_rows
@@ -46,10 +48,11 @@ def memory_plan(matrix: GradientMatrix, sizes: Mapping[str, int], k: int, budget
             f"memory_budget: at least {readable(least)} expected, which {largest!r} takes "
             f"({sizes[largest]} parameters, k = {k}, a batch of {matrix.batch_size}); found {readable(budget)}"
         )
-    blocks = _LEAST_BLOCKS
-    for more in (RESTART // 2, RESTART):
-        if sum((of_it := _costs(matrix, sizes, k, more)).values()) <= available / 2:
-            blocks, costs = more, of_it
+    blocks, room = _LEAST_BLOCKS, 0
+    for more, of_scout in ((_LEAST_BLOCKS, STEPS // 2), (RESTART // 2, STEPS), (RESTART, STEPS)):
+        of_it = _costs(matrix, sizes, k, more, of_scout)
+        if sum(of_it.values()) <= available / 2 or (more == _LEAST_BLOCKS and max(of_it.values()) <= available):
+            blocks, room, costs = more, of_scout, of_it
     limit = max(available / 2, costs[largest])
     groups: list[list[str]] = [[]]
     for name, cost in costs.items():
@@ -58,17 +61,20 @@ def memory_plan(matrix: GradientMatrix, sizes: Mapping[str, int], k: int, budget
         groups[-1].append(name)
     used = max(sum(costs[name] for name in group) for group in groups)
     gathered = min(of_gram * sum(matrix.row_bytes.values()), largest_rows + (available - used) / 2)
-    return MemoryPlan(available + largest_rows - used - gathered, gathered, max(used, available / 2), groups, blocks)
+    return MemoryPlan(
+        available + largest_rows - used - gathered, gathered, max(used, available / 2), groups, blocks, room
+    )
 
 
-def _costs(matrix: GradientMatrix, sizes: Mapping[str, int], k: int, blocks: int) -> dict[str, float]:
-    return {name: _cost(len(matrix), size, k, blocks, matrix.dtype.itemsize) for name, size in sizes.items()}
+def _costs(matrix: GradientMatrix, sizes: Mapping[str, int], k: int, blocks: int, room: int) -> dict[str, float]:
+    return {name: _cost(len(matrix), size, k, blocks, room, matrix.dtype.itemsize) for name, size in sizes.items()}
 
 
-def _cost(samples: int, size: int, k: int, blocks: int, itemsize: int) -> float:
+def _cost(samples: int, size: int, k: int, blocks: int, room: int, itemsize: int) -> float:
     """Bytes that one scope takes beside its rows."""
     if gram_has_all(samples):  # no Krylov space is needed
         return 3 * 8 * samples**2 + 2 * itemsize * size * min(k, size)
-    # basis and products, those of the start, and three copies of the directions in a sweep
-    vectors = (min(k, size) + START_EXTRA) * (2 * blocks + 5)
+    # basis and products, those of the start, and three copies of the directions in a sweep; for a scout besides, its
+    # random vector, three copies of a direction and its image
+    vectors = (min(k, size) + START_EXTRA) * (2 * blocks + 5) + (2 * room + 5 if room else 0)
     return 3 * 8 * gram_size(samples) ** 2 + itemsize * size * vectors

@@ -169,7 +169,7 @@ class JointSolver:
         problems = _problems(scopes)
         starts = starts_from_grams(self._cache, problems, [scope.start_gram for scope in scopes], sample)
         for scope, start in zip(scopes, starts, strict=True):
-            scope.start = start
+            scope.start, scope.start_is_complete = start, start.complete
         level = level_sample(problems, self._samples)
         if len(level.index) > LEVEL_GROWTH * len(sample.index):
             for scope in scopes:
@@ -232,6 +232,8 @@ class JointSolver:
                 following=scope.start.following(),
                 outside=added,
                 blocks=self._plan.blocks,
+                scouted=self._plan.room > 0 and not scope.start_is_complete,
+                room=self._plan.room,
             )
             for scope, of_scope, added in zip(scopes, weights, outside, strict=True)
         ]

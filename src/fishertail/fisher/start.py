@@ -20,6 +20,7 @@ LEVEL_DRAWN = 1000  # samples that are drawn to stand for these
 LEVEL_MARGIN = 1.2  # by which the next eigenvalue on all samples may exceed that on a level
 START_EXTRA = 2  # vectors beyond the wanted ones: a start from one vector locked on the second of two close eigenvalues
 START_MIXTURE = (1.0, 0.5, 0.3)  # of eigenvectors of the Gram matrix, from the last start vector on
+ERRORS = 3.0  # standard errors by which an eigenvalue of a sample may be wrong
 OUTSIDE = 0.25  # of the residual that the tolerance allows, for the samples that are not active
 
 
@@ -31,6 +32,7 @@ class Start:
     value: float  # the k-th eigenvalue
     next_value: float  # the one after it
     stands_for_all: bool = True  # whether the two say anything about all samples
+    complete: bool = True  # whether no eigenvector that was left out could be among the wanted ones
 
     @classmethod
     def from_space(cls, space: Space) -> "Start":
@@ -116,23 +118,45 @@ def starts_from_grams(
     """
     leading = [_leading(problem, gram, sample) for problem, gram in zip(problems, grams, strict=True)]
     operator = GradientOperator(cache, sample.index, [problem.layers for problem in problems])
-    vectors = operator.combine([coefficients.to(cache.device) for coefficients, _ in leading])
+    vectors = operator.combine([coefficients.to(cache.device) for coefficients, *_ in leading])
     starts = []
-    for problem, part, (_, values) in zip(problems, vectors, leading, strict=True):
+    for problem, part, (_, values, errors) in zip(problems, vectors, leading, strict=True):
         found = torch.cat([values, torch.zeros(problem.k + 1)])
         held = float(problem.shares[sample.index].sum())
-        starts.append(Start(part, float(found[problem.k - 1]), float(found[problem.k]), held > 1 - GRAM_LEFT_OUT))
+        starts.append(
+            Start(
+                part,
+                float(found[problem.k - 1]),
+                float(found[problem.k]),
+                held > 1 - GRAM_LEFT_OUT,
+                _complete(values, errors, problem.k),
+            )
+        )
     return starts
 
 
-def _leading(problem: Eigenproblem, gram: torch.Tensor, sample: WeightedSample) -> tuple[torch.Tensor, torch.Tensor]:
-    """Coefficients c (n, b) of start vectors G^T c, and the leading eigenvalues."""
+def _leading(
+    problem: Eigenproblem, gram: torch.Tensor, sample: WeightedSample
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Coefficients c (n, b) of start vectors G^T c, the leading eigenvalues, and their standard errors.
+
+    A sample that was drawn adds the square of its part to the variance of an eigenvalue.
+    """
     count = problem.k + START_EXTRA + len(START_MIXTURE) - 1
     values, vectors = leading_pairs(gram * torch.outer(sample.factor, sample.factor), count, 1e-5)
     usable = values > 1e-14 * values[0]
     scaled = torch.where(usable, vectors / torch.where(usable, values, 1.0).sqrt(), 0.0)
     mixed = _mixed(scaled, problem.k)
-    return mixed * (sample.factor * problem.weights[sample.index])[:, None], values
+    errors = values * vectors[sample.factor != 1].pow(4).sum(0).sqrt()
+    return mixed * (sample.factor * problem.weights[sample.index])[:, None], values, errors
+
+
+def _complete(values: torch.Tensor, errors: torch.Tensor, k: int) -> bool:
+    """Whether no eigenvalue beyond those of the start could be as large as the k-th, by ERRORS standard errors."""
+    if len(values) <= k + START_EXTRA:
+        return True
+    wanted, left_out = k - 1, k + START_EXTRA
+    return float(values[left_out]) + ERRORS * math.hypot(errors[wanted], errors[left_out]) < float(values[wanted])
 
 
 def _mixed(coefficients: torch.Tensor, k: int) -> torch.Tensor:
