@@ -33,6 +33,12 @@ def test_all_have_the_same_python():
     assert "/opt/fishertail/lock.txt" in (ROOT / "envs/apptainer.def").read_text()
 
 
+def test_the_workflows_extra_has_those_of_the_library():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for extra in ("cluster", "curvature", "examples", "page", "plot"):
+        assert set(extras[extra]) <= set(extras["workflow"]), extra
+
+
 @pytest.mark.parametrize(("extra", "locks"), [("workflow", ["lock.txt"]), ("test", ["lock.txt", "lock-test.txt"])])
 def test_the_lock_has_what_the_project_asks_for(extra, locks):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
