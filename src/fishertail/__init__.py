@@ -1,4 +1,4 @@
-"""Where the eigenvalues of the Fisher information come from: every sample's gradient, followed through training."""
+"""Every training sample's gradient through training, and the eigenvalues of the empirical Fisher matrix."""
 
 import importlib
 from typing import TYPE_CHECKING
