@@ -3,6 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING
 
+from fishertail import errors as errors
+
 if TYPE_CHECKING:
     from fishertail.execution.analyse_run import analyse_run
     from fishertail.execution.live.watch import Watch
