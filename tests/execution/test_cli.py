@@ -299,7 +299,7 @@ def test_a_followed_folder_may_be_empty_at_first(of_folder, tmp_path, monkeypatc
 def test_the_help_teaches(capsys):
     for command, words in {
         "": ["empirical Fisher matrix", "labels of the data", "true_fisher", "hessian"],
-        "measure": ["--checkpoints runs/7", "trimmed_eigenvalues", "exit code"],
+        "measure": ["--checkpoints runs/7", "trimmed_eigenvalues", "for 50,000 samples", "exit code"],
         "page": ["--follow"],
     }.items():
         with pytest.raises(SystemExit) as end:

@@ -55,7 +55,9 @@ package.module:function, which gives both, or a Dataset or DataLoader of pairs. 
 become float32 in [0, 1] with the channel first; all others are taken as they are, so normalise them
 as in training.
 
-measurements, with their cost at a checkpoint in forward and backward passes over the data:
+measurements, with their cost at a checkpoint in forward and backward passes over the data. These are
+round numbers for 50,000 samples. With fewer most cost more, above all hessian and
+eigenvalue_statistics, which take a fixed number of samples (docs/reference.md):
 """
 
 _MEASURE_END = """
