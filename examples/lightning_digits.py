@@ -1,7 +1,7 @@
 """A Lightning training on scikit-learn's digits, measured while it runs.
 
-Run it with `python examples/lightning_digits.py`; it takes about a minute. It needs `pip install fishertail[lightning]`
-and scikit-learn.
+Run it with `python examples/lightning_digits.py`; it takes about a minute. It needs
+`pip install ".[lightning,examples]"`.
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """Training that ends when the share of outliers among the per-sample gradients passes a threshold.
 
-Run it with `python examples/stopping_early.py`; it takes seconds. It prints the test loss too, which the rule does not
-see, so that you can judge it. docs/how-to/stopping-early.md says what is known about the rule.
+Run it with `python examples/stopping_early.py`; it takes seconds, and needs `pip install ".[examples]"`. It prints the
+test loss too, which the rule does not see, so that you can judge it. docs/how-to/stopping-early.md says what is known
+about the rule.
 """
 
 import argparse

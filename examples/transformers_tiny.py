@@ -1,7 +1,7 @@
 """A tiny transformer, trained by Hugging Face's Trainer from a configuration alone, measured while it is trained.
 
 Run it with `python examples/transformers_tiny.py`; it takes about a minute and fetches nothing. It needs
-`pip install fishertail[transformers]`.
+`pip install ".[transformers]"`.
 """
 
 import argparse

@@ -33,6 +33,19 @@ def test_all_have_the_same_python():
     assert "/opt/fishertail/lock.txt" in (ROOT / "envs/apptainer.def").read_text()
 
 
+def test_the_workflows_extra_has_those_of_the_library():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for extra in ("cluster", "curvature", "examples", "page", "plot"):
+        assert set(extras[extra]) <= set(extras["workflow"]), extra
+
+
+def test_no_index_is_asked_for_fishertail():
+    """The name is not ours there."""
+    folders = {"docs": "*.md", "examples": "*.py", "src": "*.py"}
+    paths = [ROOT / "README.md", *(path for folder, kind in folders.items() for path in (ROOT / folder).rglob(kind))]
+    assert not [path for path in paths if re.search(r"pip install ['\"]?fishertail", path.read_text())]
+
+
 @pytest.mark.parametrize(("extra", "locks"), [("workflow", ["lock.txt"]), ("test", ["lock.txt", "lock-test.txt"])])
 def test_the_lock_has_what_the_project_asks_for(extra, locks):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -166,3 +166,13 @@ def test_planning_the_workflow_imports_nothing_heavy():
     found, _ = modules(TAKING)
     assert "fishertail.execution.plan" in found
     assert not set(HEAVY) & found
+
+
+def test_the_errors_come_with_the_package():
+    found, shown = modules("""
+import json, sys, fishertail
+print(fishertail.errors.StorageError.__name__)
+print(json.dumps(sorted(sys.modules)))
+""")
+    assert shown == "StorageError"
+    assert not set(HEAVY) & found

@@ -134,5 +134,5 @@ def test_without_curvlinops_a_sentence_says_what_to_install(model, samples, monk
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "curvlinops", None)
     operator = fishertail.FisherOperator(model, *samples)
-    with pytest.raises(fishertail.errors.NodeError, match=r"pip install 'fishertail\[curvature\]'"):
+    with pytest.raises(fishertail.errors.NodeError, match="pip install curvlinops-for-pytorch"):
         operator.to_curvlinops()

@@ -2,7 +2,8 @@
 
 Run it with `python examples/mislabelled/experiment.py mnist --data-dir data`, or with cifar10; the data set is
 downloaded where it is missing. It writes a table of how well each score finds the flipped labels at each epoch, and a
-picture of the worst 50 samples. docs/how-to/mislabelled-images.md shows both.
+picture of the worst 50 samples. docs/how-to/mislabelled-images.md shows both. It needs `pip install ".[workflow]"
+cleanlab`.
 """
 
 import argparse

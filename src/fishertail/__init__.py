@@ -1,7 +1,9 @@
-"""Where the eigenvalues of the Fisher information come from: every sample's gradient, followed through training."""
+"""Every training sample's gradient through training, and the eigenvalues of the empirical Fisher matrix."""
 
 import importlib
 from typing import TYPE_CHECKING
+
+from fishertail import errors as errors
 
 if TYPE_CHECKING:
     from fishertail.execution.analyse_run import analyse_run

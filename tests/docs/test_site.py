@@ -78,7 +78,8 @@ def test_links_lead_to_pages_and_anchors(pages: dict[Path, Links]) -> None:
 
 
 def test_every_public_name_is_on_the_api_page(site: Path, pages: dict[Path, Links]) -> None:
-    assert {f"fishertail.{name}" for name in fishertail.__all__} <= pages[site / "api.html"].anchors
+    errors = {f"errors.{name}" for name, each in vars(fishertail.errors).items() if isinstance(each, type)}
+    assert {f"fishertail.{name}" for name in errors | {*fishertail.__all__}} <= pages[site / "api.html"].anchors
 
 
 def test_shapes_behind_fields_are_on_the_api_page(site: Path) -> None:

@@ -298,11 +298,12 @@ def test_a_followed_folder_may_be_empty_at_first(of_folder, tmp_path, monkeypatc
 
 def test_the_help_teaches(capsys):
     for command, words in {
-        "measure": ["--checkpoints runs/7", "trimmed_eigenvalues", "exit code"],
+        "": ["empirical Fisher matrix", "labels of the data", "true_fisher", "hessian"],
+        "measure": ["--checkpoints runs/7", "trimmed_eigenvalues", "for 50,000 samples", "exit code"],
         "page": ["--follow"],
     }.items():
         with pytest.raises(SystemExit) as end:
-            cli.main([command, "--help"])
+            cli.main([*command.split(), "--help"])
         assert end.value.code == 0
         printed = capsys.readouterr().out
         assert all(word in printed for word in words)

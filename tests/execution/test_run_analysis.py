@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 import fishertail
-from fishertail.errors import StorageError
+from fishertail.errors import NodeError, StorageError
 from fishertail.execution import run_analysis, run_summary, saved_tables
 from fishertail.execution.chosen import FAILURES
+from fishertail.execution.command_line import cli
 from fishertail.measurements.measurement import measurements
 
 STEPS = [0, 1, 5, 90]
@@ -151,6 +152,20 @@ def test_without_matplotlib_a_sentence_says_so(monkeypatch):
         analysis().plot("spectrum")
     assert "<svg" not in analysis()._repr_html_()
     assert "lambda_1" in analysis()._repr_html_()
+
+
+@pytest.mark.parametrize("package", ["altair", "jinja2", "PIL", "vl_convert"])
+def test_without_a_package_of_the_page_a_sentence_says_so(package, tmp_path, monkeypatch, capsys):
+    analysis().save(tmp_path / "run")
+    for name in ("charts", "data", "of_folder", "render"):
+        monkeypatch.delitem(sys.modules, f"fishertail.page.{name}", raising=False)
+        monkeypatch.delattr(f"fishertail.page.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    sentence = f"page: {package} expected, which is not installed: pip install altair jinja2 pillow vl-convert-python"
+    with pytest.raises(NodeError, match=sentence):
+        analysis().page(tmp_path / "page.html")
+    assert cli.main(["page", str(tmp_path / "run")]) == cli.WRONG
+    assert capsys.readouterr().err == f"fishertail: error: {sentence}\n"
 
 
 def test_what_is_saved_is_read_again(tmp_path):

@@ -2,6 +2,7 @@
 
 import functools
 import random
+import re
 import sys
 
 import numpy as np
@@ -19,6 +20,7 @@ from fishertail.measurements.measurement import measurements
 from fishertail.results import storage
 from tests.execution.watching import MEASURED, Training, network, samples, table, watched
 from tests.truth import dense_gradients
+from tests.workflow.project import ROOT
 
 
 def test_the_tables_are_those_of_analyse_run_and_of_a_float64_truth(tmp_path):
@@ -225,6 +227,15 @@ def test_a_subset_is_drawn_once_and_every_file_says_so(tmp_path):
         assert kept == {"number": 10, "of": 37, "subset_seed": 5}
     with pytest.raises(ValueError, match="subset: 1 or more expected, found 0"):
         fishertail.Watch(model, given, folder=tmp_path, subset=0)
+
+
+def test_the_keys_of_what_a_call_returns_are_on_the_page(tmp_path):
+    _, found, _ = watched(tmp_path, network(), last=1, schedule=[0, 1], measurements=list(measurements()))
+    rows = re.findall(r"^\| `.*\| (`[\w/]+`.*) \|$", (ROOT / "docs/how-to/live.md").read_text(), re.MULTILINE)
+    listed = [key for row in rows for key in re.findall(r"`([\w/]+)`", row)]
+    patterns = {key: key.replace("LAYER", r"\w+").replace("COLUMN", r"\w+") for key in listed}
+    assert not [key for key in found[1] if not any(re.fullmatch(pattern, key) for pattern in patterns.values())]
+    assert not [key for key, pattern in patterns.items() if not any(re.fullmatch(pattern, each) for each in found[1])]
 
 
 def test_tensorboard_shows_what_a_call_returns(tmp_path):

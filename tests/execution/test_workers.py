@@ -11,7 +11,7 @@ import psutil
 import pytest
 import torch
 
-from fishertail.errors import ConfigError, FishertailError, WorkerError
+from fishertail.errors import ConfigError, FishertailError, NodeError, WorkerError
 from fishertail.execution import measuring, workers
 from fishertail.measurements.measurement import measurements, options_given
 from tests.trained import digits_network
@@ -73,6 +73,12 @@ def test_one_worker_or_item_needs_no_process(count, items, monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", None)  # importing it would fail
     [(process, *_)] = workers.spread(where, dict.fromkeys(range(items)), workers=count)
     assert process == os.getpid()
+
+
+def test_without_submitit_a_sentence_says_so(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(NodeError, match="submitit expected, which is not installed: pip install submitit"):
+        workers.submit(where, [{0: None}, {1: None}], cluster="local", folder=tmp_path, parameters={})
 
 
 def dies(share):

@@ -69,7 +69,7 @@ def analyse_run(
     Raises:
         WorkerError: a job died; the message ends with the last lines of its log. The others are cancelled.
         DeviceError: torch does not know the device, or it has no float64.
-        NodeError: the machine, or that of a job, does not have the device.
+        NodeError: the machine, or that of a job, does not have the device; or submitit is not installed.
         FishertailError, ValueError: see `fisher_eigenpairs`; ValueError also for an unknown measurement.
     """
     if not checkpoints:

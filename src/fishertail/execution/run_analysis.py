@@ -127,6 +127,7 @@ class RunAnalysis:
 
         Raises:
             StorageError: it cannot be written.
+            NodeError: a package that draws the page is not installed.
         """
         from fishertail.page import of_folder
 

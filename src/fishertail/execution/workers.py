@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psutil
 import torch
 
-from fishertail.errors import FishertailError, WorkerError
+from fishertail.errors import FishertailError, NodeError, WorkerError
 
 if TYPE_CHECKING:
     import submitit
@@ -51,6 +51,7 @@ def spread(
     Raises:
         WorkerError: a worker died; the message ends with the last lines of its log. The other workers are stopped.
         FishertailError: a worker found an error that the user can fix; the message is the worker's.
+        NodeError: submitit is not installed.
     """
     workers = max(1, min(workers, len(items)))
     if workers == 1:
@@ -77,7 +78,7 @@ def submit(
         parameters: of submitit's executor.
 
     Raises:
-        WorkerError, FishertailError: see `spread`.
+        WorkerError, FishertailError, NodeError: see `spread`.
     """
     own = {"timeout_min": _WEEK} if cluster == "local" else {}
     tasks = [(function, share, None, None) for share in shares]
@@ -92,7 +93,10 @@ def _submitted(
     parameters: Mapping[str, Any],
 ) -> list[Any]:
     """The results of the tasks, by submitit. Whatever ends the wait also ends the jobs."""
-    import submitit  # takes 0.2 s, and is not needed with one process
+    try:
+        import submitit  # takes 0.2 s, and is not needed with one process
+    except ModuleNotFoundError as error:
+        raise NodeError(f"{error.name} expected, which is not installed: pip install submitit") from error
 
     executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **{f"{cluster}_max_pickle_size_gb": 16})
     executor.update_parameters(**parameters)

@@ -6,6 +6,6 @@ try:
     from curvlinops import HessianLinearOperator
     from curvlinops._torch_base import PyTorchLinearOperator
 except ImportError as error:
-    raise NodeError("curvlinops is not installed: pip install 'fishertail[curvature]'") from error
+    raise NodeError("curvlinops expected, which is not installed: pip install curvlinops-for-pytorch") from error
 
 __all__ = ["HessianLinearOperator", "PyTorchLinearOperator"]

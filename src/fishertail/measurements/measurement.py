@@ -69,7 +69,8 @@ class Measurement:
             only.
         check: called with the model and its loss (None: cross entropy) before anything is computed; raises
             `UnsupportedModelError` with a sentence where the measurement cannot apply to them.
-        passes: its cost at a checkpoint, in forward and backward passes over the training data.
+        passes: its cost at a checkpoint, in forward and backward passes over the training data: a round number for the
+            paper's networks and all of MNIST or CIFAR-10, without that of the measurements that it needs.
         memory: MB that a job takes beyond the memory budget.
         figures: the figures that show it.
         panel: its chart on the page.

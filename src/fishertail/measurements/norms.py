@@ -2,7 +2,8 @@
 
 How large is each sample's gradient? The L2 norm of g_x = grad_W f(x; W), where f is the loss (cross entropy), for
 every training sample, every layer, and the network as a whole: sqrt of the sum of its layers' squares. Norms are
-computed without forming the gradients where these have a factored form (docs/numerics.md), for 0.7 to 1.5 passes.
+computed without forming the gradients where these have a factored form (docs/numerics.md), for 0.7 to 1.7 passes with
+the paper's networks and 1.4 to 2.1 with today's (docs/benchmarks.md).
 """
 
 from collections.abc import Mapping

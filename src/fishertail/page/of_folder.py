@@ -7,14 +7,20 @@ from typing import Any
 
 import pandas as pd
 
-from fishertail.errors import StorageError
+from fishertail.errors import NodeError, StorageError
 from fishertail.measurements.measurement import measurements
 from fishertail.page import folder as folders
-from fishertail.page import render
 from fishertail.page.instruments import all_instruments
 from fishertail.results import storage
 from fishertail.results.exhibits import Results
 from fishertail.results.schema import RUN
+
+try:
+    from fishertail.page import render
+except ModuleNotFoundError as error:
+    raise NodeError(
+        f"page: {error.name} expected, which is not installed: pip install altair jinja2 pillow vl-convert-python"
+    ) from error
 
 _LEAD = (
     "The gradient of every training sample, followed through training: how large the largest eigenvalue of the "
@@ -33,6 +39,7 @@ def write(folder: str | PathLike[str], path: str | PathLike[str]) -> None:
 
     Raises:
         StorageError: there is no such folder, it holds no table with steps, or the page cannot be written.
+        NodeError: on import of this module, where a package that draws the page is not installed.
     """
     source = Path(folder)
     if not source.is_dir():

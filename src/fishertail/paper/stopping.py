@@ -36,8 +36,9 @@ class OutlierStop:
     ```
 
     Attributes:
-        share: the share of outliers at which generalization counts as ended. There is no default: `evaluate` measures
-            how well a share found on one data set serves another, and `thresholds` gives the best one for a grid.
+        share: the share of outliers at which generalization counts as ended. There is no default, since a share that
+            suits one data set does not suit another; the workflow fits one to the runs of a grid, and measures how
+            well it serves the others (docs/concepts.md, stopping rules).
         threshold: an outlier's distance from the median, in units of MAD.
         reading: see `fishertail.outliers`; a share is valid for the reading it was found with.
     """

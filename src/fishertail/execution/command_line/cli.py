@@ -16,8 +16,9 @@ FAILED, WRONG, INTERRUPTED = 1, 2, 130  # exit codes: something could not be mea
 _TABLES = (".csv", ".parquet")
 
 _DESCRIPTION = """\
-The gradient of every training sample of a PyTorch model at its checkpoints, and the largest
-eigenvalues of the Fisher information.
+The gradient g_x of every training sample of a PyTorch model at its checkpoints, and the largest
+eigenvalues of the empirical Fisher matrix: the mean of g_x g_x^T with the labels of the data, which is
+neither the true Fisher matrix or GGN (measurement true_fisher) nor the Hessian (hessian).
 
   fishertail measure my_project.models:make_net --checkpoints runs/7 --data train.npz --out measured
   fishertail page measured
@@ -54,7 +55,9 @@ package.module:function, which gives both, or a Dataset or DataLoader of pairs. 
 become float32 in [0, 1] with the channel first; all others are taken as they are, so normalise them
 as in training.
 
-measurements, with their cost at a checkpoint in forward and backward passes over the data:
+measurements, with their cost at a checkpoint in forward and backward passes over the data. These are
+round numbers for 50,000 samples. With fewer most cost more, above all hessian and
+eigenvalue_statistics, which take a fixed number of samples (docs/reference.md):
 """
 
 _MEASURE_END = """
