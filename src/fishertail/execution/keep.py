@@ -3,7 +3,8 @@
 Copies what the tables and figures over all runs need of each finished run below results/, and a_x of every sample at
 the lowest validation loss, but no weights, eigenvectors or a_x of other checkpoints. With `--weights` the last weights
 are kept as well, and training goes on from them when the grid wants more epochs. The key `kept` of the configuration
-takes the runs from FOLDER.
+takes the runs from FOLDER. Of a run that FOLDER has already, what is not below results/ stays, unless it was trained
+otherwise.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from fishertail.results import archive, storage
 
 
 def keep(results: str | Path, folder: str | Path, *, weights: bool = False) -> dict[str, list[str]]:
-    """Copy the tables of every finished run below `results` to `folder`.
+    """Copy the tables of every finished run below `results` to `folder`, and print what is left out.
 
     Args:
         weights: also keep the weights after the last step.
@@ -31,6 +32,7 @@ def keep(results: str | Path, folder: str | Path, *, weights: bool = False) -> d
         of_blocks=[file for scope, file in kept if scope == "pair"],
         of_run=[file for scope, file in kept if scope in ("tables", "run")],
         last_weights=_keep_last if weights else None,
+        left_out=lambda path, other: print(f"left out {path}: of a training with {other}"),
     )
     return {run: [name for name in missing if Path(name).name not in optional] for run, missing in found.items()}
 
