@@ -93,3 +93,14 @@ def test_the_command_names_what_it_leaves_out(results):
     storage.write_table(storage.read_table(path), path, record)
     expected = f"left out results/{PLACE}/landmarks/hessian.csv: of a training with other data\n"
     assert command(results).stdout == f"{expected}kept digits-fc/bs16/seed0\n"
+
+
+def test_the_command_says_in_a_sentence_what_is_wrong(results):
+    done = command(results, "--results", "reslts")
+    expected = "error: reslts: a folder with finished runs in runs/ expected, found none\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
+    (results / PLACE / "metrics.csv").write_text("step\n0\n")
+    done = command(results)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: results/{PLACE}/metrics.csv: not a file that fishertail wrote")
+    assert not (results.parent / "kept").exists()

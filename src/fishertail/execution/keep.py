@@ -10,6 +10,7 @@ otherwise.
 import argparse
 from pathlib import Path
 
+from fishertail.errors import StorageError
 from fishertail.measurements.measurement import measurements
 from fishertail.results import archive, storage
 
@@ -53,7 +54,13 @@ def main() -> None:
     parser.add_argument("--results", default="results", help="where the runs are")
     parser.add_argument("--weights", action="store_true", help="also keep the last weights, for further training")
     options = parser.parse_args()
-    for run, missing in keep(options.results, options.folder, weights=options.weights).items():
+    try:
+        kept = keep(options.results, options.folder, weights=options.weights)
+        if not kept:
+            raise StorageError(f"{options.results}: a folder with finished runs in runs/ expected, found none")
+    except StorageError as error:
+        parser.exit(2, f"error: {error}\n")
+    for run, missing in kept.items():
         print(f"kept {run}{f'; without {len(missing)} files: {missing[0]}, ...' if missing else ''}")
 
 
