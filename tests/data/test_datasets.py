@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from fishertail.data import dataset as stored
 from fishertail.data import loading as datasets
@@ -160,6 +161,40 @@ def test_colour_images_have_three_channels(tree):
     dataset = datasets.load("pets", tree.parent)
     assert dataset.shape == (3, 4, 6)
     assert dataset.train_images[0, :, 0, 0].tolist() == [10, 20, 30]
+
+
+@pytest.mark.parametrize(
+    ("mode", "dtype", "suffix"), [("I;16", "uint16", "png"), ("I", "int32", "tif"), ("F", "float32", "tif")]
+)
+def test_an_image_of_more_than_8_bits_is_named(tree, mode, dtype, suffix):
+    path = tree / "train" / "dog" / f"deep.{suffix}"
+    Image.fromarray((load_digits().images[0] * 1000).astype(dtype)).save(path)
+    assert refused("pets", tree.parent).startswith(
+        f"{path}: an image of 8 bits a channel expected, found Pillow's mode {mode}; scale it"
+    )
+
+
+def test_of_an_image_the_first_frame_counts_as_it_is_stored(tree):
+    """Animated, turned by EXIF, and with transparency."""
+    for path in tree.glob("*/*/*.png"):
+        colours = [(10, 20, 30, 0), (40, 50, 60, 255)]
+        first, second = (Image.new("RGBA", (6, 4), colour) for colour in colours)
+        turned = Image.Exif()
+        turned[0x0112] = 6  # orientation: by 90 degrees
+        first.save(path, save_all=True, append_images=[second], exif=turned)
+        with Image.open(path) as image:
+            assert (image.n_frames, image.getexif()[0x0112]) == (2, 6)
+    dataset = datasets.load("pets", tree.parent)
+    assert dataset.shape == (3, 4, 6)
+    assert dataset.train_images[0, :, 0, 0].tolist() == [10, 20, 30]
+
+
+@pytest.mark.parametrize("mode", ["1", "LA", "P", "RGBA", "CMYK", "YCbCr", "LAB"])
+def test_every_mode_of_8_bits_is_read(tree, mode):
+    for path in tree.glob("*/*/*.png"):
+        path.unlink()
+        Image.new(mode, (6, 4)).save(path.with_suffix(".jpg" if mode == "YCbCr" else ".tif"))
+    assert datasets.load("pets", tree.parent).shape == (3, 4, 6)
 
 
 def test_an_image_of_another_size_is_named(tree):

@@ -73,11 +73,34 @@ def test_the_last_weights_are_those_of_the_last_step_and_name_their_run(results)
     of_run.check(path, storage.read_provenance(path), RUN)
 
 
-def test_the_command(results):
-    command = [sys.executable, "-m", "fishertail.execution.keep", "kept", "--weights"]
-    (results / PLACE / "epochs0001-0001/trimmed.csv").unlink()
+def command(results: Path, *options: str) -> subprocess.CompletedProcess:
+    arguments = [sys.executable, "-m", "fishertail.execution.keep", "kept", *options]
     environment = os.environ | {"PYTHONPATH": str(Path(keep.__file__).parents[2])}
-    done = subprocess.run(command, cwd=results.parent, env=environment, capture_output=True, text=True)
+    return subprocess.run(arguments, cwd=results.parent, env=environment, capture_output=True, text=True)
+
+
+def test_the_command(results):
+    (results / PLACE / "epochs0001-0001/trimmed.csv").unlink()
+    done = command(results, "--weights")
     expected = "kept digits-fc/bs16/seed0; without 1 files: epochs0001-0001/trimmed.csv, ...\n"
     assert done.stdout == expected, done.stderr
     assert archive.has(results.parent / "kept" / PLACE, archive.LAST_WEIGHTS)
+
+
+def test_the_command_names_what_it_leaves_out(results):
+    path = results / PLACE / "landmarks/hessian.csv"
+    record = {"parameters": {"run": RUN | {"architecture": {}}}, "data": ["others"]} | of_run.identity(RUN)
+    storage.write_table(storage.read_table(path), path, record)
+    expected = f"left out results/{PLACE}/landmarks/hessian.csv: of a training with other data\n"
+    assert command(results).stdout == f"{expected}kept digits-fc/bs16/seed0\n"
+
+
+def test_the_command_says_in_a_sentence_what_is_wrong(results):
+    done = command(results, "--results", "reslts")
+    expected = "error: reslts: a folder with finished runs in runs/ expected, found none\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
+    (results / PLACE / "metrics.csv").write_text("step\n0\n")
+    done = command(results)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: results/{PLACE}/metrics.csv: not a file that fishertail wrote")
+    assert not (results.parent / "kept").exists()

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import nn
 
 import fishertail
@@ -19,6 +20,7 @@ from fishertail.execution import run_analysis, run_summary, saved_tables
 from fishertail.execution.chosen import FAILURES
 from fishertail.execution.command_line import cli
 from fishertail.measurements.measurement import measurements
+from tests.page.runs import shown
 
 STEPS = [0, 1, 5, 90]
 MEASURED = ["norms", "spectrum", "outliers", "ax_statistics", "ax_histogram"]
@@ -180,6 +182,26 @@ def test_what_is_saved_is_read_again(tmp_path):
     analysis().save(tmp_path / "run")
     with pytest.raises(StorageError, match=r"norms\.parquet: a folder without tables of other runs expected"):
         fishertail.RunAnalysis({"spectrum": analysis().spectrum}).save(tmp_path / "run")
+
+
+def test_a_model_that_is_one_layer_keeps_its_empty_name(tmp_path):
+    model, data = nn.Linear(64, 10), load_digits()
+    images, labels = torch.tensor(data.data[:40] / 16, dtype=torch.float32), torch.tensor(data.target[:40])
+    checkpoints = {step: {name: t * (1 + step) for name, t in model.state_dict().items()} for step in (0, 3)}
+    chosen = ["spectrum", "outliers", "outlier_samples"]
+    made = fishertail.analyse_run(
+        model, checkpoints, images, labels, threshold=1, measurements=chosen, device="cpu", threads=1
+    )
+    made.save(tmp_path / "run")
+    found = fishertail.RunAnalysis.load(tmp_path / "run")
+    assert found.spectrum["layer"].tolist() == ["", "network"] * 2
+    assert list(found.tables["outlier_samples"].columns[-2:]) == ["", "network"]
+    figure = found.plot("spectrum")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["(model)", "network"]
+    found.page(tmp_path / "page.html")
+    (run,) = shown(tmp_path / "page.html")["runs"]
+    assert list(run["layers"]) == ["(model)", "network"]
+    assert run["layers"]["(model)"]["curves"]["spectrum"]["steps"] == [0, 3]
 
 
 def test_what_a_watch_wrote_is_read(tmp_path):

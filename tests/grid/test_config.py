@@ -279,7 +279,10 @@ def test_a_model_from_a_factory_is_taken(with_factory):
 @pytest.mark.parametrize(
     ("keys", "expected"),
     [
-        ({"factory": "no.such.module:f"}, "factory: an importable module expected, found 'no.such.module'"),
+        (
+            {"factory": "no.such.module:f"},
+            "factory: an importable module expected, found 'no.such.module' (for one in src/: pip install -e ., or ",
+        ),
         ({"factory": "networks"}, "factory: string should match pattern"),
         ({"factory": "networks:three"}, "factory: calling networks:three failed: module 'networks' has no attribute"),
         ({"arguments": {}}, "factory: calling networks:two failed: two() missing 1 required positional argument"),

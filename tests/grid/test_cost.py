@@ -147,6 +147,31 @@ def test_the_docs_have_the_back_test():
     assert printed in (ROOT / "docs" / "clusters.md").read_text()
 
 
+def command(*arguments: str) -> subprocess.CompletedProcess:
+    called = [sys.executable, "-m", "fishertail.grid.cost", *arguments]
+    return subprocess.run(called, cwd=ROOT, env=os.environ | {"PYTHONPATH": "src"}, capture_output=True, text=True)
+
+
+def test_the_command_says_how_it_is_called():
+    assert command("--help").stdout.startswith("usage: ")
+    assert command().returncode == 2
+
+
+def test_a_profile_that_is_not_there_is_named():
+    done = command("profiles/typo")
+    expected = (
+        "error: profiles/typo/config.yaml: a file of a profile expected, found none (No such file or directory)\n"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
+
+
+@pytest.mark.parametrize(("text", "fault"), [("cores: [", "YAML expected, found while parsing"), ("2", "keys with")])
+def test_a_broken_profile_is_named(tmp_path, text, fault):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=f"{tmp_path}/config.yaml: {fault}"):
+        Place.of(tmp_path)
+
+
 @pytest.mark.workflow
 def test_a_real_tiny_grid(tmp_path):
     project = Project.new(tmp_path)

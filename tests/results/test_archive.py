@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from fishertail.errors import StorageError
 from fishertail.results import archive, of_run, storage
@@ -25,17 +26,26 @@ FILES = [
 ]
 
 
-def write(path: Path, blocks=BLOCKS, value: int = 1, **run) -> None:
-    record = {"parameters": {"run": RUN | run, "blocks": blocks}} | of_run.identity(RUN | run)
+def write(path: Path, blocks=BLOCKS, value: int = 1, data: str = "digits", rate: float = 0.1, **run) -> None:
+    run = RUN | {"architecture": {"learning_rate": rate}} | run
+    record = {"parameters": {"run": run, "blocks": blocks}, "data": [data]} | of_run.identity(run)
+    if path.suffix == ".safetensors":
+        storage.write_tensors({"weight": torch.tensor([value])}, path, record)
+    else:
+        storage.write_table(pd.DataFrame({"step": [0], "value": [value]}), path, record)
+
+
+def write_as_0_1(path: Path, value: int = 1) -> None:
+    """A converted table, which does not name the network."""
+    record = {"parameters": {"options": {}}, "data": ["digits"]} | of_run.identity(RUN)
     storage.write_table(pd.DataFrame({"step": [0], "value": [value]}), path, record)
 
 
 @pytest.fixture
 def results(tmp_path) -> Path:
     """A finished run, with larger files beside what is kept."""
-    for name in (*FILES, "epochs0001-0002/norms.parquet"):
+    for name in (*FILES, "epochs0001-0002/norms.parquet", "epochs0003-0004/checkpoints.safetensors"):
         write(tmp_path / "results" / PLACE / name)
-    (tmp_path / "results" / PLACE / "epochs0003-0004/checkpoints.safetensors").write_bytes(b"weights")
     return tmp_path / "results"
 
 
@@ -103,13 +113,54 @@ def test_what_results_lack_stays_and_the_rest_is_replaced(results):
     assert storage.read_table(place / "metrics.csv")["value"].tolist() == [2]
 
 
+@pytest.mark.parametrize("other", [{"rate": 0.2}, {"data": "changed"}])
+def test_files_of_another_training_are_left_out_and_named(results, other):
+    """As of a run that was trained again at another rate, or on other data, without a measurement that it had."""
+    place, _ = keep(results, last_weights=last_weights)
+    lacking = {"outliers.csv", "epochs0003-0004/spectrum.csv"}
+    stale = results / PLACE / "landmarks/spectrum.csv"
+    for path in (results / PLACE / name for name in FILES if results / PLACE / name != stale):
+        path.unlink() if str(path.relative_to(results / PLACE)) in lacking else write(path, value=2, **other)
+    (results / PLACE / "epochs0003-0004/checkpoints.safetensors").unlink()
+    left_out = {}
+    _, kept = keep(results, last_weights=last_weights, left_out=left_out.__setitem__)
+    assert kept == {"digits-fc/bs16/seed0": ["outliers.csv", "landmarks/spectrum.csv"]}
+    assert files(place) == set(FILES) - {*lacking, "landmarks/spectrum.csv"}
+    assert all(storage.read_table(place / name)["value"].tolist() == [2] for name in files(place))
+    old = {place / name for name in (*lacking, "landmarks/spectrum.csv", archive.LAST_WEIGHTS)}
+    assert left_out.keys() == {*old, stale}
+    why = "other data" if "data" in other else "architecture {'learning_rate': 0.1} instead of {'learning_rate': 0.2}"
+    assert set(left_out.values()) == {why}
+
+
+def test_weights_of_a_training_that_has_begun_again_are_not_kept_with_the_earlier_one(results):
+    place, _ = keep(results, last_weights=last_weights)
+    for name in ("metrics.csv", "checkpoints.safetensors"):
+        write(results / PLACE / "epochs0003-0004" / name, value=2, rate=0.2)
+    keep(results, last_weights=last_weights)
+    assert storage.read_tensors(place / archive.LAST_WEIGHTS)["weight"].tolist() == [1]
+    assert storage.read_table(place / "epochs0003-0004/metrics.csv")["value"].tolist() == [1]
+
+
+def test_a_table_that_names_no_network_is_of_that_of_its_metrics(results):
+    """As version 0.1 wrote those of a whole run."""
+    place, _ = keep(results)
+    write_as_0_1(place / "outliers.csv")
+    (results / PLACE / "outliers.csv").unlink()
+    assert keep(results)[1] == {"digits-fc/bs16/seed0": []}
+    write(results / PLACE / "metrics.csv", rate=0.2)
+    assert "outliers.csv" in keep(results)[1]["digits-fc/bs16/seed0"]
+
+
 def test_last_weights_are_kept_where_they_are_wanted_and_stay(results):
     place, _ = keep(results, last_weights=last_weights)
     assert files(place) == {*FILES, archive.LAST_WEIGHTS}
-    assert (place / archive.LAST_WEIGHTS).read_bytes() == b"weights"
-    (results / PLACE / "epochs0003-0004/checkpoints.safetensors").unlink()
+    trained = results / PLACE / "epochs0003-0004/checkpoints.safetensors"
+    weights = trained.read_bytes()
+    assert (place / archive.LAST_WEIGHTS).read_bytes() == weights
+    trained.unlink()
     keep(results, last_weights=last_weights)
-    assert (place / archive.LAST_WEIGHTS).read_bytes() == b"weights"
+    assert (place / archive.LAST_WEIGHTS).read_bytes() == weights
 
 
 def test_a_failure_leaves_what_was_kept(results):
@@ -161,6 +212,19 @@ def test_a_run_of_another_network_is_refused(results):
     place, _ = keep(results)
     (fault,) = archive.faults(place, RUN | {"architecture": {"learning_rate": 0.2}}, 4)
     assert fault == f"{place}: trained with architecture {{'learning_rate': 0.1}}, expected {{'learning_rate': 0.2}}"
+
+
+def test_a_file_of_another_training_is_refused(results):
+    place, _ = keep(results)
+    write(place / "epochs0003-0004/spectrum.csv", rate=0.2)
+    write(place / "ax_histogram.parquet", data="changed")
+    write_as_0_1(place / "outliers.csv")
+    (place / "notes.csv").write_text("of my own")
+    assert list(archive.faults(place, RUN, 4)) == [
+        f"{place}/ax_histogram.parquet: unlike metrics.csv, of a training with other data (remove this file)",
+        f"{place}/epochs0003-0004/spectrum.csv: unlike metrics.csv, of a training with architecture "
+        "{'learning_rate': 0.2} instead of {'learning_rate': 0.1} (remove this file)",
+    ]
 
 
 def test_a_run_in_the_folder_of_another_is_refused(results):

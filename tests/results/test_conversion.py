@@ -1,5 +1,7 @@
 """Kept runs of version 0.1, converted: the same numbers by step, and a run that the archive takes."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from fishertail.errors import StorageError
 from fishertail.measurements.measurement import tables
 from fishertail.results import archive, storage
-from fishertail.results.conversion import convert
+from fishertail.results.conversion import convert, main
 from fishertail.training.metrics import METRICS
 
 RUN = {"dataset": "digits", "model": "fc", "batch_size": 256, "seed": 3}
@@ -114,6 +116,14 @@ def test_a_broken_file_is_named(old, tmp_path):
     path.write_text(path.read_text()[:-5])
     with pytest.raises(StorageError, match=r"outliers\.csv: not a file that fishertail wrote"):
         convert(old, tmp_path / "new")
+
+
+def test_the_command_says_in_a_sentence_that_there_is_no_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["conversion", str(tmp_path), str(tmp_path / "new")])
+    with pytest.raises(SystemExit) as ending:
+        main()
+    expected = f"error: {tmp_path}: a folder with kept runs in runs/ expected, found none\n"
+    assert (ending.value.code, capsys.readouterr().err) == (2, expected)
 
 
 def test_the_old_runs_stay_as_they_are(old, tmp_path):

@@ -229,3 +229,16 @@ def test_names_of_layers_are_text_even_where_all_look_like_numbers(tmp_path):
     frame = pd.DataFrame({"step": [0, 0, 1], "layer": ["1.1", "1.10", "2"], "eigenvalue": [1.0, 2.0, 3.0]})
     storage.write_table(frame, tmp_path / "spectrum.csv", {})
     assert storage.read_table(tmp_path / "spectrum.csv")["layer"].tolist() == ["1.1", "1.10", "2"]
+
+
+def test_names_that_pandas_takes_for_missing_are_names(tmp_path):
+    names = ["", "nan", "null", "NA", "None", "fc1"]
+    frame = pd.DataFrame({"dataset": "null", "model": "7", "layer": names, "eigenvalue": [1.0, np.nan, 2, 3, 4, 5]})
+    storage.write_table(frame, tmp_path / "spectrum.csv", {})
+    pd.testing.assert_frame_equal(storage.read_table(tmp_path / "spectrum.csv"), frame)
+
+
+def test_columns_of_layers_keep_their_names_and_numbers(tmp_path):
+    frame = pd.DataFrame({"step": [0, 1], "sample": [3, 4], "": [1.0, 2.0], "layer": [0.5, np.nan], "nan": [3.0, 4.0]})
+    storage.write_table(frame, tmp_path / "outlier_samples.csv", {})
+    pd.testing.assert_frame_equal(storage.read_table(tmp_path / "outlier_samples.csv"), frame)

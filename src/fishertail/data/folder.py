@@ -1,15 +1,21 @@
 """A user's tree of pictures, data_dir/NAME/{train,test}/<class>/*.png."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fishertail.data.source import SPLITS, Arrays, Source
 from fishertail.errors import DatasetError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# Pillow's modes of at most 8 bits a channel
+_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 
 
 def load(name: str, data_dir: Path, attempts: int) -> tuple[Arrays, str | Path]:
     """Images and labels, classes in the order of their folders' names, and the root of the tree."""
     import numpy as np
-    from PIL import Image
 
     root = data_dir / name
     arrays: dict[str, np.ndarray] = {}
@@ -23,13 +29,9 @@ def load(name: str, data_dir: Path, attempts: int) -> tuple[Arrays, str | Path]:
         if not set(found) <= set(classes):
             raise DatasetError(f"{directory}: classes {sorted(set(found) - set(classes))} are not among those of train")
         paths = [path for name in found for path in sorted((directory / name).iterdir()) if path.is_file()]
-        images = []
+        images: list[np.ndarray] = []
         for path in paths:
-            try:
-                with Image.open(path) as image:
-                    images.append(np.asarray(image if image.mode == "L" else image.convert("RGB")))
-            except Exception as error:
-                raise DatasetError(f"{path}: not a readable image ({error})") from error
+            images.append(_pixels(path))
             if images[-1].shape != images[0].shape:
                 raise DatasetError(
                     f"{path}: shape {images[0].shape} as in {paths[0]} expected, found {images[-1].shape}"
@@ -37,6 +39,23 @@ def load(name: str, data_dir: Path, attempts: int) -> tuple[Arrays, str | Path]:
         arrays[f"{split}_images"] = np.stack(images) if images else np.empty((0, 1, 1), np.uint8)
         arrays[f"{split}_labels"] = np.array([classes.index(path.parent.name) for path in paths], dtype=np.int64)
     return arrays, root
+
+
+def _pixels(path: Path) -> "np.ndarray":
+    """The first frame as it is stored, (H, W) of grey or (H, W, 3)."""
+    import numpy as np
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            if image.mode in _MODES:
+                return np.asarray(image if image.mode == "L" else image.convert("RGB"))
+            mode = image.mode
+    except Exception as error:
+        raise DatasetError(f"{path}: not a readable image ({error})") from error
+    raise DatasetError(  # Pillow would cut off what exceeds 8 bits
+        f"{path}: an image of 8 bits a channel expected, found Pillow's mode {mode}; scale it to 0 to 255"
+    )
 
 
 def files(name: str, data_dir: Path) -> list[Path]:
@@ -52,7 +71,10 @@ def training_samples(name: str, data_dir: Path) -> int:
 
 SOURCE = Source(
     name="folder",
-    meaning="pictures below `data_dir/NAME/{train,test}/<class>/`, in any format that Pillow reads",
+    meaning=(
+        "pictures below `data_dir/NAME/{train,test}/<class>/` in any format that Pillow reads, of at most 8 bits a "
+        "channel: the first frame as it is stored, without transparency and whatever orientation EXIF names"
+    ),
     load=load,
     files=files,
     training_samples=training_samples,

@@ -52,7 +52,8 @@ def _cross_faults(config: Config, broken: set[str], check_sources: bool) -> Faul
     for name, architecture in (config.architectures.model_extra or {}).items():
         if intact(f"architectures.{name}.factory") and not _importable(architecture.factory):
             module = architecture.factory.split(":")[0]
-            yield f"architectures.{name}.factory", f"an importable module expected, found {module!r}"
+            hint = "for one in src/: pip install -e ., or PYTHONPATH=src"
+            yield f"architectures.{name}.factory", f"an importable module expected, found {module!r} ({hint})"
     if intact("datasets"):
         yield from _dataset_faults(config, intact, check_sources)
     if intact("only", "datasets", "models", "batch_sizes", "seeds"):

@@ -3,6 +3,7 @@
 python -m fishertail.grid.cost profiles/tsubame [more arguments of snakemake]
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -225,14 +226,17 @@ def report(jobs: Sequence[Job], summary: str, place: Place) -> str:
 
 def main() -> None:
     """The command."""
-    profile, *others = sys.argv[1:]
+    parser = argparse.ArgumentParser(description="What the pending jobs will cost, and how long they will take.")
+    parser.add_argument("profile", help="a folder with config.yaml, such as profiles/tsubame")
+    parser.add_argument("others", nargs=argparse.REMAINDER, metavar="...", help="more arguments of snakemake")
+    options = parser.parse_args()
     try:
-        place = Place.of(Path(profile))
+        place = Place.of(Path(options.profile))
     except ConfigError as error:
-        sys.exit(f"error: {error}")
+        parser.exit(2, f"error: {error}\n")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "jobs.json"
-        command = [sys.executable, "-m", "snakemake", "--profile", profile, "--summary", *others]
+        command = [sys.executable, "-m", "snakemake", "--profile", options.profile, "--summary", *options.others]
         done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {JOBS_VARIABLE: str(path)})
         if done.returncode:
             sys.exit(done.stderr)

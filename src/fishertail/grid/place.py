@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from fishertail.errors import ConfigError
 
@@ -63,17 +63,15 @@ class Place:
         """The place that a profile's folder describes.
 
         Raises:
-            ConfigError: the site's `charge` has other keys.
+            ConfigError: there is no such profile, its files are no YAML, or the site's `charge` has other keys.
         """
-        import yaml
-
-        options = yaml.safe_load((profile / "config.yaml").read_text()) or {}
+        options = _read(profile / "config.yaml")
         retries = int(options.get("retries", 0))
         if "queue-site" not in options:
             cores = options.get("cores", 1)
             return cls(retries=retries, cores=os.cpu_count() if cores == "all" else int(cores))
         path = profile / options["queue-site"]
-        site = yaml.safe_load(path.read_text()) or {}
+        site = _read(path)
         charge, known = site.get("charge"), [field.name for field in fields(Charge)]
         if charge is not None and ("factors" not in charge or not set(charge) <= set(known)):
             raise ConfigError(f"{path}: charge: keys among {', '.join(known)} expected, factors among them")
@@ -84,3 +82,18 @@ class Place:
             jobs=options.get("jobs"),
             charge=None if charge is None else Charge(**charge),
         )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A file of a profile."""
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text()) or {}
+    except OSError as error:
+        raise ConfigError(f"{path}: a file of a profile expected, found none ({error.strerror})") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: YAML expected, found {' '.join(str(error).split())}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path}: keys with values expected, found {found!r}")
+    return found

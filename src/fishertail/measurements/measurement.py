@@ -42,7 +42,8 @@ class GradientOptions(Options):
     checkpoints: Schedule = Field(
         "all",
         description="at which checkpoints: all; landmarks (the lowest validation loss, twice its epoch, and the last, "
-        "which are always among them); 'n per octave'; or a list of epochs, with the word steps for those inside",
+        "which are always among them); 'n per octave'; or a list of epochs, with the word steps for those inside the "
+        "first two",
     )
 
 

@@ -14,7 +14,7 @@ from fishertail.data.dataset import Dataset
 from fishertail.data.source import built_in
 from fishertail.page.instruments import Instrument
 from fishertail.results.exhibits import Results
-from fishertail.results.schema import RUN
+from fishertail.results.schema import RUN, shown_layer
 from fishertail.statistics.minimum import lowest_validation_loss
 
 LARGEST_SIDE = 96  # pixels of an image: the page shows 72
@@ -56,13 +56,14 @@ def run_data(run: Run, results: Results, instruments: Mapping[str, Instrument]) 
     """One run: its curves, and by layer its curves and histograms."""
     tables = {name: _of_run(table, run) for name, table in results.tables.items() if set(RUN) <= set(table.columns)}
     parts = {key: each.rows(tables.get(each.table)) for key, each in instruments.items()}
-    layers = {layer: _layer_data(layer, tables, parts, instruments) for layer in _layers(tables, parts)}
+    layers = {shown_layer(name): _layer_data(name, tables, parts, instruments) for name in _layers(tables, parts)}
+    figure_layer = shown_layer(run["figure_layer"])
     curves = {key: _curve(part, instruments[key]) for key, part in parts.items() if "layer" not in part}
     all_curves = [curves, *(layer["curves"] for layer in layers.values())]
     known = [curve["steps"] for each in all_curves for curve in each.values()]
     return {name: run[name] for name in RUN} | {
         "name": run.get("name") or "{dataset}-{model}/bs{batch_size}/seed{seed}".format(**run),
-        "figure_layer": run["figure_layer"] if run["figure_layer"] in layers else next(iter(layers), None),
+        "figure_layer": figure_layer if figure_layer in layers else next(iter(layers), None),
         "steps": sorted({step for steps in known for step in steps}),
         "per_epoch": _per_epoch(tables.values()),
         **_minimum(tables.get("metrics")),

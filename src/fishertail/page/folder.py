@@ -81,7 +81,7 @@ def _read(path: Path) -> pd.DataFrame:
     """A table with its checksum verified, or one that another program wrote, which has none."""
     if path.suffix == ".csv" and not _ours(path):
         try:
-            return pd.read_csv(path)
+            return storage.from_csv(path.read_text())
         except (ValueError, OSError) as error:
             raise StorageError(f"{path}: a table expected ({str(error).splitlines()[0]})") from error
     return storage.read_table(path)

@@ -7,6 +7,7 @@ weights are kept as well, training goes on from them when the grid wants more ep
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,7 @@ def has(place: str | Path, name: str) -> bool:
 
 def files(place: str | Path, name: str) -> list[str]:
     """The kept files of a name: of the run, its landmarks and its blocks."""
-    folders = ["", LANDMARKS, *(block.path for block in blocks(place))]
-    return [str(Path(place) / folder / name) for folder in folders if has(Path(place) / folder, name)]
+    return [str(folder / name) for folder in _folders(place) if has(folder, name)]
 
 
 def options(path: str | Path) -> dict[str, Any]:
@@ -72,13 +72,21 @@ def faults(place: str | Path, parameters: Mapping[str, Any], epochs: int) -> Ite
     try:
         record = storage.read_provenance(Path(place) / METRICS)
         of_run.check(Path(place) / METRICS, record, parameters)
-        trained, last = record["parameters"]["run"], Block.of(record["parameters"]["blocks"][-1]).last
+        trained, last = record["parameters"]["run"], blocks(place)[-1].last
     except StorageError as error:
         yield str(error)
         return
     for key, value in parameters.items():
         if trained[key] != value:
             yield f"{place}: trained with {key} {trained[key]!r}, expected {value!r}"
+    for path, of_file in _records(place):
+        try:
+            of_run.check(path, of_file, parameters)
+        except StorageError as error:
+            yield str(error)
+        else:
+            if other := of_run.difference(of_file, record):
+                yield f"{path}: unlike {METRICS}, of a training with {other} (remove this file)"
     if last < epochs and not has(place, LAST_WEIGHTS):
         yield (
             f"{place}: {last} epochs, expected {epochs} or more, or {LAST_WEIGHTS} to go on from "
@@ -94,11 +102,13 @@ def keep(
     of_run: Sequence[str],
     of_blocks: Sequence[str] = (),
     last_weights: Callable[[Path, Path], None] | None = None,
+    left_out: Callable[[Path, str], None] = lambda path, why: None,
 ) -> dict[str, list[str]]:
     """Copy the tables of every finished run below `results` to `folder`.
 
     Files that `folder` already has and `results` lacks stay, so that a run that went on from its last weights is kept
-    whole. A kill leaves the run as it was or as it is to be.
+    whole. Files of a training other than that of metrics.csv, such as at another rate, are left out: they are neither
+    copied nor do they stay. A kill leaves the run as it was or as it is to be.
 
     Args:
         of_checkpoints: names of files in the folders of blocks and landmarks.
@@ -106,9 +116,13 @@ def keep(
         of_blocks: names of files in the folders of blocks alone.
         last_weights: called with the folder of the last block and a path, writes the block's last weights there, or
             nothing where it has none; None keeps no weights.
+        left_out: called with each file of another training, and how that differs.
 
     Returns:
         by the directories of these runs below `runs`, the files that were expected and are missing.
+
+    Raises:
+        StorageError: a file of a run is broken, or cannot be written.
     """
     kept = {}
     for metrics in sorted(Path(results).glob(f"runs/*/bs*/seed*/{METRICS}")):
@@ -118,31 +132,78 @@ def keep(
         if old.exists() and not target.exists():  # killed between the two renames below
             old.rename(target)
         shutil.rmtree(new, ignore_errors=True)
-        trained, missing = blocks(source), []
+        training, trained, missing = _Training(source, target), blocks(source), []
         names = [METRICS, *of_run, *(f"{block.path}/{METRICS}" for block in trained)]
         names += [f"{LANDMARKS}/{name}" for name in of_checkpoints]
         for name in (*of_checkpoints, *of_blocks):  # none is missing from the blocks after the last that has it, since
             within = [f"{block.path}/{name}" for block in trained]  # a schedule may end early or take landmarks alone
-            there = [i for i, path in enumerate(within) if has(source, path) or has(target, path)]
+            there = [i for i, path in enumerate(within) if training.find(path)]
             names += within[: there[-1] + 1] if there else []
         for name in names:
-            place = next((place for place in (source, target) if has(place, name)), None)
-            if place is None:
+            found = training.find(name)
+            if found is None:
                 missing.append(name)
                 continue
             (new / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(place / name, new / name)
+            shutil.copyfile(found, new / name)
         if last_weights is not None:
-            last_weights(source / trained[-1].path, new / LAST_WEIGHTS)
-            if not has(new, LAST_WEIGHTS) and has(target, LAST_WEIGHTS):
-                shutil.copyfile(target / LAST_WEIGHTS, new / LAST_WEIGHTS)
+            last = f"{trained[-1].path}/{METRICS}"
+            if training.find(last) == source / last:
+                last_weights(source / trained[-1].path, new / LAST_WEIGHTS)
+            if not has(new, LAST_WEIGHTS) and (found := training.find(LAST_WEIGHTS)):
+                shutil.copyfile(found, new / LAST_WEIGHTS)
         shutil.rmtree(old, ignore_errors=True)
         if target.exists():
             target.rename(old)
         new.rename(target)
         shutil.rmtree(old, ignore_errors=True)
         kept[str(target.relative_to(Path(folder) / "runs"))] = missing
+        for path, other in training.others.items():
+            left_out(path, other)
     return kept
+
+
+class _Training:
+    """The files of the training that the metrics.csv of a run is of.
+
+    Attributes:
+        others: files of another training, and how that differs.
+    """
+
+    def __init__(self, *places: Path) -> None:
+        """Look for them in these folders, the first of which has that metrics.csv."""
+        self._places = places
+        self._record = storage.read_provenance(places[0] / METRICS)
+        self.others: dict[Path, str] = {}
+
+    def find(self, name: str) -> Path | None:
+        """The file in the first place that has it of this training, or None."""
+        for place in self._places:
+            if not has(place, name):
+                continue
+            other = self._difference(place, name)
+            if other is None:
+                return place / name
+            self.others[place / name] = other
+        return None
+
+    def _difference(self, place: Path, name: str) -> str | None:
+        record = storage.read_provenance(place / name)
+        if "run" not in record["parameters"] and has(place, METRICS):  # of version 0.1, which names its network there
+            record |= {"parameters": _parameters(place)}
+        return of_run.difference(record, self._record)
+
+
+def _folders(place: str | Path) -> list[Path]:
+    """Those of a run's files: its own, that of its landmarks, and those of its blocks."""
+    return [Path(place), Path(place) / LANDMARKS, *(Path(place) / block.path for block in blocks(place))]
+
+
+def _records(place: str | Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Each file of a run with its provenance, but for broken ones, which are named where they are read."""
+    for path in (path for folder in _folders(place) for path in sorted(folder.glob("*.*"))):
+        with suppress(StorageError):
+            yield path, storage.read_provenance(path)
 
 
 def _parameters(place: str | Path) -> dict[str, Any]:

@@ -138,7 +138,11 @@ def main() -> None:
     parser.add_argument("old", help="a folder with runs/, as version 0.1 kept them")
     parser.add_argument("new", help="target")
     options = parser.parse_args()
-    for run in convert(options.old, options.new):
+    try:
+        converted = convert(options.old, options.new)
+    except StorageError as error:
+        parser.exit(2, f"error: {error}\n")
+    for run in converted:
         print(f"converted {run}")
 
 

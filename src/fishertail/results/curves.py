@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from fishertail.results.exhibits import Panel
-from fishertail.results.schema import Table
+from fishertail.results.schema import Table, shown_layer
 
 STYLE = Path(__file__).with_name("fishertail.mplstyle")
 _NETWORK, _BLACK = "network", "#000000"
@@ -81,7 +81,8 @@ def _lines(axes: Axes, frame: pd.DataFrame, column: str, names: Sequence[str]) -
     colour = _colours(names)
     for name in names:
         rows = frame[frame["layer"] == name].sort_values("step")
-        axes.plot(rows["step"], rows[column], color=colour(name), label=name, marker="o", markersize=2.5)
+        label = shown_layer(name)
+        axes.plot(rows["step"], rows[column], color=colour(name), label=label, marker="o", markersize=2.5)
 
 
 def _colours(names: Sequence[str]) -> Callable[[str], Any]:

@@ -36,6 +36,26 @@ def check(path: str | PathLike[str], record: Mapping[str, Any], run: Mapping[str
         raise StorageError(f"{path}: a file of the run {Run.of(run).path} expected, found one of {Run.of(found).path}")
 
 
+def difference(record: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """How the training that a file is of differs from that of another file of the run, as far as both name it.
+
+    Files of version 0.1 do not all name their network. Which epochs and what was measured, by which version, makes no
+    difference.
+
+    Args:
+        record: the file's provenance.
+        other: that of the other file.
+
+    Returns:
+        in words, "architecture {...} instead of {...}"; None where it is the same.
+    """
+    found, expected = ((each.get("run") or {}) | (each["parameters"].get("run") or {}) for each in (record, other))
+    for key in expected:
+        if key in found and found[key] != expected[key]:
+            return f"{key} {found[key]!r} instead of {expected[key]!r}"
+    return None if record.get("data") == other.get("data") else "other data"
+
+
 def read(path: str | PathLike[str], table: Table, run: Mapping[str, Any]) -> "pd.DataFrame":
     """Read a table of a run.
 

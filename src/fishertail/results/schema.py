@@ -91,6 +91,11 @@ class Table:
         return pd.DataFrame(columns=self.names)
 
 
+def shown_layer(name: str) -> str:
+    """A layer for readers: PyTorch gives the empty name to a model that is one layer."""
+    return name or "(model)"
+
+
 def joined(parts: Sequence["pd.DataFrame"]) -> "pd.DataFrame":
     """The rows of all parts. Parts without rows are left out, since their untyped columns would change the others'."""
     import pandas as pd

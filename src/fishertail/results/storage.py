@@ -4,6 +4,7 @@ Every file carries its provenance inside itself: a CSV in a first comment line, 
 file in its schema, a safetensors file in its header, Markdown, LaTeX, SVG and PDF in a comment or metadata field.
 """
 
+import csv
 import hashlib
 import io
 import json
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 _KEY = "fishertail"
+_NAMES = ("layer", "dataset", "model")  # columns of names that users choose
 _ALTERED = "its checksum differs from the one it was written with"
 
 
@@ -110,10 +112,29 @@ def read_table(path: str | os.PathLike[str], columns: Iterable[str] = ()) -> "pd
             header, _, body = path.read_text().partition("\n")
             if _parse_header(header)["sha256"] != hashlib.sha256(body.encode()).hexdigest():
                 raise ValueError(_ALTERED)
-            frame = pd.read_csv(io.StringIO(body), dtype={"layer": "str"})  # one named 1.10 is no number
+            frame = from_csv(body)
+            frame.columns = pd.Index(next(csv.reader(io.StringIO(body))))  # pandas calls a layer "" Unnamed
         missing = [column for column in columns if column not in frame]
         if missing:
             raise ValueError(f"columns {missing} expected, {list(frame)} found")
+    return frame
+
+
+def from_csv(text: str) -> "pd.DataFrame":
+    """A table from CSV, with the names that users choose as they are written.
+
+    For pandas a layer `nan` or the empty name is a missing value, and one named 1.10 a number.
+
+    Raises:
+        ValueError: the text is no table.
+    """
+    import pandas as pd
+
+    frame = pd.read_csv(io.StringIO(text))
+    names = [] if "sample" in frame else [name for name in _NAMES if name in frame]  # where a layer's name is a column
+    if names:
+        verbatim = pd.read_csv(io.StringIO(text), usecols=names, dtype="str", keep_default_na=False)
+        frame[names] = verbatim[names]
     return frame
 
 

@@ -23,7 +23,7 @@ def draw(results: Results) -> Drawing:
         dataset=[results.title_of(name) if first else "" for name, first in zip(table["dataset"], new, strict=True)],
         batch_size=[str(size) if first else "" for size, first in zip(table["batch_size"], new, strict=True)],
     )
-    shown = shown.fillna({"layer": "", "runs": ""})
+    shown = shown.fillna({"runs": ""})
     for column in ("A", "B", "B_resolved"):
         digits = [4 if model == PAPER else 3 for model in table["model"]]  # the paper's as it prints them
         shown[column] = [_significant(value, number) for value, number in zip(table[column], digits, strict=True)]
@@ -57,7 +57,7 @@ def _table(results: Results) -> "pd.DataFrame":
         group = {"dataset": dataset, "batch_size": size}
         if printed := PRINTED.get((dataset, size)):
             values = {"A": printed.A, "B": printed.B, "decrease_percent": printed.decrease_percent}
-            rows.append(group | {"model": PAPER} | values)
+            rows.append(group | {"model": PAPER, "layer": ""} | values)
         own = [run for run in results.runs if (run["dataset"], run["batch_size"]) == (dataset, size)]
         for model, layer in dict.fromkeys((run["model"], run["figure_layer"]) for run in own):
             seeds = [run["seed"] for run in own if run["model"] == model]
