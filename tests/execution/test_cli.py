@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -27,8 +28,12 @@ import torch
 from torch import nn
 
 
-def net(width=5):
+def net(width=5, slope=0):
     return nn.Sequential(nn.Linear(6, width), nn.ReLU(), nn.Linear(width, 3))
+
+
+def other_net():
+    return net()
 
 
 def images():
@@ -167,6 +172,31 @@ def test_other_data_are_refused(project, capsys):
     assert "give another folder" in capsys.readouterr().err
 
 
+OTHERS = {
+    "factory": ([], {"factory": "user_net:other_net"}),
+    "kwargs": (["--kwargs", '{"slope": 1}'], {}),
+    "learning_rate": (["--learning-rate", "0.1"], {}),
+    "validation": (["--validation", "more.npz"], {}),
+    "no validation": ([], {}),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_another_model_or_other_options_are_refused(project, capsys, case):
+    options, others = OTHERS[case]
+    images, labels = samples()
+    np.savez("less.npz", images=images[:9].numpy(), labels=labels[:9].numpy())
+    np.savez("more.npz", images=images[:10].numpy(), labels=labels[:10].numpy())
+    first = ["--measurements", "norms", *(["--validation", "less.npz"] if "validation" in case else [])]
+    assert measure(*first) == 0
+    assert measure(*first) == 0
+    before = (project / "out" / "metrics.csv").read_bytes()
+    assert measure("--measurements", "norms", *options, **others) == cli.WRONG
+    key = case.removeprefix("no ")
+    assert re.search(f"out: a run with {key} .* expected, found .*; give another folder", capsys.readouterr().err)
+    assert (project / "out" / "metrics.csv").read_bytes() == before
+
+
 def test_what_fails_leaves_the_rest_and_says_so(project, monkeypatch, capsys):
     original = measure_checkpoints.CheckpointFile.weights
 
@@ -206,7 +236,7 @@ WRONG = {
     "function": ([], {"factory": "user_net:nothing"}, "has no attribute 'nothing'"),
     "not a function": ([], {"factory": "user_net:VALUE"}, "a function expected, found 'user_net:VALUE', which is int"),
     "no model": ([], {"factory": "user_net:images"}, "gives a torch.nn.Module expected; user_net:images gives Tensor"),
-    "it raises": ([], {"factory": "user_net:failing"}, "raised RuntimeError: no such weights (user_net.py, line 23)"),
+    "it raises": ([], {"factory": "user_net:failing"}, "raised RuntimeError: no such weights (user_net.py, line 27)"),
     "arguments": (["--kwargs", '{"depth": 3}'], {}, "unexpected keyword argument 'depth'"),
     "json": (["--kwargs", "width=3"], {}, "--kwargs: a JSON object expected"),
     "a list": (["--kwargs", "[1]"], {}, "--kwargs: a JSON object expected"),

@@ -1,6 +1,6 @@
 """A network measured while it trains: what is measured, that training does not notice, and restarts."""
 
-import functools
+import json
 import random
 import sys
 
@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import fishertail
 from fishertail.errors import StorageError
-from fishertail.execution.live import watch as module
 from fishertail.execution.live.schedule import steps_of
 from fishertail.measurements.measurement import measurements
 from fishertail.results import storage
@@ -119,24 +118,16 @@ def test_a_restart_goes_on_from_what_the_folder_has(tmp_path):
         assert (halves / name).read_bytes() == (once / name).read_bytes()
 
 
-def test_a_loss_has_one_name_in_all_processes():
-    def half(outputs, targets, weight):
-        return weight * outputs.sum()
-
-    assert module._name(functools.partial(half, weight=0.5)) == module._name(functools.partial(half, weight=0.5))
-    assert "0x" not in module._name(functools.partial(half, weight=0.5))
-    assert module._name(functools.partial(half, weight=0.5)) != module._name(functools.partial(half, weight=0.6))
-    assert module._name(nn.MSELoss()) == "MSELoss()"
-
-
 def test_a_folder_of_another_run_is_refused(tmp_path):
     model, (images, labels) = network(), samples()
     watched(tmp_path, model, last=0)
     for what, other in {
         "model": {"model": nn.Linear(6, 3)},
+        "modules": {"model": nn.Sequential(*(nn.Tanh() if isinstance(m, nn.ReLU) else m for m in model))},
         "data": {"images": images + 1},
         "measurements": {"threshold": 5},
         "loss": {"loss": lambda outputs, targets: outputs.square().sum()},
+        "learning_rate": {"learning_rate": 0.1},
         "steps_per_epoch": {"steps_per_epoch": 3},
         "samples": {"subset": 5},
     }.items():
@@ -146,6 +137,34 @@ def test_a_folder_of_another_run_is_refused(tmp_path):
     (tmp_path / "watch.json").unlink()
     with pytest.raises(StorageError, match=r"an empty folder, or one with watch\.json, expected, found"):
         fishertail.Watch(model, images, labels, folder=tmp_path, device="cpu")
+
+
+def test_a_loss_with_other_parameters_is_another_loss(tmp_path):
+    smoothed = {share: nn.CrossEntropyLoss(label_smoothing=share) for share in (0.1, 0.9)}
+    watched(tmp_path, network(), last=0, loss=smoothed[0.1])
+    with pytest.raises(StorageError, match=r"a run with loss_content .* expected"):
+        watched(tmp_path, network(), last=0, loss=smoothed[0.9])
+    again, _, _ = watched(tmp_path, network(), last=0, loss=nn.CrossEntropyLoss(label_smoothing=0.1))
+    assert again.analysis().spectrum["step"].unique().tolist() == [0]
+
+
+def test_a_folder_of_an_earlier_version_goes_on_where_what_it_says_agrees(tmp_path):
+    _, _, training = watched(tmp_path, network(), last=0, schedule=[0, 1])
+    manifest = json.loads((tmp_path / "watch.json").read_text())
+    later = ("modules", "loss_content", "learning_rate")
+    earlier = {name: each for name, each in manifest.items() if name not in later}
+    (tmp_path / "watch.json").write_text(json.dumps(earlier))
+    with pytest.raises(StorageError, match=r"a run with data .* expected"):
+        fishertail.Watch(network(), samples()[0] + 1, samples()[1], folder=tmp_path, measurements=MEASURED)
+    watched(tmp_path, training.model, last=1, first=0, schedule=[0, 1])
+    assert table(tmp_path, "metrics.csv")["step"].tolist() == [0, 1]
+    assert json.loads((tmp_path / "watch.json").read_text()) == {**manifest, "steps": [0, 1]}
+
+
+def test_a_folder_without_a_step_is_of_no_run_yet(tmp_path):
+    watched(tmp_path, network(), last=0, schedule=[5])
+    watched(tmp_path, network(), last=0, schedule=[0], loss=lambda outputs, _: outputs.sum())
+    assert table(tmp_path, "metrics.csv")["step"].tolist() == [0]
 
 
 def test_pairs_and_whole_runs_are_those_of_analyse_run(tmp_path):

@@ -95,7 +95,8 @@ def measure(options: argparse.Namespace) -> int:
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    model = measure_checkpoints.made_by(options.factory, _arguments(options.kwargs))
+    arguments = _arguments(options.kwargs)
+    model = measure_checkpoints.made_by(options.factory, arguments)
     found = checkpoint_files.find(
         options.checkpoints, model, steps_per_epoch=options.steps_per_epoch, trusted=options.trust
     )
@@ -118,6 +119,7 @@ def measure(options: argparse.Namespace) -> int:
         loss=function(options.loss, "--loss") if options.loss else None,
         learning_rate=options.learning_rate,
         device=options.device,
+        made={"factory": options.factory, "kwargs": arguments},
         memory_budget=options.memory_budget * 2**30 if options.memory_budget else None,
         subset=options.subset,
         seed=options.seed,

@@ -87,6 +87,14 @@ def watched_samples(
     return WatchedSamples(inputs, targets, positions, number, seed if drawn else None, _content((inputs, targets)))
 
 
+def content_hash(images: Any, labels: Any) -> str:
+    """A hash of samples, see `gradient_norms`, of which some are in memory at a time."""
+    samples, digest = samples_of(images, labels), hashlib.sha256()
+    for index in torch.arange(len(samples)).split(_ROWS):
+        digest.update(_content(samples.read(index)).encode())
+    return digest.hexdigest()
+
+
 def _content(tree: Any) -> str:
     """A hash of all tensors, some rows of them at a time."""
     digest = hashlib.sha256()

@@ -1,9 +1,6 @@
 """Measure a network while it trains, in anyone's training loop, without changing what the training does."""
 
-import hashlib
-import json
 import math
-import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,10 +12,11 @@ from torch import nn
 
 from fishertail import devices
 from fishertail.errors import StorageError
-from fishertail.execution.chosen import DEFAULT, FAILURES, Chosen, Failures, choose
+from fishertail.execution.chosen import DEFAULT, FAILURES, Failures, choose
+from fishertail.execution.live.identity import identity_of
 from fishertail.execution.live.model import WatchedModel
 from fishertail.execution.live.run_folder import RunFolder
-from fishertail.execution.live.samples import POSITIONS, WatchedSamples, watched_samples
+from fishertail.execution.live.samples import POSITIONS, watched_samples
 from fishertail.execution.live.scalars import scalars_of
 from fishertail.execution.live.schedule import steps_of
 from fishertail.execution.live.undisturbed import undisturbed
@@ -116,7 +114,14 @@ class Watch:
             self._chosen = choose(copy, measurements, layers=layers, k=k, rtol=rtol, threshold=threshold, loss=loss)
             self._samples = watched_samples(images, labels, subset, seed, self._folder.positions())
             self._check(copy)
-        self._run = _described(copy, self._samples, self._chosen, loss, steps_per_epoch)
+        self._run = identity_of(
+            copy,
+            self._samples,
+            self._chosen,
+            loss=loss,
+            learning_rate=None if learning_rate is None else self._learning_rate,
+            steps_per_epoch=steps_per_epoch,
+        )
         self._folder.check(self._run)
 
     def __call__(self, step: int, **scalars: Any) -> dict[str, float]:
@@ -250,27 +255,3 @@ class Watch:
 
 def _number(value: Any) -> float:
     return float(value.detach() if isinstance(value, torch.Tensor) else value)
-
-
-def _name(loss: Callable[..., torch.Tensor]) -> str:
-    """The same in every process: without addresses in memory."""
-    return str(getattr(loss, "__qualname__", re.sub(r" at 0x[0-9a-f]+", "", repr(loss))))
-
-
-def _described(
-    model: nn.Module,
-    samples: WatchedSamples,
-    chosen: Chosen,
-    loss: Callable[..., torch.Tensor] | None,
-    steps_per_epoch: float | None,
-) -> dict[str, Any]:
-    """What makes two runs the same for a folder; the weights do not, since they change."""
-    shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items() if torch.is_tensor(tensor)}
-    return {
-        "model": f"{type(model).__qualname__} {hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:16]}",
-        "data": samples.content,
-        "samples": samples.described,
-        "measurements": dict(chosen.options),
-        "loss": "cross entropy" if loss is None else _name(loss),
-        "steps_per_epoch": steps_per_epoch,
-    }
