@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fishertail.errors import StorageError
+from fishertail.execution.live.lock import Lock, locked
 from fishertail.execution.live.samples import POSITIONS
 from fishertail.measurements.collect import run_tables
 from fishertail.results import storage
@@ -43,6 +44,7 @@ class RunFolder:
     def __init__(self, path: str | Path, own: Iterable[Table]) -> None:
         self.path, self._own = Path(path), tuple(own)
         self._identity: dict[str, Any] = {}
+        self._lock: Lock | None = None  # held as long as this object lives
         self.measured = set(self._manifest()[1])
 
     def positions(self) -> NDArray[np.int64] | None:
@@ -53,15 +55,17 @@ class RunFolder:
         return storage.read_table(path, POSITIONS.names)["sample"].to_numpy(dtype=np.int64, copy=True)
 
     def check(self, identity: Mapping[str, Any]) -> None:
-        """Note what decides the numbers of this run, as JSON has it.
+        """Lock the folder for this process, and note what decides the numbers of this run, as JSON has it.
 
         Raises:
-            StorageError: the folder has steps of a run with another, or cannot be written. What it says nothing of, as
-                that of an earlier version, is taken to agree.
+            StorageError: the folder has steps of a run with another, another process writes into it, or it cannot be
+                written. What it says nothing of, as that of an earlier version, is taken to agree.
         """
+        storage.ensure_writable(self.path)
+        self._lock = locked(self.path)
         self._identity = dict(json.loads(json.dumps(identity)))
         manifest = self._joint_manifest()
-        storage.ensure_writable(self.path)
+        self.measured = set(manifest["steps"])
         for unfinished in self.path.glob(f"{_UNFINISHED}*"):  # of a process that was killed
             shutil.rmtree(unfinished, ignore_errors=True)
         storage.write_text(json.dumps(manifest, indent=1), self.path / MANIFEST)

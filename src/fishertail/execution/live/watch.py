@@ -69,7 +69,8 @@ class Watch:
 
     Raises:
         UnsupportedModelError: the model, or a measurement of it, is not possible.
-        StorageError: the folder is of another model, data or options, or cannot be written.
+        StorageError: the folder is of another model, data or options, another process writes into it, or it cannot be
+            written.
         DeviceError, NodeError, ValueError, TypeError: see `gradient_norms`.
     """
 
@@ -107,7 +108,6 @@ class Watch:
         if not self._model.measures:
             return
         self._folder = RunFolder(folder, [*all_tables().values(), METRICS])
-        self._done |= self._folder.measured
         with undisturbed(self._device):
             copy = self._model.copy()
             assert copy is not None  # since this process measures
@@ -123,6 +123,7 @@ class Watch:
             steps_per_epoch=steps_per_epoch,
         )
         self._folder.check(self._run)
+        self._done |= self._folder.measured
 
     def __call__(self, step: int, **scalars: Any) -> dict[str, float]:
         """Measure if the step is due.
