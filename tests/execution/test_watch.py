@@ -96,9 +96,25 @@ def test_schedules():
     assert [step for step in range(100) if step in octaves] == [0, 1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91]
     assert [step for step in range(100) if step in steps_of("every 30")] == [0, 30, 60, 90]
     assert [step for step in range(100) if step in steps_of([3, 50])] == [3, 50]
-    for wrong in ("all", "0 per octave", "every 0", [], [-1], [1.5], [True]):
+    for given in (np.arange(0, 30, 10), torch.tensor([0, 10, 20]), iter([np.int64(0), 10, 20]), range(0, 30, 10)):
+        steps = steps_of(given)
+        assert [step for step in range(100) if step in steps] == [0, 10, 20]
+    for wrong in ("all", "0 per octave", "every 0", [], [-1], [1.5], [True], np.arange(2.0), [0, "1"], 5, None):
         with pytest.raises(ValueError, match=r"schedule: .* expected, found"):
             steps_of(wrong)
+
+
+def test_steps_and_options_are_whole_numbers_of_any_kind(tmp_path):
+    model, options = network(), {"subset": np.int64(9), "seed": np.int64(2), "steps_per_epoch": np.int64(4)}
+    for _ in range(2):
+        given = {"schedule": "every 2", "learning_rate": np.float32(0.5), "device": "cpu", **options}
+        watch = fishertail.Watch(model, *samples(), folder=tmp_path, **given)
+    measured = [step for step in np.arange(3) if watch(step)]
+    measured += [step for step in (torch.tensor(3), torch.tensor(4), np.int32(10**9), np.uint8(6)) if watch(step)]
+    assert [int(step) for step in measured] == [0, 2, 4, 10**9, 6]
+    assert table(tmp_path, "metrics.csv")["step"].tolist() == [0, 2, 4, 6, 10**9]
+    assert json.loads((tmp_path / "watch.json").read_text())["steps"] == [0, 2, 4, 6, 10**9]
+    assert not (tmp_path / "failures.csv").exists()
 
 
 def test_a_restart_goes_on_from_what_the_folder_has(tmp_path):

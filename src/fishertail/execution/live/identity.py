@@ -51,9 +51,14 @@ def identity_of(
         "measurements": dict(chosen.options),
         "loss": "cross entropy" if loss is None else _name(loss),
         "loss_content": None if loss is None else _hash(_content(loss)),
-        "learning_rate": learning_rate,
-        "steps_per_epoch": steps_per_epoch,
+        "learning_rate": _plain(learning_rate),
+        "steps_per_epoch": _plain(steps_per_epoch),
     }
+
+
+def _plain(number: Any) -> Any:
+    """As JSON has it, of NumPy or torch, too."""
+    return number.item() if hasattr(number, "item") else number
 
 
 def _name(loss: Callable[..., torch.Tensor]) -> str:

@@ -1,6 +1,7 @@
 """The training samples that a `Watch` measures: all of them, or a random subset that is drawn once."""
 
 import hashlib
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,7 @@ def watched_samples(
     Raises:
         ValueError, TypeError: see `gradient_norms`; ValueError also if `subset` is less than 1.
     """
+    subset, seed = None if subset is None else operator.index(subset), operator.index(seed)
     if subset is not None and subset < 1:
         raise ValueError(f"subset: 1 or more expected, found {subset}")
     samples = samples_of(images, labels)
