@@ -4,6 +4,8 @@ import importlib
 import json
 import os
 import re
+import resource
+import signal
 import subprocess
 import sys
 import tomllib
@@ -212,6 +214,47 @@ def test_what_fails_leaves_the_rest_and_says_so(project, monkeypatch, capsys):
     found = fishertail.RunAnalysis.load("out")
     assert set(found.failures["step"]) == {10}
     assert found.spectrum["step"].unique().tolist() == [0, 200]
+
+
+@pytest.fixture
+def limited():
+    """Limits the size of files to some bytes, until the test ends."""
+    limits, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size or limits[0], limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, ignored)
+
+
+def test_checkpoints_that_cannot_be_written_are_counted(project, monkeypatch, limited, capsys):
+    original = measure_checkpoints.CheckpointFile.weights
+
+    def weights(self):
+        limited({10: 1000}.get(self.step))  # bytes, less than a table
+        return original(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(measure_checkpoints.CheckpointFile, "weights", weights)
+        assert measure() == cli.FAILED
+    printed = capsys.readouterr()
+    assert "out: tables of 2 checkpoints" in printed.out
+    assert printed.err.splitlines()[-1] == "1 could not be written, steps 10; the same command measures them again"
+    assert "could not be measured" not in printed.err
+    assert measure() == 0
+    assert "out: tables of 3 checkpoints" in capsys.readouterr().out
+    found = fishertail.RunAnalysis.load("out")
+    assert found.spectrum["step"].unique().tolist() == STEPS
+    assert found.failures.empty
+
+
+def test_where_nothing_can_be_written_nothing_is_shown(project, limited, capsys):
+    wide = nn.Sequential(nn.Linear(6, 900), nn.ReLU(), nn.Linear(900, 3))
+    torch.save(wide.state_dict(), "wide1.pt")
+    limited(20_000)  # bytes, more than the files that describe the run
+    given = ["--kwargs", '{"width": 900}', "--checkpoints", "wide1.pt", "--out", "none", "--data", "train.npz"]
+    assert cli.main(["measure", "user_net:net", *given, "--device", "cpu"]) == cli.FAILED
+    printed = capsys.readouterr()
+    assert "1 could not be written, steps 1;" in printed.err
+    assert "tables of" not in printed.out
 
 
 def test_options_reach_the_measurements(project):

@@ -59,7 +59,8 @@ measurements, with their cost at a checkpoint in forward and backward passes ove
 
 _MEASURE_END = """
 
-exit code: 0; 1 if something could not be measured, which failures.csv names; 2 if the command is wrong."""
+exit code: 0; 1 if something could not be measured, which failures.csv names, or not be written; 2 if the
+command is wrong."""
 
 _PAGE = """\
 Make the page of a folder of tables, also of a run that is still going: one HTML file that fetches
@@ -92,6 +93,7 @@ def measure(options: argparse.Namespace) -> int:
     from fishertail.execution.chosen import FAILURES
     from fishertail.execution.command_line import checkpoint_files, measure_checkpoints, sample_files
     from fishertail.execution.command_line.user_code import function
+    from fishertail.execution.command_line.weight_names import listed
 
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -104,7 +106,7 @@ def measure(options: argparse.Namespace) -> int:
         print(line)
     samples = sample_files.load(options.data, options.labels)
     validation = sample_files.load(options.validation, validation=True) if options.validation else None
-    tables = measure_checkpoints.measure(
+    tables, lost = measure_checkpoints.measure(
         model,
         found,
         samples,
@@ -124,12 +126,16 @@ def measure(options: argparse.Namespace) -> int:
         subset=options.subset,
         seed=options.seed,
     )
-    print(run_summary.as_text(run_summary.by_step(tables)))
-    failures = len(tables[FAILURES.name])
-    print(f"{options.out}: tables of {len(found)} checkpoints; `fishertail page {options.out}` makes a page of them")
+    kept, failures = len(found) - len(lost), len(tables[FAILURES.name])
+    if kept:
+        print(run_summary.as_text(run_summary.by_step(tables)))
+        print(f"{options.out}: tables of {kept} checkpoints; `fishertail page {options.out}` makes a page of them")
     if failures:
         print(f"{failures} could not be measured: {Path(options.out) / FAILURES.file} says why", file=sys.stderr)
-    return FAILED if failures else 0
+    if lost:
+        steps = listed([f"{step:,}" for step in lost])
+        print(f"{len(lost)} could not be written, steps {steps}; the same command measures them again", file=sys.stderr)
+    return FAILED if failures or lost else 0
 
 
 def page(options: argparse.Namespace) -> int:

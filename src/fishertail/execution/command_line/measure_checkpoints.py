@@ -51,7 +51,7 @@ def measure(
     device: str = devices.AUTO,
     made: Mapping[str, Any] | None = None,
     **options: Any,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[int]]:
     """Measure checkpoints, and keep the tables in a folder; those that it has are not measured again.
 
     Args:
@@ -64,7 +64,8 @@ def measure(
         options: the others of `Watch`.
 
     Returns:
-        all tables of the folder; `failures` has what could not be measured at one of these checkpoints.
+        all tables of the folder, of which `failures` has what could not be measured at one of these checkpoints; and
+        the steps of those that could not be written.
 
     Raises:
         UsageError: an option is wrong.
@@ -86,9 +87,11 @@ def measure(
         for each in _shown([each for each in checkpoints if each.step not in done]):
             model.load_state_dict(each.weights())
             watch(each.step, **(_of_validation(model, validation, loss, place) if validation else {}))
-    tables = saved_tables.read(folder)
+    kept = RunFolder(folder, []).measured
+    lost = [step for step in steps if step not in kept]
+    tables = saved_tables.read(folder) if kept else {}
     failures = tables.get(FAILURES.name, FAILURES.empty())
-    return tables | {FAILURES.name: failures[failures["step"].isin(steps)]}
+    return tables | {FAILURES.name: failures[failures["step"].isin(kept.intersection(steps))]}, lost
 
 
 def _sources(path: Path, checkpoints: Sequence[CheckpointFile], done: Container[int]) -> dict[str, dict[str, str]]:

@@ -221,8 +221,8 @@ class Watch:
         try:
             frames, tensors = self._parted(step, found, failures)
             frames[METRICS] = pd.DataFrame([metrics])
-            if self._unwritten:
-                frames[FAILURES] = joined(self._unwritten)
+            if self._unwritten or (self._folder.path / FAILURES.file).exists():  # which may say that this step failed
+                frames[FAILURES] = joined(self._unwritten or [FAILURES.empty()])
             whole = [table for each in self._chosen.of_scope("run") for table in each.tables]
             self._folder.add(step, frames, tensors, self._record(), whole)
             self._unwritten.clear()
