@@ -262,6 +262,13 @@ def test_a_subset_is_drawn_once_and_every_file_says_so(tmp_path):
         fishertail.Watch(model, given, folder=tmp_path, subset=0)
 
 
+def test_a_subset_of_fewer_samples_is_that_of_another_run(tmp_path):
+    given = {"folder": tmp_path, "subset": 10, "seed": 5, "schedule": [0, 1], "device": "cpu"}
+    fishertail.Watch(network(), *samples(), **given)(0)
+    with pytest.raises(StorageError, match=r"a run with data .* expected"):
+        fishertail.Watch(network(), *samples(12), **given)
+
+
 def test_tensorboard_shows_what_a_call_returns(tmp_path):
     tensorboard = pytest.importorskip("torch.utils.tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -81,7 +81,7 @@ def watched_samples(
     number, drawn = len(samples), subset is not None and subset < len(samples)
     if not drawn:
         positions = np.arange(number)
-    elif kept is not None and len(kept) == subset:
+    elif kept is not None and len(kept) == subset and kept.max() < number:
         positions = kept
     else:
         positions = np.sort(np.random.default_rng(seed).choice(number, subset, replace=False))
