@@ -117,6 +117,16 @@ def test_steps_and_options_are_whole_numbers_of_any_kind(tmp_path):
     assert not (tmp_path / "failures.csv").exists()
 
 
+def test_the_loss_of_samples_one_of_which_has_none_is_that_of_torch(tmp_path):
+    model, (images, labels) = network().eval(), samples()
+    images[3, 0] = float("nan")
+    fishertail.Watch(model, images, labels, folder=tmp_path, measurements=["norms"], device="cpu")(0)
+    assert nn.functional.cross_entropy(model(images), labels).isnan()
+    (row,) = table(tmp_path, "metrics.csv").to_dict("records")
+    assert np.isnan(row["train_loss"])
+    assert row["train_accuracy"] == pytest.approx((model(images).argmax(1) == labels).double().mean().item())
+
+
 def test_a_restart_goes_on_from_what_the_folder_has(tmp_path):
     once, halves = tmp_path / "once", tmp_path / "halves"
     watched(once, network(), last=8, schedule="every 2")

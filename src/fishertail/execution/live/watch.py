@@ -212,7 +212,8 @@ class Watch:
         """A row of metrics.csv: what the norms say of the training samples, and what the caller does."""
         row = dict.fromkeys(METRICS.names, float("nan"))
         if len(norms := found.get("norms", ())):
-            row |= dict(zip(OF_ALL, (float(norms["loss"].mean()), float(norms["correct"].mean())), strict=True))
+            means = (float(norms[name].mean(skipna=False)) for name in ("loss", "correct"))
+            row |= dict(zip(OF_ALL, means, strict=True))
         return row | dict(scalars) | {"step": step, "epoch": step / self._per_epoch}
 
     def _keep(self, step: int, found: Tables, metrics: Mapping[str, float], failures: Failures) -> None:
