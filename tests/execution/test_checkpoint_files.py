@@ -117,9 +117,23 @@ def test_the_folders_of_hugging_face(tmp_path):
         (tmp_path / f"checkpoint-{step}").mkdir()
         save_file(state(step), tmp_path / f"checkpoint-{step}" / "model.safetensors")
         torch.save({"lr": 1}, tmp_path / f"checkpoint-{step}" / "optimizer.pt")
-    found = find([tmp_path], network())
-    assert [each.step for each in found] == [500, 1000]
-    assert_same(found[1].weights(), state(1000))
+        torch.save({"lr": 1}, tmp_path / f"checkpoint-{step}" / "rng_state_0.pth")
+    (tmp_path / "checkpoint-1000" / "model.safetensors").unlink()
+    torch.save(state(1000), tmp_path / "checkpoint-1000" / "pytorch_model.bin")
+    for places in ([tmp_path], sorted(tmp_path.iterdir())):  # as a glob of checkpoint-* gives them
+        found = find(places, network())
+        assert [each.step for each in found] == [500, 1000]
+        assert_same(found[1].weights(), state(1000))
+    save_file(state(1000), tmp_path / "model.safetensors")  # as `save_model` does at the end
+    torch.save({"lr": 1}, tmp_path / "training_args.bin")
+    assert [each.step for each in find([tmp_path], network())] == [500, 1000]
+
+
+def test_a_folder_with_files_of_steps_has_them_all(tmp_path):
+    (tmp_path / "run7").mkdir()
+    torch.save(state(), tmp_path / "run7" / "step5.pt")
+    save_file(state(), tmp_path / "run7" / "model.safetensors", metadata={"step": "9"})
+    assert [each.step for each in find([tmp_path / "run7"], network())] == [5, 9]
 
 
 @pytest.mark.slow
@@ -138,9 +152,16 @@ def test_a_real_hugging_face_checkpoint(tmp_path):
 
 def test_the_workflows_own_file_has_several_steps(tmp_path):
     checkpoints.write({0: state(0), 59: state(59)}, str(tmp_path / checkpoints.FILE), {})
+    save_file({"step00000000/0": torch.ones(1, 4)}, tmp_path / "eigenvectors.safetensors")
     found = find([tmp_path], network())
     assert [each.step for each in found] == [0, 59]
     assert_same(found[1].weights(), state(59))
+
+
+def test_the_blocks_of_a_run_of_the_workflow(tmp_path):
+    for block, step in {"epochs0001-0010": 59, "epochs0011-0020": 118, "landmarks": 118}.items():
+        checkpoints.write({step: state(step)}, str(tmp_path / block / checkpoints.FILE), {})
+    assert [each.step for each in find([tmp_path], network())] == [59, 118]
 
 
 def test_tied_weights_of_which_safetensors_keeps_one(tmp_path):

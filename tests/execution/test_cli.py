@@ -3,6 +3,9 @@
 import importlib
 import json
 import os
+import re
+import resource
+import signal
 import subprocess
 import sys
 import tomllib
@@ -27,8 +30,12 @@ import torch
 from torch import nn
 
 
-def net(width=5):
+def net(width=5, slope=0):
     return nn.Sequential(nn.Linear(6, width), nn.ReLU(), nn.Linear(width, 3))
+
+
+def other_net():
+    return net()
 
 
 def images():
@@ -37,6 +44,10 @@ def images():
 
 def data():
     return torch.utils.data.TensorDataset(images(), torch.arange(23) % 3)
+
+
+def misfit():
+    return nn.Linear(4, 1)(torch.ones(2, 6))
 
 
 def narrow():
@@ -62,6 +73,9 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "user_net", raising=False)
     (tmp_path / "user_net.py").write_text(FACTORY)
+    (tmp_path / "broken.py").write_text("import torch\ndef net(:\n    pass\n")
+    (tmp_path / "raising.py").write_text("def width(of):\n    raise ValueError(f'no such width: {of}')\n\nwidth(3)\n")
+    (tmp_path / "ending.py").write_text("raise SystemExit(3)\n")
     (tmp_path / "kept").mkdir()
     weights = {step: state(step) for step in STEPS}
     torch.save(weights[0], "kept/first0.pt")
@@ -167,6 +181,31 @@ def test_other_data_are_refused(project, capsys):
     assert "give another folder" in capsys.readouterr().err
 
 
+OTHERS = {
+    "factory": ([], {"factory": "user_net:other_net"}),
+    "kwargs": (["--kwargs", '{"slope": 1}'], {}),
+    "learning_rate": (["--learning-rate", "0.1"], {}),
+    "validation": (["--validation", "more.npz"], {}),
+    "no validation": ([], {}),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_another_model_or_other_options_are_refused(project, capsys, case):
+    options, others = OTHERS[case]
+    images, labels = samples()
+    np.savez("less.npz", images=images[:9].numpy(), labels=labels[:9].numpy())
+    np.savez("more.npz", images=images[:10].numpy(), labels=labels[:10].numpy())
+    first = ["--measurements", "norms", *(["--validation", "less.npz"] if "validation" in case else [])]
+    assert measure(*first) == 0
+    assert measure(*first) == 0
+    before = (project / "out" / "metrics.csv").read_bytes()
+    assert measure("--measurements", "norms", *options, **others) == cli.WRONG
+    key = case.removeprefix("no ")
+    assert re.search(f"out: a run with {key} .* expected, found .*; give another folder", capsys.readouterr().err)
+    assert (project / "out" / "metrics.csv").read_bytes() == before
+
+
 def test_what_fails_leaves_the_rest_and_says_so(project, monkeypatch, capsys):
     original = measure_checkpoints.CheckpointFile.weights
 
@@ -182,6 +221,47 @@ def test_what_fails_leaves_the_rest_and_says_so(project, monkeypatch, capsys):
     found = fishertail.RunAnalysis.load("out")
     assert set(found.failures["step"]) == {10}
     assert found.spectrum["step"].unique().tolist() == [0, 200]
+
+
+@pytest.fixture
+def limited():
+    """Limits the size of files to some bytes, until the test ends."""
+    limits, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size or limits[0], limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, ignored)
+
+
+def test_checkpoints_that_cannot_be_written_are_counted(project, monkeypatch, limited, capsys):
+    original = measure_checkpoints.CheckpointFile.weights
+
+    def weights(self):
+        limited({10: 1000}.get(self.step))  # bytes, less than a table
+        return original(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(measure_checkpoints.CheckpointFile, "weights", weights)
+        assert measure() == cli.FAILED
+    printed = capsys.readouterr()
+    assert "out: tables of 2 checkpoints" in printed.out
+    assert printed.err.splitlines()[-1] == "1 could not be written, steps 10; the same command measures them again"
+    assert "could not be measured" not in printed.err
+    assert measure() == 0
+    assert "out: tables of 3 checkpoints" in capsys.readouterr().out
+    found = fishertail.RunAnalysis.load("out")
+    assert found.spectrum["step"].unique().tolist() == STEPS
+    assert found.failures.empty
+
+
+def test_where_nothing_can_be_written_nothing_is_shown(project, limited, capsys):
+    wide = nn.Sequential(nn.Linear(6, 900), nn.ReLU(), nn.Linear(900, 3))
+    torch.save(wide.state_dict(), "wide1.pt")
+    limited(20_000)  # bytes, more than the files that describe the run
+    given = ["--kwargs", '{"width": 900}', "--checkpoints", "wide1.pt", "--out", "none", "--data", "train.npz"]
+    assert cli.main(["measure", "user_net:net", *given, "--device", "cpu"]) == cli.FAILED
+    printed = capsys.readouterr()
+    assert "1 could not be written, steps 1;" in printed.err
+    assert "tables of" not in printed.out
 
 
 def test_options_reach_the_measurements(project):
@@ -206,7 +286,7 @@ WRONG = {
     "function": ([], {"factory": "user_net:nothing"}, "has no attribute 'nothing'"),
     "not a function": ([], {"factory": "user_net:VALUE"}, "a function expected, found 'user_net:VALUE', which is int"),
     "no model": ([], {"factory": "user_net:images"}, "gives a torch.nn.Module expected; user_net:images gives Tensor"),
-    "it raises": ([], {"factory": "user_net:failing"}, "raised RuntimeError: no such weights (user_net.py, line 23)"),
+    "it raises": ([], {"factory": "user_net:failing"}, "raised RuntimeError: no such weights (user_net.py, line 31)"),
     "arguments": (["--kwargs", '{"depth": 3}'], {}, "unexpected keyword argument 'depth'"),
     "json": (["--kwargs", "width=3"], {}, "--kwargs: a JSON object expected"),
     "a list": (["--kwargs", "[1]"], {}, "--kwargs: a JSON object expected"),
@@ -223,6 +303,38 @@ WRONG = {
     "data that are none": ([], {"data": "user_net:net"}, "labels expected; only a Dataset or a DataLoader"),
     "validation": (["--validation", "user_net:narrow"], {}, "--validation: "),
     "no data": ([], {"data": "nowhere.npz"}, "nowhere.npz: no such file"),
+    "no memory": (["--memory-budget", "0"], {}, "--memory-budget: a number above 0 expected, found '0'"),
+    "no threads": (["--threads", "0"], {}, "--threads: a whole number of 1 or more expected, found '0'"),
+    "fewer threads": (["--threads", "-1"], {}, "--threads: a whole number of 1 or more expected, found '-1'"),
+    "no eigenpairs": (["--eigenpairs", "0"], {}, "--eigenpairs: a whole number of 1 or more expected, found '0'"),
+    "half an eigenpair": (
+        ["--eigenpairs", "1.5"],
+        {},
+        "--eigenpairs: a whole number of 1 or more expected, found '1.5'",
+    ),
+    "tolerance": (["--tolerance", "2"], {}, "--tolerance: a number above 0 and below 1 expected, found '2'"),
+    "threshold": (["--threshold", "nan"], {}, "--threshold: a number above 0 expected, found 'nan'"),
+    "seed": (["--seed", "-1"], {}, "--seed: a whole number of 0 or more expected, found '-1'"),
+    "steps per epoch": (["--steps-per-epoch", "0"], {}, "--steps-per-epoch: a number above 0 expected, found '0'"),
+    "unknown option": (["--eigenpair-s", "1"], {}, "unrecognized arguments: --eigenpair-s 1"),
+    "labels of a function": (
+        ["--labels", "train.npz"],
+        {"data": "user_net:data"},
+        "--labels: none expected beside the function user_net:data of --data",
+    ),
+    "a syntax error": ([], {"factory": "broken:net"}, "importing broken raised SyntaxError: "),
+    "where it is": ([], {"factory": "broken:net"}, "(broken.py, line 2)"),
+    "an import that raises": (
+        [],
+        {"factory": "raising:net"},
+        "importing raising raised ValueError: no such width: 3 (raising.py, line 2)",
+    ),
+    "an import that ends": ([], {"factory": "ending:net"}, "importing ending raised SystemExit: 3 (ending.py, line 1)"),
+    "where torch raises": (
+        [],
+        {"factory": "user_net:misfit"},
+        "(2x6 and 4x1) (user_net.py, line 23)",
+    ),
     "kind of data": ([], {"data": "user_net.py"}, "a file that ends in .npz, .npy, .pt, .pth, .safetensors expected"),
 }
 
@@ -275,6 +387,14 @@ def test_a_followed_page_is_renewed_when_a_table_changes(of_folder, tmp_path, mo
     assert cli.main(["page", str(tmp_path), "--follow", "--every", "0.5"]) == 0
     assert len(of_folder.calls) == 3  # at first, after the table was written, and after it changed
     assert set(events) == {0.5}
+
+
+@pytest.mark.parametrize("seconds", ["-1", "0", "soon"])
+def test_a_followed_page_is_looked_at_after_some_time(of_folder, monkeypatch, seconds, capsys):
+    monkeypatch.setattr(cli.time, "sleep", lambda _: pytest.fail("followed"))
+    assert cli.main(["page", "measured", "--follow", "--every", seconds]) == cli.WRONG
+    assert capsys.readouterr().err == f"fishertail: error: --every: a number above 0 expected, found '{seconds}'\n"
+    assert not of_folder.calls
 
 
 def test_a_followed_folder_may_be_empty_at_first(of_folder, tmp_path, monkeypatch, capsys):

@@ -273,6 +273,9 @@ def test_the_summary_is_what_the_tables_hold():
     of_layer = run_summary.by_step({"spectrum": analysis().spectrum.query("layer != 'network'")})
     assert of_layer["lambda_1"].tolist() == analysis().spectrum.query("layer == '2'")["eigenvalue"].tolist()
     assert run_summary.by_step({}).empty
+    norms = analysis().norms
+    lost = norms.assign(loss=norms["loss"].where((norms["step"] != 5) | (norms["sample"] != 3)))
+    assert run_summary.by_step({"norms": lost})["loss"].isna().tolist() == [step == 5 for step in STEPS]
 
 
 def test_the_page_is_made_of_the_saved_tables(tmp_path, monkeypatch):

@@ -22,6 +22,8 @@ WRITERS = {
     "pair.pth": lambda path: torch.save(PAIR, path),
     "list.pt": lambda path: torch.save(list(PAIR), path),
     "a.safetensors": lambda path: save_file(TENSORS, path),
+    "lists.pt": lambda path: torch.save({"images": IMAGES.tolist(), "labels": LABELS.tolist()}, path),
+    "tensors.pt": lambda path: torch.save({"images": list(PAIR[0]), "labels": list(PAIR[1])}, path),
 }
 
 
@@ -96,6 +98,22 @@ FAULTS = {
     "text.pt": (lambda path: torch.save("text", path), "a mapping with images and labels expected, found str"),
     "tensor.pt": (lambda path: torch.save(PAIR[0], path), "found one tensor without a name"),
     "pickled.npy": (lambda path: np.save(path, np.array([{}]), allow_pickle=True), "not readable as .npy"),
+    "names.npz": (
+        lambda path: np.savez(path, images=IMAGES, labels=np.array(["cat", "dog"])[LABELS % 2]),
+        "labels: numbers of one shape for each sample expected, found an array of <U3",
+    ),
+    "names.pt": (
+        lambda path: torch.save({"images": PAIR[0], "labels": ["cat"] * 7}, path),
+        "labels: numbers of one shape for each sample expected, found list",
+    ),
+    "shapes.pt": (
+        lambda path: torch.save({"images": [torch.ones(2), torch.ones(3)], "labels": [0, 1]}, path),
+        "images: numbers of one shape for each sample expected, found list",
+    ),
+    "nothing.pt": (
+        lambda path: torch.save({"images": None, "labels": [0, 1]}, path),
+        "images: numbers of one shape for each sample expected, found NoneType",
+    ),
     "a.csv": (lambda path: path.touch(), "a file that ends in .npz"),
 }
 

@@ -1,6 +1,6 @@
 """A network measured while it trains: what is measured, that training does not notice, and restarts."""
 
-import functools
+import json
 import random
 import re
 import sys
@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import fishertail
 from fishertail.errors import StorageError
-from fishertail.execution.live import watch as module
 from fishertail.execution.live.schedule import steps_of
 from fishertail.measurements.measurement import measurements
 from fishertail.results import storage
@@ -99,9 +98,35 @@ def test_schedules():
     assert [step for step in range(100) if step in octaves] == [0, 1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91]
     assert [step for step in range(100) if step in steps_of("every 30")] == [0, 30, 60, 90]
     assert [step for step in range(100) if step in steps_of([3, 50])] == [3, 50]
-    for wrong in ("all", "0 per octave", "every 0", [], [-1], [1.5], [True]):
+    for given in (np.arange(0, 30, 10), torch.tensor([0, 10, 20]), iter([np.int64(0), 10, 20]), range(0, 30, 10)):
+        steps = steps_of(given)
+        assert [step for step in range(100) if step in steps] == [0, 10, 20]
+    for wrong in ("all", "0 per octave", "every 0", [], [-1], [1.5], [True], np.arange(2.0), [0, "1"], 5, None):
         with pytest.raises(ValueError, match=r"schedule: .* expected, found"):
             steps_of(wrong)
+
+
+def test_steps_and_options_are_whole_numbers_of_any_kind(tmp_path):
+    model, options = network(), {"subset": np.int64(9), "seed": np.int64(2), "steps_per_epoch": np.int64(4)}
+    for _ in range(2):
+        given = {"schedule": "every 2", "learning_rate": np.float32(0.5), "device": "cpu", **options}
+        watch = fishertail.Watch(model, *samples(), folder=tmp_path, **given)
+    measured = [step for step in np.arange(3) if watch(step)]
+    measured += [step for step in (torch.tensor(3), torch.tensor(4), np.int32(10**9), np.uint8(6)) if watch(step)]
+    assert [int(step) for step in measured] == [0, 2, 4, 10**9, 6]
+    assert table(tmp_path, "metrics.csv")["step"].tolist() == [0, 2, 4, 6, 10**9]
+    assert json.loads((tmp_path / "watch.json").read_text())["steps"] == [0, 2, 4, 6, 10**9]
+    assert not (tmp_path / "failures.csv").exists()
+
+
+def test_the_loss_of_samples_one_of_which_has_none_is_that_of_torch(tmp_path):
+    model, (images, labels) = network().eval(), samples()
+    images[3, 0] = float("nan")
+    fishertail.Watch(model, images, labels, folder=tmp_path, measurements=["norms"], device="cpu")(0)
+    assert nn.functional.cross_entropy(model(images), labels).isnan()
+    (row,) = table(tmp_path, "metrics.csv").to_dict("records")
+    assert np.isnan(row["train_loss"])
+    assert row["train_accuracy"] == pytest.approx((model(images).argmax(1) == labels).double().mean().item())
 
 
 def test_a_restart_goes_on_from_what_the_folder_has(tmp_path):
@@ -121,24 +146,16 @@ def test_a_restart_goes_on_from_what_the_folder_has(tmp_path):
         assert (halves / name).read_bytes() == (once / name).read_bytes()
 
 
-def test_a_loss_has_one_name_in_all_processes():
-    def half(outputs, targets, weight):
-        return weight * outputs.sum()
-
-    assert module._name(functools.partial(half, weight=0.5)) == module._name(functools.partial(half, weight=0.5))
-    assert "0x" not in module._name(functools.partial(half, weight=0.5))
-    assert module._name(functools.partial(half, weight=0.5)) != module._name(functools.partial(half, weight=0.6))
-    assert module._name(nn.MSELoss()) == "MSELoss()"
-
-
 def test_a_folder_of_another_run_is_refused(tmp_path):
     model, (images, labels) = network(), samples()
     watched(tmp_path, model, last=0)
     for what, other in {
         "model": {"model": nn.Linear(6, 3)},
+        "modules": {"model": nn.Sequential(*(nn.Tanh() if isinstance(m, nn.ReLU) else m for m in model))},
         "data": {"images": images + 1},
         "measurements": {"threshold": 5},
         "loss": {"loss": lambda outputs, targets: outputs.square().sum()},
+        "learning_rate": {"learning_rate": 0.1},
         "steps_per_epoch": {"steps_per_epoch": 3},
         "samples": {"subset": 5},
     }.items():
@@ -148,6 +165,34 @@ def test_a_folder_of_another_run_is_refused(tmp_path):
     (tmp_path / "watch.json").unlink()
     with pytest.raises(StorageError, match=r"an empty folder, or one with watch\.json, expected, found"):
         fishertail.Watch(model, images, labels, folder=tmp_path, device="cpu")
+
+
+def test_a_loss_with_other_parameters_is_another_loss(tmp_path):
+    smoothed = {share: nn.CrossEntropyLoss(label_smoothing=share) for share in (0.1, 0.9)}
+    watched(tmp_path, network(), last=0, loss=smoothed[0.1])
+    with pytest.raises(StorageError, match=r"a run with loss_content .* expected"):
+        watched(tmp_path, network(), last=0, loss=smoothed[0.9])
+    again, _, _ = watched(tmp_path, network(), last=0, loss=nn.CrossEntropyLoss(label_smoothing=0.1))
+    assert again.analysis().spectrum["step"].unique().tolist() == [0]
+
+
+def test_a_folder_of_an_earlier_version_goes_on_where_what_it_says_agrees(tmp_path):
+    _, _, training = watched(tmp_path, network(), last=0, schedule=[0, 1])
+    manifest = json.loads((tmp_path / "watch.json").read_text())
+    later = ("modules", "loss_content", "learning_rate")
+    earlier = {name: each for name, each in manifest.items() if name not in later}
+    (tmp_path / "watch.json").write_text(json.dumps(earlier))
+    with pytest.raises(StorageError, match=r"a run with data .* expected"):
+        fishertail.Watch(network(), samples()[0] + 1, samples()[1], folder=tmp_path, measurements=MEASURED)
+    watched(tmp_path, training.model, last=1, first=0, schedule=[0, 1])
+    assert table(tmp_path, "metrics.csv")["step"].tolist() == [0, 1]
+    assert json.loads((tmp_path / "watch.json").read_text()) == {**manifest, "steps": [0, 1]}
+
+
+def test_a_folder_without_a_step_is_of_no_run_yet(tmp_path):
+    watched(tmp_path, network(), last=0, schedule=[5])
+    watched(tmp_path, network(), last=0, schedule=[0], loss=lambda outputs, _: outputs.sum())
+    assert table(tmp_path, "metrics.csv")["step"].tolist() == [0]
 
 
 def test_pairs_and_whole_runs_are_those_of_analyse_run(tmp_path):
@@ -236,6 +281,13 @@ def test_the_keys_of_what_a_call_returns_are_on_the_page(tmp_path):
     patterns = {key: key.replace("LAYER", r"\w+").replace("COLUMN", r"\w+") for key in listed}
     assert not [key for key in found[1] if not any(re.fullmatch(pattern, key) for pattern in patterns.values())]
     assert not [key for key, pattern in patterns.items() if not any(re.fullmatch(pattern, each) for each in found[1])]
+
+
+def test_a_subset_of_fewer_samples_is_that_of_another_run(tmp_path):
+    given = {"folder": tmp_path, "subset": 10, "seed": 5, "schedule": [0, 1], "device": "cpu"}
+    fishertail.Watch(network(), *samples(), **given)(0)
+    with pytest.raises(StorageError, match=r"a run with data .* expected"):
+        fishertail.Watch(network(), *samples(12), **given)
 
 
 def test_tensorboard_shows_what_a_call_returns(tmp_path):

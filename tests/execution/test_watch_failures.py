@@ -65,6 +65,31 @@ def test_a_model_that_cannot_be_copied_at_a_step_leaves_the_training(tmp_path):
     assert table(tmp_path, "norms.parquet")["step"].unique().tolist() == [0]
 
 
+def test_numbers_that_are_none_leave_the_training_and_the_measurements(tmp_path):
+    watch = fishertail.Watch(network(), *samples(), folder=tmp_path, schedule=[0, 1, 2], device="cpu")
+    assert watch(0, loss=None, accuracy=0.5)
+    assert not (tmp_path / "failures.csv").exists()
+    with pytest.warns(UserWarning, match=r"step 1: scalars failed: loss: a number expected \(") as caught:
+        assert watch(1, loss=torch.ones(3), accuracy=0.75)["lambda_1/network"] > 0
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it warns once
+        assert watch(2, loss="low", accuracy=torch.tensor(1.0))["lambda_1/network"] > 0
+    metrics = table(tmp_path, "metrics.csv")
+    assert metrics["step"].tolist() == [0, 1, 2]
+    assert metrics["loss"].isna().all()
+    assert metrics["accuracy"].tolist() == [0.5, 0.75, 1]
+    failures = table(tmp_path, "failures.csv")
+    assert failures[["step", "measurement"]].to_numpy().tolist() == [[1, "scalars"], [2, "scalars"]]
+
+
+def test_a_step_that_is_no_whole_number_leaves_the_training(tmp_path):
+    watch = fishertail.Watch(network(), *samples(), folder=tmp_path, schedule=[0, 1], device="cpu")
+    with pytest.warns(UserWarning, match=r"step: a whole number expected, found 0\.5; nothing is measured") as caught:
+        assert (watch(0.5), watch(None)) == ({}, {})
+    assert [each.filename for each in caught] == [__file__]
+
+
 def test_an_interrupt_is_not_a_failure(tmp_path, monkeypatch):
     model = network()
     watch = fishertail.Watch(model, *samples(), folder=tmp_path, device="cpu")
@@ -86,6 +111,8 @@ def test_what_does_not_fit_is_refused_at_the_start(tmp_path):
         (nn.Linear(6, 2), (images, labels), {}, ValueError, "labels: 0 to 1 expected"),
         (nn.Linear(6, 3), (images, labels[:5]), {}, ValueError, "as many labels as images"),
         (nn.Linear(6, 3), (images, labels), {"layers": ["fc4"]}, ValueError, "layers: among"),
+        (nn.Linear(6, 3), (images, labels), {"steps_per_epoch": 0}, ValueError, "steps_per_epoch: .* above 0 expected"),
+        (nn.Linear(6, 3), (images, labels), {"steps_per_epoch": float("nan")}, ValueError, "expected, found nan"),
         (nn.Linear(6, 3), (images, labels), {"measurements": ["curvature"]}, ValueError, "measurements: among"),
     ):
         with pytest.raises(error, match=said):

@@ -27,6 +27,13 @@ def test_samples_without_classes_have_no_accuracy():
     assert measured.by_tables("fit", {"norms": norms})["train_accuracy"].isna().all()
 
 
+def test_the_loss_of_samples_one_of_which_has_none_is_none():
+    norms = measured.checkpoint(3, label=0, loss=np.where(NORMS == 2, np.nan, NORMS), correct=NORMS > 3, network=NORMS)
+    (row,) = measured.by_tables("fit", {"norms": norms}).to_dict("records")
+    assert np.isnan(row["train_loss"])
+    assert row["train_accuracy"] == 0.625
+
+
 def test_the_figure_says_the_rank_correlation_of_all_checkpoints():
     generator = np.random.default_rng(0)
     rows = pd.DataFrame({"step": np.tile(np.arange(20), 2), "epoch": 0.5, "seed": np.repeat([0, 1], 20)})

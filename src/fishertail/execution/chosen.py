@@ -28,7 +28,11 @@ FAILURES = Table(
     columns=(
         STEP,
         EPOCH,
-        Column("measurement", "its name; `files` where all were measured but could not be written"),
+        Column(
+            "measurement",
+            "its name; `files` where all were measured but could not be written, `scalars` where a number that the "
+            "caller gave is none",
+        ),
         Column("reason", "the error in one line"),
     ),
     keys=("step", "measurement"),

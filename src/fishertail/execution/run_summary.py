@@ -22,7 +22,8 @@ def by_step(tables: Mapping[str, Any], layer: str = NETWORK) -> pd.DataFrame:
     """One row for each checkpoint: losses, accuracies, lambda_1 and the share of outliers, those that were measured."""
     columns: list[pd.Series[Any]] = []
     if len(norms := tables.get("norms", ())):
-        means = norms.groupby("step")[["epoch", "loss", "correct"]].mean()
+        rows = norms.groupby("step")[["epoch", "loss", "correct"]]
+        means = rows.agg(lambda values: values.mean(skipna=False))
         columns += [means["epoch"], means["loss"], means["correct"].rename("accuracy")]
     if len(metrics := tables.get("metrics", ())):
         rows = metrics.set_index("step")

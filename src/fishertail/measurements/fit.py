@@ -31,8 +31,8 @@ def measure(at: "Checkpoint", options: Mapping[str, Any]) -> "dict[str, pd.DataF
     norms = at.tables["norms"]
     found = outliers(norms["network"].to_numpy(), **options["outliers"])
     row = {
-        "train_loss": norms["loss"].astype(float).mean(),
-        "train_accuracy": norms["correct"].astype(float).mean(),
+        "train_loss": norms["loss"].astype(float).mean(skipna=False),
+        "train_accuracy": norms["correct"].astype(float).mean(skipna=False),
         "outlier_share": found.count / len(norms),
     }
     return {TABLE.name: pd.DataFrame([row])}

@@ -18,12 +18,14 @@ from torch import nn
 
 from fishertail.errors import CheckpointError
 from fishertail.execution.command_line.weight_names import fitted, listed
-from fishertail.training.checkpoints import Weights
+from fishertail.training.checkpoints import FILE, Weights
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar")
 _STATES = ("state_dict", "model_state_dict", "model")  # in a mapping that holds more than weights
 _STEPS = ("global_step", "step", "iteration")
 _OF_HUGGING_FACE = ("model.safetensors", "pytorch_model.bin")
+_BESIDE_FOLDERS = (*_OF_HUGGING_FACE, "training_args.bin")  # of the last step, where its Trainer saves a model
+_OWN_FOLDER = re.compile(r"checkpoint[-_]\d+$")
 _OF_A_STEP = re.compile(r"step(\d{8})/(.+)")  # of the workflow's files
 _EPOCH_LAST = re.compile(r"(?:^|[^a-z])ep(?:och)?s?[^a-z0-9]*(\d+)[^0-9]*$", re.IGNORECASE)
 
@@ -60,7 +62,8 @@ def find(
     counts epochs (`epoch3.pt`), it is multiplied by the steps of an epoch.
 
     Args:
-        places: files, or folders whose files of `SUFFIXES` and `checkpoint-N` are taken.
+        places: files; folders `checkpoint-N` and blocks of the workflow, whose weights are taken; or other folders,
+            whose files of `SUFFIXES` and such folders are taken.
         model: whose names and shapes the weights must have.
         trusted: whether files are unpickled that hold more than weights, which runs the code that they name.
 
@@ -93,7 +96,7 @@ def files_in(places: Sequence[str | Path]) -> list[Path]:
             continue
         if not place.is_dir():
             raise CheckpointError(f"{place}: no such file or folder")
-        inside = list(_in_folder(place))
+        inside = _in_folder(place)
         if not inside:
             raise CheckpointError(
                 f"{place}: no checkpoint in this folder; files that end in {', '.join(SUFFIXES)} expected"
@@ -102,12 +105,19 @@ def files_in(places: Sequence[str | Path]) -> list[Path]:
     return found
 
 
-def _in_folder(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and path.suffix in SUFFIXES and not path.name.startswith("."):
-            yield path
-        elif path.is_dir() and re.search(r"\d$", path.name):
-            yield from [path / name for name in _OF_HUGGING_FACE if (path / name).is_file()][:1]
+def _in_folder(folder: Path) -> list[Path]:
+    """A checkpoint's own folder has one file of weights, and others beside it, which are none."""
+    weights = _weights_in(folder)
+    if weights and (_OWN_FOLDER.search(folder.name) or weights[0].name == FILE):
+        return weights
+    paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    below = [file for path in paths if path.is_dir() and re.search(r"\d$", path.name) for file in _weights_in(path)]
+    files = [path for path in paths if path.is_file() and path.suffix in SUFFIXES]
+    return [path for path in files if not below or path.name not in _BESIDE_FOLDERS] + below
+
+
+def _weights_in(folder: Path) -> list[Path]:
+    return [folder / name for name in (*_OF_HUGGING_FACE, FILE) if (folder / name).is_file()][:1]
 
 
 def _of_file(path: Path, model: nn.Module, per_epoch: float | None, trusted: bool) -> Iterator[CheckpointFile]:

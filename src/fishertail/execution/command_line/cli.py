@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fishertail.errors import FishertailError, StorageError, UsageError
+from fishertail.execution.command_line.parsing import Parser, positive, whole
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130  # exit codes: something could not be measured; wrong use; Ctrl-C
 _TABLES = (".csv", ".parquet")
@@ -62,7 +63,8 @@ eigenvalue_statistics, which take a fixed number of samples (docs/reference.md):
 
 _MEASURE_END = """
 
-exit code: 0; 1 if something could not be measured, which failures.csv names; 2 if the command is wrong."""
+exit code: 0; 1 if something could not be measured, which failures.csv names, or not be written; 2 if the
+command is wrong."""
 
 _PAGE = """\
 Make the page of a folder of tables, also of a run that is still going: one HTML file that fetches
@@ -75,8 +77,8 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         done: int = options.run(options)
     except FishertailError as error:
         print(f"fishertail: error: {error}", file=sys.stderr)
@@ -95,10 +97,12 @@ def measure(options: argparse.Namespace) -> int:
     from fishertail.execution.chosen import FAILURES
     from fishertail.execution.command_line import checkpoint_files, measure_checkpoints, sample_files
     from fishertail.execution.command_line.user_code import function
+    from fishertail.execution.command_line.weight_names import listed
 
-    if options.threads:
+    if options.threads is not None:
         torch.set_num_threads(options.threads)
-    model = measure_checkpoints.made_by(options.factory, _arguments(options.kwargs))
+    arguments = _arguments(options.kwargs)
+    model = measure_checkpoints.made_by(options.factory, arguments)
     found = checkpoint_files.find(
         options.checkpoints, model, steps_per_epoch=options.steps_per_epoch, trusted=options.trust
     )
@@ -106,7 +110,7 @@ def measure(options: argparse.Namespace) -> int:
         print(line)
     samples = sample_files.load(options.data, options.labels)
     validation = sample_files.load(options.validation, validation=True) if options.validation else None
-    tables = measure_checkpoints.measure(
+    tables, lost = measure_checkpoints.measure(
         model,
         found,
         samples,
@@ -121,16 +125,21 @@ def measure(options: argparse.Namespace) -> int:
         loss=function(options.loss, "--loss") if options.loss else None,
         learning_rate=options.learning_rate,
         device=options.device,
-        memory_budget=options.memory_budget * 2**30 if options.memory_budget else None,
+        made={"factory": options.factory, "kwargs": arguments},
+        memory_budget=None if options.memory_budget is None else options.memory_budget * 2**30,
         subset=options.subset,
         seed=options.seed,
     )
-    print(run_summary.as_text(run_summary.by_step(tables)))
-    failures = len(tables[FAILURES.name])
-    print(f"{options.out}: tables of {len(found)} checkpoints; `fishertail page {options.out}` makes a page of them")
+    kept, failures = len(found) - len(lost), len(tables[FAILURES.name])
+    if kept:
+        print(run_summary.as_text(run_summary.by_step(tables)))
+        print(f"{options.out}: tables of {kept} checkpoints; `fishertail page {options.out}` makes a page of them")
     if failures:
         print(f"{failures} could not be measured: {Path(options.out) / FAILURES.file} says why", file=sys.stderr)
-    return FAILED if failures else 0
+    if lost:
+        steps = listed([f"{step:,}" for step in lost])
+        print(f"{len(lost)} could not be written, steps {steps}; the same command measures them again", file=sys.stderr)
+    return FAILED if failures or lost else 0
 
 
 def page(options: argparse.Namespace) -> int:
@@ -206,7 +215,7 @@ def _arguments(text: str) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fishertail", description=_DESCRIPTION, formatter_class=_AsWritten)
+    parser = Parser(prog="fishertail", description=_DESCRIPTION, formatter_class=_AsWritten)
     parser.add_argument("--version", action="version", version=f"fishertail {version('fishertail')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     one = commands.add_parser(
@@ -224,7 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     other.add_argument("--out", type=Path, metavar="FILE", help="the page; FOLDER/page.html by default")
     other.add_argument("--follow", action="store_true", help="write it whenever a table changes, until Ctrl-C")
     other.add_argument(
-        "--every", type=float, default=5, metavar="SECONDS", help="how often --follow looks (%(default)s)"
+        "--every", type=positive(), default=5, metavar="SECONDS", help="how often --follow looks (%(default)s)"
     )
     other.set_defaults(run=page)
     return parser
@@ -242,22 +251,28 @@ def _add_measure_options(parser: argparse.ArgumentParser) -> None:
     add("--measurements", nargs="+", default=["norms", "spectrum", "outliers"], metavar="NAME",
         help="what is measured, with what that needs (norms spectrum outliers)")  # fmt: skip
     add("--layers", nargs="+", metavar="NAME", help="of the spectrum, as named_modules() names them, or network (all)")
-    add("--eigenpairs", type=int, default=1, metavar="K", help="how many eigenvalues (%(default)s)")
-    add("--tolerance", type=float, default=1e-4, metavar="X", help="relative error of an eigenvalue (%(default)s)")
-    add("--threshold", type=float, default=10, metavar="X", help="distance of an outlier, in MAD (%(default)s)")
+    add("--eigenpairs", type=whole(1), default=1, metavar="K", help="how many eigenvalues (%(default)s)")
+    add(
+        "--tolerance",
+        type=positive(below=1),
+        default=1e-4,
+        metavar="X",
+        help="relative error of an eigenvalue (%(default)s)",
+    )
+    add("--threshold", type=positive(), default=10, metavar="X", help="distance of an outlier, in MAD (%(default)s)")
     add("--loss", metavar="FUNCTION", help="package.module:function of outputs and label of one sample (cross entropy)")
     add(
         "--learning-rate",
-        type=float,
+        type=positive(),
         metavar="X",
         help="of the run, with which the curvature is compared",
     )
-    add("--steps-per-epoch", type=float, metavar="X", help="for the column epoch, and for names with epochs")
-    add("--subset", type=int, metavar="N", help="measure so many samples, drawn at random once")
-    add("--seed", type=int, default=0, metavar="N", help="with which --subset draws (%(default)s)")
+    add("--steps-per-epoch", type=positive(), metavar="X", help="for the column epoch, and for names with epochs")
+    add("--subset", type=whole(1), metavar="N", help="measure so many samples, drawn at random once")
+    add("--seed", type=whole(0), default=0, metavar="N", help="with which --subset draws (%(default)s)")
     add("--device", default="auto", metavar="NAME", help="as torch names it; auto takes a GPU where there is one")
-    add("--memory-budget", type=float, metavar="GIB", help="for gradients; half of what is free")
-    add("--threads", type=int, metavar="N", help="of torch")
+    add("--memory-budget", type=positive(), metavar="GIB", help="for gradients; half of what is free")
+    add("--threads", type=whole(1), metavar="N", help="of torch")
     add("--trust", action="store_true", help="unpickle checkpoints that hold more than weights, which runs their code")
 
 

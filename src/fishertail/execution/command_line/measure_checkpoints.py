@@ -19,6 +19,7 @@ from fishertail.execution.command_line.checkpoint_files import CheckpointFile
 from fishertail.execution.command_line.user_code import result_of
 from fishertail.execution.command_line.validation import validated
 from fishertail.execution.live.run_folder import RunFolder
+from fishertail.execution.live.samples import content_hash
 from fishertail.execution.live.watch import Watch
 from fishertail.results import storage
 
@@ -48,8 +49,9 @@ def measure(
     validation: tuple[Any, Any] | None = None,
     loss: Callable[..., torch.Tensor] | None = None,
     device: str = devices.AUTO,
+    made: Mapping[str, Any] | None = None,
     **options: Any,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[int]]:
     """Measure checkpoints, and keep the tables in a folder; those that it has are not measured again.
 
     Args:
@@ -58,32 +60,38 @@ def measure(
         folder, loss: see `Watch`.
         validation: like the samples, for the validation loss and accuracy in metrics.csv.
         device: a device that torch knows; auto takes a GPU where there is one.
+        made: how the model was made, as JSON has it; it must agree where a folder is gone on with.
         options: the others of `Watch`.
 
     Returns:
-        all tables of the folder; `failures` has what could not be measured at one of these checkpoints.
+        all tables of the folder, of which `failures` has what could not be measured at one of these checkpoints; and
+        the steps of those that could not be written.
 
     Raises:
         UsageError: an option is wrong.
         FishertailError: see `Watch`; StorageError also if a checkpoint was replaced since it was measured.
     """
     steps, place = [each.step for each in checkpoints], devices.resolved(device)
-    done = RunFolder(folder, []).measured
-    sources = _sources(Path(folder) / SOURCES, checkpoints, done)
     if validation:
         _of_validation(model, validation, loss, place)  # so that what does not fit is an error now
     try:
         watch = Watch(model, *samples, folder=folder, schedule=steps, loss=loss, device=place, **options)
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
+    run = RunFolder(folder, [])
+    run.check({**(made or {}), "validation": content_hash(*validation) if validation else None})
+    done = run.measured
+    sources = _sources(Path(folder) / SOURCES, checkpoints, done)
     storage.write_text(json.dumps(sources, indent=1), Path(folder) / SOURCES)
     with _warnings_above_the_bar():
         for each in _shown([each for each in checkpoints if each.step not in done]):
             model.load_state_dict(each.weights())
             watch(each.step, **(_of_validation(model, validation, loss, place) if validation else {}))
-    tables = saved_tables.read(folder)
+    kept = RunFolder(folder, []).measured
+    lost = [step for step in steps if step not in kept]
+    tables = saved_tables.read(folder) if kept else {}
     failures = tables.get(FAILURES.name, FAILURES.empty())
-    return tables | {FAILURES.name: failures[failures["step"].isin(steps)]}
+    return tables | {FAILURES.name: failures[failures["step"].isin(kept.intersection(steps))]}, lost
 
 
 def _sources(path: Path, checkpoints: Sequence[CheckpointFile], done: Container[int]) -> dict[str, dict[str, str]]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fishertail.errors import DatasetError
+from fishertail.errors import DatasetError, UsageError
 from fishertail.execution.command_line.user_code import result_of
 
 Arrays = dict[str, Any]  # tensors or arrays by name
@@ -33,9 +33,11 @@ def load(data: str, labels: str | None = None, *, validation: bool = False) -> t
 
     Raises:
         DatasetError: a file is missing, unreadable or lacks something, or images and labels differ in number.
-        UsageError: the function cannot be imported, or raises.
+        UsageError: the function cannot be imported, or raises, or `labels` are given beside it.
     """
     if ":" in data and not Path(data).exists():
+        if labels is not None:
+            raise UsageError(f"--labels: none expected beside the function {data} of --data, which gives them, too")
         found = result_of(data, "--data")
         return found if isinstance(found, tuple) and len(found) == 2 else (found, None)
     if labels is None:
@@ -95,7 +97,7 @@ _READERS = {".npz": _npz, ".npy": _npy, ".pt": _pt, ".pth": _pt, ".safetensors":
 def _both(arrays: Arrays, names: Sequence[tuple[str, str]], where: str) -> tuple[torch.Tensor, torch.Tensor]:
     for images, labels in names:
         if images in arrays and labels in arrays:
-            return torch.as_tensor(arrays[images]), torch.as_tensor(arrays[labels])
+            return _tensor(arrays[images], images, where), _tensor(arrays[labels], labels, where)
     expected = " or ".join(f"{images} and {labels}" for images, labels in names)
     found = ", ".join(name or "one tensor without a name" for name in arrays) or "nothing"
     raise DatasetError(f"{where}: {expected} expected, found {found}")
@@ -103,11 +105,21 @@ def _both(arrays: Arrays, names: Sequence[tuple[str, str]], where: str) -> tuple
 
 def _one(arrays: Arrays, kind: str, where: str) -> torch.Tensor:
     if len(arrays) == 1:
-        return torch.as_tensor(next(iter(arrays.values())))
+        return _tensor(next(iter(arrays.values())), kind, where)
     name = next((name for name in (kind, f"train_{kind}") if name in arrays), None)
     if name is None:
         raise DatasetError(f"{where}: {kind} expected, found {', '.join(arrays) or 'nothing'}")
-    return torch.as_tensor(arrays[name])
+    return _tensor(arrays[name], name, where)
+
+
+def _tensor(values: Any, name: str, where: str) -> torch.Tensor:
+    try:
+        if isinstance(values, list | tuple) and values and isinstance(values[0], torch.Tensor):
+            return torch.stack(list(values))
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # of text, objects, or parts of several shapes
+        kind = f"an array of {values.dtype}" if isinstance(values, np.ndarray) else type(values).__name__
+        raise DatasetError(f"{where}: {name}: numbers of one shape for each sample expected, found {kind}") from error
 
 
 def _scaled(images: torch.Tensor) -> torch.Tensor:

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fishertail.errors import StorageError
+from fishertail.execution.live.lock import Lock, locked
 from fishertail.execution.live.samples import POSITIONS
 from fishertail.measurements.collect import run_tables
 from fishertail.results import storage
@@ -30,7 +31,7 @@ class RunFolder:
     """The tables of a run so far.
 
     Args:
-        path: made with the first step that is written.
+        path: made by `check`.
         own: the tables that a run may have.
 
     Attributes:
@@ -41,9 +42,10 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path, own: Iterable[Table]) -> None:
-        self.path = Path(path)
-        self._identity, steps = self._manifest(own)
-        self.measured = set(steps)
+        self.path, self._own = Path(path), tuple(own)
+        self._identity: dict[str, Any] = {}
+        self._lock: Lock | None = None  # held as long as this object lives
+        self.measured = set(self._manifest()[1])
 
     def positions(self) -> NDArray[np.int64] | None:
         """The positions of the subset that is measured, if one was kept."""
@@ -53,19 +55,20 @@ class RunFolder:
         return storage.read_table(path, POSITIONS.names)["sample"].to_numpy(dtype=np.int64, copy=True)
 
     def check(self, identity: Mapping[str, Any]) -> None:
-        """Raise `StorageError` unless the folder is empty, or that of this run, and can be written."""
-        identity = dict(json.loads(json.dumps(identity)))
-        if self._identity is not None:
-            for key in identity:
-                if identity[key] != self._identity.get(key):
-                    raise StorageError(
-                        f"{self.path}: a run with {key} {_short(identity[key])} expected, found one with "
-                        f"{_short(self._identity.get(key))}; give another folder"
-                    )
-        self._identity = identity
+        """Lock the folder for this process, and note what decides the numbers of this run, as JSON has it.
+
+        Raises:
+            StorageError: the folder has steps of a run with another, another process writes into it, or it cannot be
+                written. What it says nothing of, as that of an earlier version, is taken to agree.
+        """
         storage.ensure_writable(self.path)
+        self._lock = locked(self.path)
+        self._identity = dict(json.loads(json.dumps(identity)))
+        manifest = self._joint_manifest()
+        self.measured = set(manifest["steps"])
         for unfinished in self.path.glob(f"{_UNFINISHED}*"):  # of a process that was killed
             shutil.rmtree(unfinished, ignore_errors=True)
+        storage.write_text(json.dumps(manifest, indent=1), self.path / MANIFEST)
 
     def add(
         self,
@@ -91,7 +94,7 @@ class RunFolder:
                 storage.write_table(rows, unfinished / table.file, record)
             for table, each in tensors.items():
                 storage.write_tensors(each, unfinished / prefix(step) / table.file, record)
-            manifest = {**(self._identity or {}), "steps": sorted({*self.measured, step})}
+            manifest = self._joint_manifest(step)
             storage.write_text(json.dumps(manifest, indent=1), unfinished / MANIFEST)
             self._take_places(unfinished)
         finally:
@@ -130,16 +133,27 @@ class RunFolder:
         except OSError as error:
             raise StorageError(f"{self.path}: cannot write: {error.strerror or error}") from error
 
-    def _manifest(self, own: Iterable[Table]) -> tuple[dict[str, Any] | None, list[int]]:
-        """What an earlier process says of the run, and the steps that it wrote."""
+    def _joint_manifest(self, *more: int) -> dict[str, Any]:
+        """What the folder says, which this process may have changed elsewhere, with this run and further steps."""
+        recorded, steps = self._manifest()
+        for key in [key for key in self._identity if steps and key in recorded]:
+            if self._identity[key] != recorded[key]:
+                raise StorageError(
+                    f"{self.path}: a run with {key} {_short(self._identity[key])} expected, found one with "
+                    f"{_short(recorded[key])}; give another folder"
+                )
+        return {**recorded, **self._identity, "steps": sorted({*steps, *more})}
+
+    def _manifest(self) -> tuple[dict[str, Any], list[int]]:
+        """What the folder says of its run, and the steps that it has."""
         path = self.path / MANIFEST
         if not path.exists():
-            foreign = [table.file for table in own if (self.path / table.file).exists()]
+            foreign = [table.file for table in self._own if (self.path / table.file).exists()]
             if foreign:
                 raise StorageError(
                     f"{self.path}: an empty folder, or one with {MANIFEST}, expected, found {', '.join(foreign)}"
                 )
-            return None, []
+            return {}, []
         try:
             identity = json.loads(path.read_text())
             return identity, identity.pop("steps")
@@ -148,5 +162,5 @@ class RunFolder:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value)
+    text = "none" if value is None else json.dumps(value)
     return text if len(text) <= 100 else f"{text[:97]}..."

@@ -1,6 +1,7 @@
 """The training samples that a `Watch` measures: all of them, or a random subset that is drawn once."""
 
 import hashlib
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,18 +74,27 @@ def watched_samples(
     Raises:
         ValueError, TypeError: see `gradient_norms`; ValueError also if `subset` is less than 1.
     """
+    subset, seed = None if subset is None else operator.index(subset), operator.index(seed)
     if subset is not None and subset < 1:
         raise ValueError(f"subset: 1 or more expected, found {subset}")
     samples = samples_of(images, labels)
     number, drawn = len(samples), subset is not None and subset < len(samples)
     if not drawn:
         positions = np.arange(number)
-    elif kept is not None and len(kept) == subset:
+    elif kept is not None and len(kept) == subset and kept.max() < number:
         positions = kept
     else:
         positions = np.sort(np.random.default_rng(seed).choice(number, subset, replace=False))
     inputs, targets = samples.read(torch.from_numpy(positions))
     return WatchedSamples(inputs, targets, positions, number, seed if drawn else None, _content((inputs, targets)))
+
+
+def content_hash(images: Any, labels: Any) -> str:
+    """A hash of samples, see `gradient_norms`, of which some are in memory at a time."""
+    samples, digest = samples_of(images, labels), hashlib.sha256()
+    for index in torch.arange(len(samples)).split(_ROWS):
+        digest.update(_content(samples.read(index)).encode())
+    return digest.hexdigest()
 
 
 def _content(tree: Any) -> str:

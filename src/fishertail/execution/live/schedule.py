@@ -1,15 +1,17 @@
 """At which SGD steps of a training loop something is measured: a question that costs one look into a set."""
 
+import operator
 import re
 import sys
 from collections.abc import Container, Iterable
+from typing import SupportsIndex
 
 _PER_OCTAVE = re.compile(r"([1-9]\d*) per octave")
 _EVERY = re.compile(r"every ([1-9]\d*)")
 _OCTAVES = 50  # no training takes 2^50 steps
 
 
-def steps_of(schedule: str | Iterable[int]) -> Container[int]:
+def steps_of(schedule: str | Iterable[SupportsIndex]) -> Container[int]:
     """The steps of a schedule.
 
     Args:
@@ -19,10 +21,15 @@ def steps_of(schedule: str | Iterable[int]) -> Container[int]:
         ValueError: it is none of these.
     """
     if not isinstance(schedule, str):
-        steps = list(schedule)
-        if not steps or any(isinstance(step, bool) or not isinstance(step, int) or step < 0 for step in steps):
-            raise ValueError(f"schedule: at least one step, each 0 or more, expected, found {steps}")
-        return frozenset(steps)
+        given = schedule
+        try:
+            given = list(schedule)
+            steps = frozenset(map(operator.index, given))
+        except TypeError:
+            steps = frozenset()
+        if not steps or min(steps) < 0 or any(isinstance(step, bool) for step in given):
+            raise ValueError(f"schedule: at least one step, each a whole number of 0 or more, expected, found {given}")
+        return steps
     if found := _PER_OCTAVE.fullmatch(schedule):
         per_octave = int(found[1])
         return frozenset({0} | {round(2 ** (k / per_octave)) for k in range(per_octave * _OCTAVES)})

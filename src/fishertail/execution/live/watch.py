@@ -1,24 +1,23 @@
 """Measure a network while it trains, in anyone's training loop, without changing what the training does."""
 
-import hashlib
-import json
 import math
-import re
+import operator
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import pandas as pd
 import torch
 from torch import nn
 
 from fishertail import devices
-from fishertail.errors import StorageError
-from fishertail.execution.chosen import DEFAULT, FAILURES, Chosen, Failures, choose
+from fishertail.errors import FishertailError, StorageError
+from fishertail.execution.chosen import DEFAULT, FAILURES, Failures, choose, reason
+from fishertail.execution.live.identity import identity_of
 from fishertail.execution.live.model import WatchedModel
 from fishertail.execution.live.run_folder import RunFolder
-from fishertail.execution.live.samples import POSITIONS, WatchedSamples, watched_samples
+from fishertail.execution.live.samples import POSITIONS, watched_samples
 from fishertail.execution.live.scalars import scalars_of
 from fishertail.execution.live.schedule import steps_of
 from fishertail.execution.live.undisturbed import undisturbed
@@ -32,7 +31,8 @@ from fishertail.results.provenance import machine, provenance
 from fishertail.results.schema import Table, joined
 from fishertail.training.metrics import METRICS
 
-CHECKPOINT, FILES = "checkpoint", "files"  # in the column `measurement` of failures: nothing was measured, or kept
+# in the column `measurement` of failures: nothing was measured, or kept; or what the caller gave is no number
+CHECKPOINT, FILES, SCALARS = "checkpoint", "files", "scalars"
 OF_ALL = ("train_loss", "train_accuracy")  # of all measured samples
 
 
@@ -71,7 +71,8 @@ class Watch:
 
     Raises:
         UnsupportedModelError: the model, or a measurement of it, is not possible.
-        StorageError: the folder is of another model, data or options, or cannot be written.
+        StorageError: the folder is of another model, data or options, another process writes into it, or it cannot be
+            written.
         DeviceError, NodeError, ValueError, TypeError: see `gradient_norms`.
     """
 
@@ -83,7 +84,7 @@ class Watch:
         *,
         folder: str | Path,
         measurements: Sequence[str] = DEFAULT,
-        schedule: str | Iterable[int] = "4 per octave",
+        schedule: str | Iterable[SupportsIndex] = "4 per octave",
         steps_per_epoch: float | None = None,
         layers: Sequence[str] | None = None,
         k: int = 1,
@@ -99,7 +100,7 @@ class Watch:
         self._schedule = steps_of(schedule)
         self._model = WatchedModel(model)
         self._device = devices.resolved(self._model.device if device is None else device)
-        self._per_epoch = float("nan") if steps_per_epoch is None else float(steps_per_epoch)
+        self._per_epoch = _per_epoch(steps_per_epoch)
         self._loss, self._memory_budget = loss, memory_budget
         self._learning_rate = float("nan") if learning_rate is None else float(learning_rate)
         self._done: set[int] = set()  # steps that were measured, whether or not they could be written
@@ -109,30 +110,41 @@ class Watch:
         if not self._model.measures:
             return
         self._folder = RunFolder(folder, [*all_tables().values(), METRICS])
-        self._done |= self._folder.measured
         with undisturbed(self._device):
             copy = self._model.copy()
             assert copy is not None  # since this process measures
             self._chosen = choose(copy, measurements, layers=layers, k=k, rtol=rtol, threshold=threshold, loss=loss)
             self._samples = watched_samples(images, labels, subset, seed, self._folder.positions())
             self._check(copy)
-        self._run = _described(copy, self._samples, self._chosen, loss, steps_per_epoch)
+        self._run = identity_of(
+            copy,
+            self._samples,
+            self._chosen,
+            loss=loss,
+            learning_rate=learning_rate,
+            steps_per_epoch=steps_per_epoch,
+        )
         self._folder.check(self._run)
+        self._done |= self._folder.measured
 
-    def __call__(self, step: int, **scalars: Any) -> dict[str, float]:
+    def __call__(self, step: SupportsIndex, **scalars: Any) -> dict[str, float]:
         """Measure if the step is due.
 
         Args:
-            step: how many SGD steps have been taken; 0 before training.
+            step: how many SGD steps have been taken; 0 before training. An integer of NumPy or torch will do, too.
             scalars: numbers of this step, such as the loss of its batch; those of measured steps become columns of
-                metrics.csv.
+                metrics.csv. None is one that is not known.
 
         Returns:
             what was measured, for any logger: lambda_1/fc4, outliers/network, train_loss, ...; empty if nothing was.
         """
-        if step not in self._schedule:
+        try:
+            if (step := operator.index(step)) not in self._schedule:
+                return {}
+        except TypeError:
+            self._warn("step", f"step: a whole number expected, found {step!r}; nothing is measured")
             return {}
-        return self._at(step, {name: _number(value) for name, value in scalars.items()})
+        return self._at(step, scalars)
 
     def analysis(self) -> RunAnalysis:
         """What was measured so far, which draws itself (`plot`), shows itself in a notebook, and makes a page (`page`).
@@ -144,12 +156,13 @@ class Watch:
             raise StorageError("analysis: the process of rank 0 expected, which measures, found another")
         return RunAnalysis.load(self._folder.path)
 
-    def _at(self, step: int, scalars: dict[str, float]) -> dict[str, float]:
+    def _at(self, step: int, given: Mapping[str, Any]) -> dict[str, float]:
         self._done = self._model.agreed(self._done)
         if step in self._done:
             return {}
         self._done.add(step)
         failures, found, numbers = Failures(), {}, {}
+        scalars = _numbers(step, given, failures)
         try:
             with undisturbed(self._device):
                 if (model := self._model.copy()) is None:
@@ -199,7 +212,8 @@ class Watch:
         """A row of metrics.csv: what the norms say of the training samples, and what the caller does."""
         row = dict.fromkeys(METRICS.names, float("nan"))
         if len(norms := found.get("norms", ())):
-            row |= dict(zip(OF_ALL, (float(norms["loss"].mean()), float(norms["correct"].mean())), strict=True))
+            means = (float(norms[name].mean(skipna=False)) for name in ("loss", "correct"))
+            row |= dict(zip(OF_ALL, means, strict=True))
         return row | dict(scalars) | {"step": step, "epoch": step / self._per_epoch}
 
     def _keep(self, step: int, found: Tables, metrics: Mapping[str, float], failures: Failures) -> None:
@@ -208,8 +222,8 @@ class Watch:
         try:
             frames, tensors = self._parted(step, found, failures)
             frames[METRICS] = pd.DataFrame([metrics])
-            if self._unwritten:
-                frames[FAILURES] = joined(self._unwritten)
+            if self._unwritten or (self._folder.path / FAILURES.file).exists():  # which may say that this step failed
+                frames[FAILURES] = joined(self._unwritten or [FAILURES.empty()])
             whole = [table for each in self._chosen.of_scope("run") for table in each.tables]
             self._folder.add(step, frames, tensors, self._record(), whole)
             self._unwritten.clear()
@@ -235,12 +249,17 @@ class Watch:
         if failures.rows:
             self._unwritten.append(failures.table(self._per_epoch))
         for step, name, why in failures.rows:
-            if name not in self._warned:
-                self._warned.add(name)
-                warnings.warn(
-                    f"step {step}: {name} failed: {why}; training goes on, and failures.csv has what fails later",
-                    stacklevel=5,
-                )
+            self._warn(
+                name,
+                f"step {step}: {name} failed: {why}; training goes on, and failures.csv has what fails later",
+                above=3,
+            )
+
+    def _warn(self, kind: str, text: str, above: int = 0) -> None:
+        """Warn the caller of the Watch, some calls above, of the first of a kind."""
+        if kind not in self._warned:
+            self._warned.add(kind)
+            warnings.warn(text, stacklevel=above + 3)
 
     def _record(self) -> dict[str, Any]:
         of_run = {key: value for key, value in self._run.items() if key != "data"}
@@ -248,29 +267,21 @@ class Watch:
         return provenance("watch", of_run, [self._run["data"]], of_machine)
 
 
-def _number(value: Any) -> float:
-    return float(value.detach() if isinstance(value, torch.Tensor) else value)
+def _per_epoch(steps: float | None) -> float:
+    if steps is None:
+        return float("nan")
+    if not 0 < steps < math.inf:
+        raise ValueError(f"steps_per_epoch: a number above 0 expected, found {steps}")
+    return float(steps)
 
 
-def _name(loss: Callable[..., torch.Tensor]) -> str:
-    """The same in every process: without addresses in memory."""
-    return str(getattr(loss, "__qualname__", re.sub(r" at 0x[0-9a-f]+", "", repr(loss))))
-
-
-def _described(
-    model: nn.Module,
-    samples: WatchedSamples,
-    chosen: Chosen,
-    loss: Callable[..., torch.Tensor] | None,
-    steps_per_epoch: float | None,
-) -> dict[str, Any]:
-    """What makes two runs the same for a folder; the weights do not, since they change."""
-    shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items() if torch.is_tensor(tensor)}
-    return {
-        "model": f"{type(model).__qualname__} {hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:16]}",
-        "data": samples.content,
-        "samples": samples.described,
-        "measurements": dict(chosen.options),
-        "loss": "cross entropy" if loss is None else _name(loss),
-        "steps_per_epoch": steps_per_epoch,
-    }
+def _numbers(step: int, given: Mapping[str, Any], failures: Failures) -> dict[str, float]:
+    """What the caller gives; NaN for what is no number."""
+    found = dict.fromkeys(given, float("nan"))
+    for name, value in given.items():
+        try:
+            if value is not None:
+                found[name] = float(value.detach() if isinstance(value, torch.Tensor) else value)
+        except Exception as error:  # of whatever type it is
+            failures.add(SCALARS, step, FishertailError(f"{name}: a number expected ({reason(error)})"))
+    return found
