@@ -13,6 +13,7 @@ from torch import nn
 from fishertail.errors import FishertailError
 from fishertail.execution import measuring
 from fishertail.execution.measuring import Tables
+from fishertail.gradients.losses import loss_of
 from fishertail.gradients.network import NETWORK
 from fishertail.measurements.measurement import MeasuredCheckpoint, Measurement, Scope, measurements, options_given
 from fishertail.results.schema import EPOCH, STEP, Column, Table
@@ -180,9 +181,10 @@ def choose(
 
     Raises:
         ValueError: a measurement or a layer is unknown.
-        UnsupportedModelError: a measurement does not apply to the model or the loss.
+        UnsupportedModelError: the loss is refused, or a measurement does not apply to it or to the model.
     """
     _check_layers(model, layers)
+    loss_of(loss)
     chosen = _with_needs(names)
     for each in chosen:
         if each.check is not None:

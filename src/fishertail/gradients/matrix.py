@@ -70,7 +70,8 @@ def gradient_norms(
         labels: (N, ...) whatever the loss takes.
         loss: called with outputs and labels of ONE sample as a batch of one. The default is the cross entropy, averaged
             over the positions of a sample if it has several. Cross entropy (plain `CrossEntropyLoss()` is recognised)
-            is computed without cancellation, and so exactly for samples that are fitted to any degree.
+            is computed without cancellation, and so exactly for samples that are fitted to any degree. Class weights
+            need reduction="sum": the mean divides by the weight of the one sample.
         layers: names of the layers; by default all with trained parameters. A layer is a module that owns parameters
             itself; a parameter that several modules share belongs to the first.
         device: where to compute: a device that torch knows, or `auto` for an accelerator with float64 if there is one;
