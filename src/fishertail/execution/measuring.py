@@ -37,7 +37,7 @@ def by_gradients(
     weights: Mapping[int, Weights],
     *,
     model: nn.Module,
-    samples: tuple[torch.Tensor, torch.Tensor],
+    samples: tuple[Any, Any],
     tables: Mapping[str, pd.DataFrame],
     per_epoch: float,
     device: str = "cpu",
@@ -54,7 +54,7 @@ def by_gradients(
         options: as the measurement's `measure` takes them.
         weights: by SGD step; an empty mapping gives tables without rows.
         model: its weights are overwritten.
-        samples: images and labels of all training samples, on the device.
+        samples: images and labels of all training samples, see `gradient_norms`.
         tables: of the needed measurements, at these steps at least.
         per_epoch: SGD steps of an epoch; NaN where that is not known.
         memory_budget: bytes; half of what is free by default.

@@ -41,9 +41,10 @@ class GradientNorms:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows, losses and correctness of some samples."""
+    """Targets, rows, losses and correctness of some samples."""
 
     index: torch.Tensor  # (n,) which samples
+    targets: Any  # (n, ...) tensors, or mappings or tuples of them
     rows: dict[str, Rows]
     loss: torch.Tensor  # (n,) float64
     correct: torch.Tensor | None  # (n,) bool
@@ -154,7 +155,7 @@ class GradientMatrix:
     def __enter__(self) -> "GradientMatrix":
         with ExitStack() as stack:
             stack.enter_context(full_precision(self.device))
-            inputs, _ = self._read(probe_index(len(self)))
+            inputs, _ = self.read(probe_index(len(self)))
             probe = Probe(self._network, inputs)
             self._plan, footprint = probe.run()
             if isinstance(targets := getattr(self._samples, "targets", None), torch.Tensor):  # before hours are spent
@@ -188,6 +189,24 @@ class GradientMatrix:
     def plan(self) -> GradientPlan:
         """How the rows of each layer are computed, once the matrix is open."""
         return self._plan
+
+    @property
+    def output(self) -> str | int | None:
+        """Which output the loss is of, as given."""
+        return self._network.output
+
+    def read(self, index: torch.Tensor) -> tuple[Any, Any]:
+        """Inputs and targets (n, ...) of the samples at `index` (ascending), on the device and as the model takes them.
+
+        They are tensors, or mappings or tuples of them.
+        """
+        inputs, targets = moved(self._samples.read(index), self.device)
+        return self._network.cast(inputs), targets
+
+    def outputs(self, index: torch.Tensor) -> tuple[torch.Tensor, Any]:
+        """Outputs (n, ...) and targets of the samples at `index`, by a forward pass, while the matrix is open."""
+        inputs, targets = self.read(index)
+        return self._network.outputs(inputs, len(index)), targets
 
     def repeated(self, times: int, loss: Loss) -> "GradientMatrix":
         """The matrix with each sample `times` times, and another loss; it is open as long as this one is.
@@ -251,7 +270,7 @@ class GradientMatrix:
         """What some batches add to the mean gradient, by parameter."""
         total: dict[str, torch.Tensor] = {}
         for index in batches:
-            inputs, targets = self._read(index)
+            inputs, targets = self.read(index)
             derivatives_of = partial(self._shares_of_mean, targets)
             for name, part in self._network.summed_gradients(inputs, len(index), derivatives_of).items():
                 total[name] = total[name].add_(part) if name in total else part
@@ -266,12 +285,8 @@ class GradientMatrix:
     def _ordered(self, layers: Collection[str] | None) -> tuple[str, ...]:
         return tuple(layer for layer in self.layers if layers is None or layer in layers)
 
-    def _read(self, index: torch.Tensor) -> tuple[Any, Any]:
-        inputs, targets = moved(self._samples.read(index), self.device)
-        return self._network.cast(inputs), targets
-
     def _batch(self, index: torch.Tensor, layers: tuple[str, ...]) -> Batch:
-        inputs, targets = self._read(index)
+        inputs, targets = self.read(index)
 
         def derivatives_of(outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Derivatives]:
             found = self._loss(outputs, targets)
@@ -283,4 +298,4 @@ class GradientMatrix:
             whole = dict.fromkeys(layers, Replay("", loop=True))
             alone = GradientPlan(replayed=whole, call_axes=self._plan.call_axes)
             rows, found = self._network.rows(layers, inputs, len(index), alone, derivatives_of)
-        return Batch(index, rows, found.loss, found.correct)
+        return Batch(index, targets, rows, found.loss, found.correct)

@@ -1,6 +1,6 @@
 """Loss and accuracy of a model on samples that it was not trained on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ from torch import nn
 
 from fishertail.gradients.inputs import moved, samples_of
 from fishertail.gradients.losses import loss_of
-from fishertail.gradients.model_outputs import chosen_output
+from fishertail.gradients.model_outputs import called, chosen_output
 
 _BATCH = 256
 
@@ -33,15 +33,9 @@ def validated(
     for index in torch.arange(len(samples)).split(_BATCH):
         inputs, targets = moved(samples.read(index), device)
         with torch.no_grad():
-            outputs = chosen_output(_called(model, inputs), None, len(index))
+            outputs = chosen_output(called(model, inputs), None, len(index))
         found = of_each(outputs, targets)
         losses.append(found.loss)
         correct += [] if found.correct is None else [found.correct]
     accuracy = {"validation_accuracy": float(torch.cat(correct).double().mean())} if correct else {}
     return {"validation_loss": float(torch.cat(losses).mean())} | accuracy
-
-
-def _called(model: nn.Module, inputs: Any) -> Any:
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)

@@ -192,8 +192,10 @@ class Watch:
     def _check(self, model: nn.Module) -> None:
         """Compare a few samples' gradients with autograd now, so that what does not fit is an error before training."""
         inputs, targets = self._samples.on(self._device)
-        with GradientMatrix(model.eval(), inputs, targets, loss=self._loss, device=self._device):
-            pass
+        with GradientMatrix(model.eval(), inputs, targets, loss=self._loss, device=self._device) as matrix:
+            for each in self._chosen.of_scope("gradients"):
+                if each.check_samples is not None:
+                    each.check_samples(matrix, self._loss, self._chosen.options[each.name])
 
     def _metrics(self, step: int, found: Tables, scalars: Mapping[str, float]) -> dict[str, float]:
         """A row of metrics.csv: what the norms say of the training samples, and what the caller does."""
