@@ -117,6 +117,80 @@ def test_targets_in_a_tuple_are_measured(tmp_path, halves):
     np.testing.assert_allclose(found["hessian"]["eigenvalue"], 2 * plain["hessian"]["eigenvalue"], rtol=1e-3)
 
 
+FORMS = {
+    "arrays": lambda upper, lower, labels: ((upper.numpy(), lower.numpy()), labels.numpy()),
+    "by name": lambda upper, lower, labels: ({"lower": lower, "upper": upper}, labels),
+    "a data set": lambda *columns: (Rows(*columns),),
+    "a loader": lambda *columns: (torch.utils.data.DataLoader(Rows(*columns), batch_size=7, shuffle=True),),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_runs_and_rankings_take_every_form(halves, form):
+    upper, lower, labels = halves
+    torch.manual_seed(1)
+    model, samples = Two(), FORMS[form](*halves)
+    runs = [
+        fishertail.analyse_run(model, {0: model.state_dict()}, *given, measurements=MEASURED, device="cpu")
+        for given in (((upper, lower), labels), samples)
+    ]
+    assert runs[1].failures.empty
+    same(runs[1].tables, runs[0].tables)
+    expected = fishertail.rank_samples(model, (upper, lower), labels, device="cpu")
+    pd.testing.assert_frame_equal(
+        fishertail.rank_samples(model, *samples, device="cpu"), expected, check_dtype=False, rtol=1e-5
+    )
+
+
+class Heads(nn.Module):
+    """The digit, and whether it is even."""
+
+    def __init__(self):
+        super().__init__()
+        self.digit, self.even = nn.Linear(32, 10), nn.Linear(32, 2)
+
+    def forward(self, inputs):
+        return {"digit": self.digit(inputs), "even": self.even(inputs)}
+
+
+def test_the_output_that_counts_is_chosen_everywhere(tmp_path, halves):
+    upper, _, labels = halves
+    model, samples = Heads(), (upper, labels % 2)
+    alone = nn.Sequential()
+    alone.add_module("even", model.even)
+    expected = fishertail.analyse_run(alone, {0: alone.state_dict()}, *samples, measurements=MEASURED, device="cpu")
+    found = fishertail.analyse_run(
+        model, {0: model.state_dict()}, *samples, measurements=MEASURED, output="even", device="cpu"
+    )
+    watch = fishertail.Watch(model, *samples, folder=tmp_path, measurements=MEASURED, output="even", device="cpu")
+    watch(0)
+    for each in (found, watch.analysis()):
+        assert each.failures.empty
+        for name in ("spectrum", "hessian", "true_fisher", "eigenvalue_statistics"):
+            rows = each.tables[name].query("layer == 'network'").reset_index(drop=True)
+            truth = expected.tables[name].query("layer == 'network'").reset_index(drop=True)
+            value = "largest" if name == "eigenvalue_statistics" else "eigenvalue"
+            np.testing.assert_allclose(rows[value], truth[value], rtol=1e-3)
+        np.testing.assert_allclose(
+            each.tables["sample_scores"]["el2n"], expected.tables["sample_scores"]["el2n"], rtol=1e-5
+        )
+    ranked = fishertail.rank_samples(model, *samples, output="even", device="cpu")
+    assert ranked["sample"].tolist() == fishertail.rank_samples(alone, *samples, device="cpu")["sample"].tolist()
+    with pytest.raises(
+        fishertail.errors.StorageError, match='a run with output "digit" expected, found one with "even"'
+    ):
+        fishertail.Watch(model, *samples, folder=tmp_path, output="digit", measurements=MEASURED, device="cpu")
+
+
+def test_samples_that_do_not_fit_are_refused_before_a_job_starts(tmp_path):
+    model = nn.Linear(32, 10)
+    with pytest.raises(TypeError, match="labels expected; only a Dataset"):
+        fishertail.analyse_run(
+            model, {0: model.state_dict()}, torch.ones(3, 32), cluster="local", folder=tmp_path / "jobs"
+        )
+    assert not (tmp_path / "jobs").exists()
+
+
 @pytest.mark.parametrize(
     ("measurement", "message"),
     [

@@ -83,5 +83,5 @@ def test_what_does_not_fit_is_refused(analysis, arguments, error, message):
 
 
 def test_a_network_needs_samples():
-    with pytest.raises(TypeError, match="images, labels: tensors expected with a network"):
+    with pytest.raises(TypeError, match="images, labels: samples expected with a network"):
         rank_samples(measured.network())

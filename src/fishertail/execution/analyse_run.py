@@ -16,6 +16,7 @@ from fishertail.execution import measuring, workers
 from fishertail.execution.chosen import DEFAULT, FAILURES, Chosen, Failures, choose
 from fishertail.execution.measuring import Tables
 from fishertail.execution.run_analysis import RunAnalysis
+from fishertail.gradients.inputs import samples_of
 from fishertail.measurements.checkpoint import flat_parameters
 from fishertail.training.checkpoints import Weights
 
@@ -23,8 +24,8 @@ from fishertail.training.checkpoints import Weights
 def analyse_run(
     model: nn.Module,
     checkpoints: Mapping[int, Weights | str | Path],
-    images: torch.Tensor,
-    labels: torch.Tensor,
+    images: Any,
+    labels: Any = None,
     *,
     steps_per_epoch: float | None = None,
     layers: Sequence[str] | None = None,
@@ -36,6 +37,7 @@ def analyse_run(
     measurements: Sequence[str] = DEFAULT,
     device: str = "auto",
     memory_budget: float | None = None,
+    output: str | int | None = None,
     threads: int | None = None,
     cluster: Literal["slurm", "local"] | None = None,
     jobs: int = 1,
@@ -48,10 +50,10 @@ def analyse_run(
         model: the network; its own weights are not used.
         checkpoints: by SGD step, a state dict or a file that `torch.save` wrote of one. In version 0.1 the keys were
             epochs: multiply these by the steps per epoch, ceil(N / batch size).
-        images, labels: the training samples (N, ...), as the model and cross entropy take them.
+        images, labels: the training samples, see `gradient_norms`. Jobs get a copy of them.
         steps_per_epoch: SGD steps per epoch, for the column `epoch` = step / steps_per_epoch; NaN without it.
         layers, k, rtol, memory_budget: see `fisher_eigenpairs`.
-        loss: see `gradient_norms`.
+        loss, output: see `gradient_norms`.
         learning_rate: of the run, for measurements that compare it with the curvature; NaN without it.
         threshold: distance of an outlier's norm from the median, in units of MAD.
         measurements: names of measurements (docs/reference.md); those that they need are added.
@@ -70,7 +72,7 @@ def analyse_run(
         WorkerError: a job died; the message ends with the last lines of its log. The others are cancelled.
         DeviceError: torch does not know the device, or it has no float64.
         NodeError: the machine, or that of a job, does not have the device.
-        FishertailError, ValueError: see `fisher_eigenpairs`; ValueError also for an unknown measurement.
+        FishertailError, ValueError, TypeError: see `fisher_eigenpairs`; ValueError also for an unknown measurement.
     """
     if not checkpoints:
         raise ValueError("checkpoints: at least one SGD step expected, found none")
@@ -79,18 +81,19 @@ def analyse_run(
     if device != devices.AUTO:
         devices.known(device)  # before any job starts: a job's machine may have devices that this one lacks
     chosen = choose(model, measurements, layers=layers, k=k, rtol=rtol, threshold=threshold, loss=loss)
+    samples_of(images, labels)  # what they lack is an error before any job starts
     per_epoch = float("nan") if steps_per_epoch is None else float(steps_per_epoch)
     work = partial(
         _analyse,
         model,
-        images,
-        labels,
+        (images, labels),
         chosen,
         loss=loss,
         learning_rate=float("nan") if learning_rate is None else float(learning_rate),
         per_epoch=per_epoch,
         device=device,
         memory_budget=memory_budget,
+        output=output,
         threads=threads,
     )
     shares = [dict(list(checkpoints.items())[first::jobs]) for first in range(min(jobs, len(checkpoints)))]
@@ -121,8 +124,7 @@ def _warn(failures: pd.DataFrame) -> None:
 
 def _analyse(
     model: nn.Module,
-    images: torch.Tensor,
-    labels: torch.Tensor,
+    samples: tuple[Any, Any],
     chosen: Chosen,
     share: Mapping[int, Weights | str | Path],
     *,
@@ -131,6 +133,7 @@ def _analyse(
     per_epoch: float,
     device: str,
     memory_budget: float | None,
+    output: str | int | None,
     threads: int | None,
 ) -> tuple[Tables, list[tuple[int, str, str]]]:
     """What measurements of gradients give at a share of the checkpoints, in this process; and the rows of failures."""
@@ -144,12 +147,13 @@ def _analyse(
         {step: _weights(saved) for step, saved in share.items()},
         failures,
         model=copy.deepcopy(model),  # whose weights are overwritten
-        samples=(images.to(device), labels.to(device)),
+        samples=samples,
         per_epoch=per_epoch,
         device=device,
         memory_budget=memory_budget,
         loss=loss,
         learning_rate=learning_rate,
+        output=output,
     )
     if failures.first is not None and len(failures.rows) == len(share) * len(chosen.of_scope("gradients")):
         raise failures.first

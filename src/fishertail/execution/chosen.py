@@ -79,12 +79,13 @@ class Chosen:
         memory_budget: float | None,
         loss: Callable[..., torch.Tensor] | None,
         learning_rate: float,
+        output: str | int | None,
     ) -> Tables:
         """What measurements of gradients give. What fails at a step, and what needs it there, is added to `failures`.
 
         Args:
             weights: by SGD step.
-            model, samples, per_epoch, device, memory_budget, loss, learning_rate: see `measuring.by_gradients`.
+            model, samples, per_epoch, device, memory_budget, loss, learning_rate, output: see `measuring.by_gradients`.
         """
         found: Tables = {}
         for each in self.of_scope("gradients"):
@@ -102,6 +103,7 @@ class Chosen:
                 memory_budget=memory_budget,
                 loss=loss,
                 learning_rate=learning_rate,
+                output=output,
                 tensors={name: found[name] for name in each.tensors},
                 failed=partial(failures.add, each.name),
             )

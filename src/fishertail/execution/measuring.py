@@ -44,6 +44,7 @@ def by_gradients(
     memory_budget: float | None = None,
     loss: Callable[..., torch.Tensor] | None = None,
     learning_rate: float = float("nan"),
+    output: str | int | None = None,
     tensors: Mapping[str, Tensors] | None = None,
     failed: Failed | None = None,
     measured: Measured | None = None,
@@ -60,6 +61,7 @@ def by_gradients(
         memory_budget: bytes; half of what is free by default.
         loss: of one sample; cross entropy by default.
         learning_rate: of the run.
+        output: see `gradient_norms`.
         tensors: the tables of tensors that the measurement takes, with the steps in their names.
         failed: called with the step and the error where a checkpoint cannot be measured, which is then left out; by
             default the error is raised.
@@ -78,6 +80,7 @@ def by_gradients(
             memory_budget=budget,
             loss=loss,
             learning_rate=learning_rate,
+            output=output,
             tensors={name: _without_step(each, step) for name, each in (tensors or {}).items()},
         ) as at:
             for table in measurement.tables:

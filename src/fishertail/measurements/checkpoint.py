@@ -29,6 +29,7 @@ def opened(
     loss: Callable[..., torch.Tensor] | None = None,
     learning_rate: float = float("nan"),
     tensors: Mapping[str, Mapping[str, torch.Tensor]] | None = None,
+    output: str | int | None = None,
 ) -> Iterator[OpenCheckpoint]:
     """The checkpoint of `model` with `weights`, which are loaded into it.
 
@@ -37,10 +38,11 @@ def opened(
         tables: of the needed measurements, at this step.
         loss: of one sample; cross entropy by default.
         learning_rate, tensors: see `OpenCheckpoint`.
+        output: see `gradient_norms`.
     """
     model.load_state_dict(weights)
     model.to(device).eval()
-    with GradientMatrix(model, *samples, loss=loss, device=device) as matrix:
+    with GradientMatrix(model, *samples, loss=loss, device=device, output=output) as matrix:
         yield OpenCheckpoint(
             step,
             tables,

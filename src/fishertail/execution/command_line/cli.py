@@ -118,6 +118,7 @@ def measure(options: argparse.Namespace) -> int:
         loss=function(options.loss, "--loss") if options.loss else None,
         learning_rate=options.learning_rate,
         device=options.device,
+        output=int(options.output) if (options.output or "").isdecimal() else options.output,
         memory_budget=options.memory_budget * 2**30 if options.memory_budget else None,
         subset=options.subset,
         seed=options.seed,
@@ -243,6 +244,7 @@ def _add_measure_options(parser: argparse.ArgumentParser) -> None:
     add("--tolerance", type=float, default=1e-4, metavar="X", help="relative error of an eigenvalue (%(default)s)")
     add("--threshold", type=float, default=10, metavar="X", help="distance of an outlier, in MAD (%(default)s)")
     add("--loss", metavar="FUNCTION", help="package.module:function of outputs and label of one sample (cross entropy)")
+    add("--output", metavar="NAME", help="which of several outputs the loss is of: a name, or a place in a tuple")
     add(
         "--learning-rate",
         type=float,

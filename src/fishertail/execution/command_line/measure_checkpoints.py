@@ -4,6 +4,7 @@ import json
 import warnings
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def measure(
     validation: tuple[Any, Any] | None = None,
     loss: Callable[..., torch.Tensor] | None = None,
     device: str = devices.AUTO,
+    output: str | int | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Measure checkpoints, and keep the tables in a folder; those that it has are not measured again.
@@ -55,7 +57,7 @@ def measure(
     Args:
         model: its weights are overwritten.
         samples: images and labels, see `gradient_norms`.
-        folder, loss: see `Watch`.
+        folder, loss, output: see `Watch`.
         validation: like the samples, for the validation loss and accuracy in metrics.csv.
         device: a device that torch knows; auto takes a GPU where there is one.
         options: the others of `Watch`.
@@ -70,17 +72,17 @@ def measure(
     steps, place = [each.step for each in checkpoints], devices.resolved(device)
     done = RunFolder(folder, []).measured
     sources = _sources(Path(folder) / SOURCES, checkpoints, done)
-    if validation:
-        _of_validation(model, validation, loss, place)  # so that what does not fit is an error now
+    validate = partial(_of_validation, model, validation, loss=loss, device=place, output=output)
+    validate()  # so that what does not fit is an error now
     try:
-        watch = Watch(model, *samples, folder=folder, schedule=steps, loss=loss, device=place, **options)
+        watch = Watch(model, *samples, folder=folder, schedule=steps, loss=loss, device=place, output=output, **options)
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
     storage.write_text(json.dumps(sources, indent=1), Path(folder) / SOURCES)
     with _warnings_above_the_bar():
         for each in _shown([each for each in checkpoints if each.step not in done]):
             model.load_state_dict(each.weights())
-            watch(each.step, **(_of_validation(model, validation, loss, place) if validation else {}))
+            watch(each.step, **validate())
     tables = saved_tables.read(folder)
     failures = tables.get(FAILURES.name, FAILURES.empty())
     return tables | {FAILURES.name: failures[failures["step"].isin(steps)]}
@@ -106,11 +108,9 @@ def _sources(path: Path, checkpoints: Sequence[CheckpointFile], done: Container[
     return earlier | sources
 
 
-def _of_validation(
-    model: nn.Module, samples: tuple[Any, Any], loss: Callable[..., torch.Tensor] | None, device: torch.device
-) -> dict[str, float]:
+def _of_validation(model: nn.Module, samples: tuple[Any, Any] | None, **options: Any) -> dict[str, float]:
     try:
-        return validated(model, *samples, loss=loss, device=device)
+        return validated(model, *samples, **options) if samples else {}
     except Exception as error:  # whatever the user's model says of samples of another shape
         raise UsageError(f"--validation: {type(error).__name__}: {error}") from error
 

@@ -20,12 +20,13 @@ def validated(
     *,
     loss: Callable[..., torch.Tensor] | None = None,
     device: str | torch.device = "cpu",
+    output: str | int | None = None,
 ) -> dict[str, float]:
     """The mean loss, and the accuracy where each sample has one class, by the names of metrics.csv.
 
     Args:
         model: it is moved to the device, and set to eval mode.
-        images, labels, loss: see `gradient_norms`.
+        images, labels, loss, output: see `gradient_norms`.
     """
     device, samples, of_each = torch.device(device), samples_of(images, labels), loss_of(loss)
     model.to(device).eval()
@@ -33,7 +34,7 @@ def validated(
     for index in torch.arange(len(samples)).split(_BATCH):
         inputs, targets = moved(samples.read(index), device)
         with torch.no_grad():
-            outputs = chosen_output(called(model, inputs), None, len(index))
+            outputs = chosen_output(called(model, inputs), output, len(index))
         found = of_each(outputs, targets)
         losses.append(found.loss)
         correct += [] if found.correct is None else [found.correct]

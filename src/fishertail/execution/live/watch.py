@@ -66,7 +66,7 @@ class Watch:
         loss: see `gradient_norms`.
         learning_rate: see `analyse_run`.
         device: where to compute; by default where the model is.
-        memory_budget: see `gradient_norms`.
+        memory_budget, output: see `gradient_norms`.
         subset: measure so many samples, drawn once at random with `seed`; every file says so. By default all.
 
     Raises:
@@ -93,6 +93,7 @@ class Watch:
         learning_rate: float | None = None,
         device: str | torch.device | None = None,
         memory_budget: float | None = None,
+        output: str | int | None = None,
         subset: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -100,7 +101,7 @@ class Watch:
         self._model = WatchedModel(model)
         self._device = devices.resolved(self._model.device if device is None else device)
         self._per_epoch = float("nan") if steps_per_epoch is None else float(steps_per_epoch)
-        self._loss, self._memory_budget = loss, memory_budget
+        self._loss, self._memory_budget, self._output = loss, memory_budget, output
         self._learning_rate = float("nan") if learning_rate is None else float(learning_rate)
         self._done: set[int] = set()  # steps that were measured, whether or not they could be written
         self._unwritten: list[pd.DataFrame] = []  # failures
@@ -116,7 +117,7 @@ class Watch:
             self._chosen = choose(copy, measurements, layers=layers, k=k, rtol=rtol, threshold=threshold, loss=loss)
             self._samples = watched_samples(images, labels, subset, seed, self._folder.positions())
             self._check(copy)
-        self._run = _described(copy, self._samples, self._chosen, loss, steps_per_epoch)
+        self._run = _described(copy, self._samples, self._chosen, loss, steps_per_epoch, output)
         self._folder.check(self._run)
 
     def __call__(self, step: int, **scalars: Any) -> dict[str, float]:
@@ -173,6 +174,7 @@ class Watch:
             memory_budget=self._memory_budget,
             loss=self._loss,
             learning_rate=self._learning_rate,
+            output=self._output,
         )
 
         def parameters(_: int) -> dict[str, torch.Tensor]:
@@ -192,7 +194,10 @@ class Watch:
     def _check(self, model: nn.Module) -> None:
         """Compare a few samples' gradients with autograd now, so that what does not fit is an error before training."""
         inputs, targets = self._samples.on(self._device)
-        with GradientMatrix(model.eval(), inputs, targets, loss=self._loss, device=self._device) as matrix:
+        matrix = GradientMatrix(
+            model.eval(), inputs, targets, loss=self._loss, device=self._device, output=self._output
+        )
+        with matrix:
             for each in self._chosen.of_scope("gradients"):
                 if each.check_samples is not None:
                     each.check_samples(matrix, self._loss, self._chosen.options[each.name])
@@ -265,6 +270,7 @@ def _described(
     chosen: Chosen,
     loss: Callable[..., torch.Tensor] | None,
     steps_per_epoch: float | None,
+    output: str | int | None,
 ) -> dict[str, Any]:
     """What makes two runs the same for a folder; the weights do not, since they change."""
     shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items() if torch.is_tensor(tensor)}
@@ -275,4 +281,5 @@ def _described(
         "measurements": dict(chosen.options),
         "loss": "cross entropy" if loss is None else _name(loss),
         "steps_per_epoch": steps_per_epoch,
+        "output": output,
     }
