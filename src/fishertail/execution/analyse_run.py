@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from fishertail import devices
+from fishertail.errors import CheckpointError
 from fishertail.execution import measuring, workers
-from fishertail.execution.chosen import DEFAULT, FAILURES, Chosen, Failures, choose
+from fishertail.execution.chosen import CHECKPOINT, DEFAULT, FAILURES, Chosen, Failures, choose
 from fishertail.execution.measuring import Tables
 from fishertail.execution.run_analysis import RunAnalysis
 from fishertail.gradients.inputs import samples_of
@@ -65,8 +66,8 @@ def analyse_run(
         parameters: those of submitit's executor, such as slurm_partition, slurm_account, timeout_min, gpus_per_node,
             cpus_per_task, mem_gb.
 
-    What cannot be measured at a checkpoint is a row of `failures`, with the reason, and a warning; the other results
-    stay. Where nothing can be measured at all, the first error is raised.
+    What cannot be measured at a checkpoint, or not be read, is a row of `failures`, with the reason, and a warning; the
+    other results stay. Where nothing can be measured at all, whatever the jobs, the first error is raised.
 
     Raises:
         WorkerError: a job died; the message ends with the last lines of its log. The others are cancelled.
@@ -103,10 +104,13 @@ def analyse_run(
         parts = [work(share) for share in shares]
     else:
         parts = workers.submit(work, shares, cluster=cluster, folder=folder, parameters=parameters)
-    failures = Failures([row for _, rows in parts for row in rows])
+    failures = Failures([row for _, of_part in parts for row in of_part.rows])
     tables: Tables = {}
     for each in chosen.of_scope("gradients"):
         tables |= measuring.merged(each, [part for part, _ in parts])
+    errors = [of_part.first for _, of_part in parts if of_part.first is not None]
+    if errors and not any(map(len, tables.values())):
+        raise errors[0]
     weights_at = partial(_parameters, copy.deepcopy(model), checkpoints)
     tables |= chosen.of_tables(tables, failures, parameters=weights_at, per_epoch=per_epoch, before={})
     tables |= chosen.of_run(tables, failures, last=max(checkpoints))
@@ -135,16 +139,21 @@ def _analyse(
     memory_budget: float | None,
     output: str | int | None,
     threads: int | None,
-) -> tuple[Tables, list[tuple[int, str, str]]]:
-    """What measurements of gradients give at a share of the checkpoints, in this process; and the rows of failures."""
+) -> tuple[Tables, Failures]:
+    """What measurements of gradients give at a share of the checkpoints, in this process, and what fails."""
     if device == devices.AUTO:
         device = devices.automatic()
     devices.check(device)
     if threads is not None:
         workers.prepare_process(threads)
-    failures = Failures()
+    failures, weights = Failures(), {}
+    for step, saved in share.items():
+        try:
+            weights[step] = _weights(saved)
+        except Exception as error:
+            failures.add(CHECKPOINT, step, error)
     found = chosen.of_gradients(
-        {step: _weights(saved) for step, saved in share.items()},
+        weights,
         failures,
         model=copy.deepcopy(model),  # whose weights are overwritten
         samples=samples,
@@ -155,15 +164,19 @@ def _analyse(
         learning_rate=learning_rate,
         output=output,
     )
-    if failures.first is not None and len(failures.rows) == len(share) * len(chosen.of_scope("gradients")):
-        raise failures.first
-    return found, failures.rows
+    if failures.first is not None:
+        failures.first = workers.portable(failures.first)
+    return found, failures
 
 
 def _weights(saved: Weights | str | Path) -> Weights:
     if not isinstance(saved, str | Path):
         return saved
-    loaded: Weights = torch.load(saved, map_location="cpu", weights_only=True)
+    try:
+        loaded: Weights = torch.load(saved, map_location="cpu", weights_only=True)
+    except Exception as error:  # of a dozen kinds on foreign files, and long ones
+        why = (str(error).splitlines() or [""])[0]
+        raise CheckpointError(f"{saved}: not readable as a state dict ({type(error).__name__}: {why})") from error
     return loaded
 
 

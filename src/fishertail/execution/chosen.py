@@ -21,6 +21,7 @@ from fishertail.statistics.minimum import lowest_validation_loss
 from fishertail.training.checkpoints import Weights
 from fishertail.training.metrics import METRICS
 
+CHECKPOINT = "checkpoint"  # in the column `measurement` of failures, where nothing could be measured
 DEFAULT = ("norms", "spectrum", "outliers")
 FAILURES = Table(
     name="failures",
@@ -29,7 +30,7 @@ FAILURES = Table(
     columns=(
         STEP,
         EPOCH,
-        Column("measurement", "its name; `files` where all were measured but could not be written"),
+        Column("measurement", "its name; `checkpoint` where none was possible; `files` where none could be written"),
         Column("reason", "the error in one line"),
     ),
     keys=("step", "measurement"),

@@ -15,7 +15,7 @@ from torch import nn
 
 from fishertail import devices
 from fishertail.errors import StorageError
-from fishertail.execution.chosen import DEFAULT, FAILURES, Chosen, Failures, choose
+from fishertail.execution.chosen import CHECKPOINT, DEFAULT, FAILURES, Chosen, Failures, choose
 from fishertail.execution.live.model import WatchedModel
 from fishertail.execution.live.run_folder import RunFolder
 from fishertail.execution.live.samples import POSITIONS, WatchedSamples, watched_samples
@@ -32,7 +32,7 @@ from fishertail.results.provenance import machine, provenance
 from fishertail.results.schema import Table, joined
 from fishertail.training.metrics import METRICS
 
-CHECKPOINT, FILES = "checkpoint", "files"  # in the column `measurement` of failures: nothing was measured, or kept
+FILES = "files"  # in the column `measurement` of failures: nothing was kept
 OF_ALL = ("train_loss", "train_accuracy")  # of all measured samples
 
 
