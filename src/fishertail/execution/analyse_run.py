@@ -16,6 +16,7 @@ from fishertail.errors import CheckpointError
 from fishertail.execution import measuring, workers
 from fishertail.execution.chosen import CHECKPOINT, DEFAULT, FAILURES, Chosen, Failures, choose
 from fishertail.execution.measuring import Tables
+from fishertail.execution.options import Given
 from fishertail.execution.run_analysis import RunAnalysis
 from fishertail.gradients.inputs import samples_of
 from fishertail.measurements.checkpoint import flat_parameters
@@ -36,6 +37,7 @@ def analyse_run(
     loss: Callable[..., torch.Tensor] | None = None,
     learning_rate: float | None = None,
     measurements: Sequence[str] = DEFAULT,
+    options: Given | None = None,
     device: str = "auto",
     memory_budget: float | None = None,
     output: str | int | None = None,
@@ -53,11 +55,14 @@ def analyse_run(
             epochs: multiply these by the steps per epoch, ceil(N / batch size).
         images, labels: the training samples, see `gradient_norms`. Jobs get a copy of them.
         steps_per_epoch: SGD steps per epoch, for the column `epoch` = step / steps_per_epoch; NaN without it.
-        layers, k, rtol, memory_budget: see `fisher_eigenpairs`.
+        layers: those of the spectrum, and of what has the option `layers` with the same default (docs/measurements.md).
+        k, rtol, memory_budget: see `fisher_eigenpairs`.
         loss, output: see `gradient_norms`.
         learning_rate: of the run, for measurements that compare it with the curvature; NaN without it.
         threshold: distance of an outlier's norm from the median, in units of MAD.
         measurements: names of measurements (docs/reference.md); those that they need are added.
+        options: of measurements, such as {"hessian": {"samples": 500}} (docs/measurements.md); they count before
+            `layers`, `k`, `rtol` and `threshold`.
         device: a device that torch knows; auto takes CUDA or another accelerator with float64 where there is one.
         threads: torch's threads in each job; by default those that the scheduler allots, or torch's own choice.
         cluster: None computes in this process; "local" in processes of this machine and "slurm" in jobs, by submitit.
@@ -73,7 +78,8 @@ def analyse_run(
         WorkerError: a job died; the message ends with the last lines of its log. The others are cancelled.
         DeviceError: torch does not know the device, or it has no float64.
         NodeError: the machine, or that of a job, does not have the device.
-        FishertailError, ValueError, TypeError: see `fisher_eigenpairs`; ValueError also for an unknown measurement.
+        FishertailError, ValueError, TypeError: see `fisher_eigenpairs`; ValueError also for an unknown
+            measurement or option, or a wrong value of one.
     """
     if not checkpoints:
         raise ValueError("checkpoints: at least one SGD step expected, found none")
@@ -81,7 +87,7 @@ def analyse_run(
         raise ValueError(f"jobs: 1 or more expected, found {jobs}")
     if device != devices.AUTO:
         devices.known(device)  # before any job starts: a job's machine may have devices that this one lacks
-    chosen = choose(model, measurements, layers=layers, k=k, rtol=rtol, threshold=threshold, loss=loss)
+    chosen = choose(model, measurements, layers=layers, k=k, rtol=rtol, threshold=threshold, loss=loss, given=options)
     samples_of(images, labels)  # what they lack is an error before any job starts
     per_epoch = float("nan") if steps_per_epoch is None else float(steps_per_epoch)
     work = partial(
@@ -100,7 +106,10 @@ def analyse_run(
     shares = [dict(list(checkpoints.items())[first::jobs]) for first in range(min(jobs, len(checkpoints)))]
     if cluster is None:
         if parameters:
-            raise ValueError(f"{', '.join(parameters)}: only with cluster='slurm' or 'local'")
+            raise ValueError(
+                f"{', '.join(parameters)}: only with cluster='slurm' or 'local', as options of submitit; those of a "
+                "measurement go into options={measurement: {option: value}}"
+            )
         parts = [work(share) for share in shares]
     else:
         parts = workers.submit(work, shares, cluster=cluster, folder=folder, parameters=parameters)

@@ -23,6 +23,7 @@ from fishertail.execution.live.scalars import scalars_of
 from fishertail.execution.live.schedule import steps_of
 from fishertail.execution.live.undisturbed import undisturbed
 from fishertail.execution.measuring import Tables
+from fishertail.execution.options import Given
 from fishertail.execution.run_analysis import RunAnalysis
 from fishertail.gradients.matrix import GradientMatrix
 from fishertail.measurements.checkpoint import flat_parameters
@@ -59,9 +60,12 @@ class Watch:
         folder: where the tables are kept, in the files and columns of the workflow. If it holds earlier steps of the
             same run, they are not measured again.
         measurements: names of measurements (docs/reference.md); those that they need are added.
+        options: of measurements, such as {"hessian": {"samples": 500}} (docs/measurements.md); they count before
+            `layers`, `k`, `rtol` and `threshold`.
         schedule: at which steps: "n per octave" for 0 and the steps nearest to 2^(k / n), "every n", or a list.
         steps_per_epoch: SGD steps per epoch, for the column `epoch` = step / steps_per_epoch; NaN without it.
-        layers, k, rtol: see `fisher_eigenpairs`.
+        layers: see `analyse_run`.
+        k, rtol: see `fisher_eigenpairs`.
         threshold: distance of an outlier's norm from the median, in units of MAD.
         loss: see `gradient_norms`.
         learning_rate: see `analyse_run`.
@@ -83,6 +87,7 @@ class Watch:
         *,
         folder: str | Path,
         measurements: Sequence[str] = DEFAULT,
+        options: Given | None = None,
         schedule: str | Iterable[int] = "4 per octave",
         steps_per_epoch: float | None = None,
         layers: Sequence[str] | None = None,
@@ -114,7 +119,9 @@ class Watch:
         with undisturbed(self._device):
             copy = self._model.copy()
             assert copy is not None  # since this process measures
-            self._chosen = choose(copy, measurements, layers=layers, k=k, rtol=rtol, threshold=threshold, loss=loss)
+            self._chosen = choose(
+                copy, measurements, layers=layers, k=k, rtol=rtol, threshold=threshold, loss=loss, given=options
+            )
             self._samples = watched_samples(images, labels, subset, seed, self._folder.positions())
             self._check(copy)
         self._run = _described(copy, self._samples, self._chosen, loss, steps_per_epoch, output)
