@@ -58,7 +58,8 @@ def rank_samples(
         comes before all others.
 
     Raises:
-        ValueError: an unknown score, or one that the `RunAnalysis` has no table for; samples given with one.
+        ValueError: an unknown score, or one that the `RunAnalysis` has no table for, or no norms; samples given with
+            one.
         TypeError: a network without samples.
         FishertailError: see `analyse_run`.
     """
@@ -67,6 +68,9 @@ def rank_samples(
     if isinstance(model, RunAnalysis):
         if images is not None or labels is not None or checkpoints is not None:
             raise ValueError("images, labels, checkpoints: none expected with a RunAnalysis, which has its own")
+        if "norms" not in model.tables:
+            found = ", ".join(model.tables) or "no table"
+            raise ValueError(f"model: a RunAnalysis with norms expected, which have the labels; found {found}")
         return _ranked(model.tables, score, layer, threshold)
     if images is None:
         raise TypeError("images, labels: samples expected with a network, found None")
