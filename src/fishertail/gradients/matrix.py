@@ -34,7 +34,7 @@ class GradientNorms:
 
     @property
     def network(self) -> NDArray[np.float64]:
-        """(N,) norms of the gradient of all layers together."""
+        """(N,) norms of the gradient of `layers` together: of the whole network, unless some were chosen."""
         norms: NDArray[np.float64] = np.hypot.reduce(self.per_layer, axis=1)  # squares below 1e-324 would underflow
         return norms
 
@@ -73,8 +73,8 @@ def gradient_norms(
             over the positions of a sample if it has several. Cross entropy (plain `CrossEntropyLoss()` is recognised)
             is computed without cancellation, and so exactly for samples that are fitted to any degree. Class weights
             need reduction="sum": the mean divides by the weight of the one sample.
-        layers: names of the layers; by default all with trained parameters. A layer is a module that owns parameters
-            itself; a parameter that several modules share belongs to the first.
+        layers: names of the layers; by default, or with "network" among them, all with trained parameters. A layer is
+            a module that owns parameters itself; a parameter that several modules share belongs to the first.
         device: where to compute: a device that torch knows, or `auto` for an accelerator with float64 if there is one;
             by default where the model is.
         batch_size: number of samples that are computed together; by default chosen by the memory that they take. The
