@@ -308,8 +308,19 @@ def test_data_that_do_not_fit_are_refused(images, labels, fault):
         fishertail.gradient_norms(nn.Linear(6, 4), images, labels)
 
 
+def test_the_network_stands_for_all_layers_and_is_of_those_that_are_chosen():
+    model, samples = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 4)), vectors()
+    whole = fishertail.gradient_norms(model, *samples)
+    for layers in (["network"], ["2", "network"]):
+        found = fishertail.gradient_norms(model, *samples, layers=layers)
+        assert found.layers == whole.layers
+        np.testing.assert_array_equal(found.network, whole.network)
+    part = fishertail.gradient_norms(model, *samples, layers=["2"])
+    np.testing.assert_allclose(part.network, whole.per_layer[:, 1])
+
+
 def test_unknown_layers_are_refused():
-    with pytest.raises(ValueError, match="layers: among 0, 2 expected, found 'fc9'"):
+    with pytest.raises(ValueError, match="layers: among 0, 2, network expected, found 'fc9'"):
         fishertail.gradient_norms(
             nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 4)), *vectors(), layers=["fc9"]
         )

@@ -81,6 +81,7 @@ def test_solvers_agree_with_fisher_eigenpairs(model, samples):
 def test_slices_are_the_layers_and_some_layers_can_be_asked_for(model, samples):
     whole = fishertail.FisherOperator(model, *samples)
     assert whole.slices == {"0": slice(0, 35), "2": slice(35, 53)}
+    assert fishertail.FisherOperator(model, *samples, layers=["network"]).slices == whole.slices
     part = fishertail.FisherOperator(model, *samples, layers=["2"])
     assert part.layers == ("2",)
     truth = dense_gradients(model, *samples)["2"]
@@ -88,7 +89,7 @@ def test_slices_are_the_layers_and_some_layers_can_be_asked_for(model, samples):
     padded = np.zeros(53)
     padded[whole.slices["2"]] = 1
     close((whole @ padded)[whole.slices["2"]], part @ np.ones(18))
-    with pytest.raises(ValueError, match="layers: among 0, 2 expected, found 'fc4'"):
+    with pytest.raises(ValueError, match="layers: among 0, 2, network expected, found 'fc4'"):
         fishertail.FisherOperator(model, *samples, layers=["fc4"])
 
 

@@ -1,12 +1,14 @@
 """The analysis of a run in a call, in this process and in submitit's."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import fishertail
-from fishertail.errors import WorkerError
+from fishertail.errors import CheckpointError, WorkerError
 from tests.truth import dense_gradients
 
 
@@ -131,6 +133,10 @@ def test_checkpoints_from_files(tmp_path):
     assert here.spectrum.equals(read.spectrum)
 
 
+def dies(outputs, labels):
+    os._exit(1)
+
+
 def test_faults(tmp_path):
     model, samples = nn.Linear(3, 2), (torch.randn(8, 3), torch.randint(2, (8,)))
     with pytest.raises(ValueError, match="at least one SGD step expected"):
@@ -139,9 +145,13 @@ def test_faults(tmp_path):
         fishertail.analyse_run(model, {0: model.state_dict()}, *samples, measurements=["norms", "curvature"])
     with pytest.raises(ValueError, match="timeout_min: only with cluster"):
         fishertail.analyse_run(model, {0: model.state_dict()}, *samples, timeout_min=3)
-    with pytest.raises(WorkerError, match="died"):
+    with pytest.raises(CheckpointError, match=r"missing.pt: not readable as a state dict \(FileNotFoundError"):
         fishertail.analyse_run(
             model, {0: str(tmp_path / "missing.pt")}, *samples, cluster="local", folder=tmp_path / "jobs"
+        )
+    with pytest.raises(WorkerError, match="died"):
+        fishertail.analyse_run(
+            model, {0: model.state_dict()}, *samples, loss=dies, cluster="local", folder=tmp_path / "jobs"
         )
 
 
@@ -159,6 +169,32 @@ def test_what_fails_at_a_checkpoint_leaves_the_others():
     assert found.failures["measurement"].tolist() == ["norms", "spectrum", "ax_statistics"]
     assert found.failures["reason"].tolist()[1:] == ["needs norms, which failed", "needs spectrum, which failed"]
     assert result.failures.empty
+
+
+@pytest.mark.parametrize("options", [{}, {"jobs": 2}, {"jobs": 2, "cluster": "local"}], ids=["one", "two", "local"])
+def test_a_bad_checkpoint_costs_no_other_whatever_the_jobs(tmp_path, options):
+    _, model, checkpoints, images, labels = run()
+    damaged = {
+        0: checkpoints[0],
+        1: checkpoints[1] | {"3.weight": torch.ones(2)},
+        2: checkpoints[2],
+        3: tmp_path / "missing.pt",
+    }
+    options |= {"folder": tmp_path / "jobs"}
+    with pytest.warns(UserWarning, match=r"step 1: norms failed"):
+        found = fishertail.analyse_run(model, damaged, images, labels, device="cpu", threads=1, **options)
+    assert found.norms["step"].unique().tolist() == found.spectrum["step"].unique().tolist() == [0, 2]
+    failures = found.failures.groupby("step")["measurement"].agg(list).to_dict()
+    assert failures == {1: ["norms", "spectrum", "outliers"], 3: ["checkpoint"]}
+    assert "missing.pt: not readable as a state dict" in found.failures["reason"].iloc[-1]
+
+
+@pytest.mark.parametrize("cluster", [None, "local"])
+def test_where_no_job_can_measure_anything_the_first_error_is_raised(tmp_path, cluster):
+    model, samples = nn.Linear(3, 2), (torch.randn(8, 3), torch.full((8,), 7))
+    checkpoints = dict.fromkeys(range(3), model.state_dict())
+    with pytest.raises(ValueError, match="labels: 0 to 1 expected"):
+        fishertail.analyse_run(model, checkpoints, *samples, device="cpu", jobs=2, cluster=cluster, folder=tmp_path)
 
 
 def test_where_nothing_can_be_measured_the_error_is_raised():

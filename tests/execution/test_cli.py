@@ -62,6 +62,15 @@ def squares(outputs, label):
     return (outputs - label).square().mean()
 
 
+class Heads(nn.Sequential):
+    def forward(self, inputs):
+        return {"all": super().forward(inputs), "first": None}
+
+
+def heads():
+    return Heads(*net())
+
+
 VALUE = 3
 """
 
@@ -274,6 +283,16 @@ def test_options_reach_the_measurements(project):
     assert found.spectrum["layer"].unique().tolist() == ["2", "network"]
     assert found.spectrum["rank"].max() == 2
     assert len(found.norms) == 9
+
+
+def test_the_output_that_counts_is_named(project):
+    torch.save((torch.randn(9, 6), torch.arange(9) % 3), "validation.pt")
+    options = ["--measurements", "norms", "--validation", "validation.pt"]
+    assert measure(*options) == 0
+    assert measure(*options, "--output", "all", "--out", "heads", factory="user_net:heads") == 0
+    for name in ("norms", "metrics"):
+        of_head = fishertail.RunAnalysis.load("heads").tables[name]
+        pd.testing.assert_frame_equal(of_head, fishertail.RunAnalysis.load("out").tables[name])
 
 
 WRONG = {

@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import average_precision_score
 from torch import nn
 
-from fishertail import analyse_run, rank_samples
+from fishertail import RunAnalysis, analyse_run, rank_samples
 from tests.measurements import measured
 
 
@@ -82,6 +82,12 @@ def test_what_does_not_fit_is_refused(analysis, arguments, error, message):
         rank_samples(analysis, **arguments)
 
 
+def test_an_analysis_without_norms_is_refused(analysis):
+    alone = RunAnalysis({"sample_scores": analysis.tables["sample_scores"]})
+    with pytest.raises(ValueError, match=r"a RunAnalysis with norms expected, .*; found sample_scores"):
+        rank_samples(alone, score="el2n")
+
+
 def test_a_network_needs_samples():
-    with pytest.raises(TypeError, match="images, labels: tensors expected with a network"):
+    with pytest.raises(TypeError, match="images, labels: samples expected with a network"):
         rank_samples(measured.network())

@@ -66,10 +66,6 @@ LOSSES = {  # model, inputs, targets, loss, the same in float64 where that is an
     "binary cross entropy": (lambda: mlp(1), sequences, lambda: torch.ones(SAMPLES, 1), nn.BCEWithLogitsLoss(), None),
     "label smoothing": (mlp, sequences, lambda: torch.arange(SAMPLES) % 5, CE(label_smoothing=0.1), None),
     "class weights": (
-        mlp, sequences, lambda: torch.arange(SAMPLES) % 5, CE(weight=WEIGHTS),
-        lambda z, y: F.cross_entropy(z, y, weight=WEIGHTS.to(z)),
-    ),
-    "class weights, summed": (
         mlp, sequences, lambda: torch.arange(SAMPLES) % 5, CE(weight=WEIGHTS, reduction="sum"),
         lambda z, y: F.cross_entropy(z, y, weight=WEIGHTS.to(z), reduction="sum"),
     ),

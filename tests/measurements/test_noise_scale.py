@@ -38,7 +38,7 @@ def test_mean_and_covariance_in_every_layer(found, layer):
 def at_once(model, inputs, labels, **options):
     """What is measured of one checkpoint: the row of the network, and the mean gradients."""
     with GradientMatrix(model, inputs, labels, **options) as matrix:
-        at = OpenCheckpoint(0, {}, model, inputs, labels, options.get("loss"), matrix, "cpu", 1e9)
+        at = OpenCheckpoint(0, {}, model, options.get("loss"), matrix, "cpu", 1e9)
         norms = measurements()["norms"].measure(at, {})
         found = noise_scale.measure(replace(at, tables=norms), {})
     return found["noise_scale"].set_index("layer").loc["network"], found["mean_gradients"]
@@ -84,7 +84,7 @@ def test_gradients_that_are_zero_and_a_single_sample():
     nn.init.constant_(dead[0].bias, -1e3)
     inputs, labels = torch.randn(6, 4), torch.arange(6) % 2
     with GradientMatrix(dead, inputs, labels) as matrix:
-        at = OpenCheckpoint(0, {}, dead, inputs, labels, None, matrix, "cpu", 1e9)
+        at = OpenCheckpoint(0, {}, dead, None, matrix, "cpu", 1e9)
         table = noise_scale.measure(replace(at, tables=measurements()["norms"].measure(at, {})), {})["noise_scale"]
     first = table.set_index("layer").loc["0"]
     assert first["mean_gradient_norm"] == first["trace"] == first["covariance_trace"] == 0

@@ -12,10 +12,13 @@ import torch
 from torch import nn
 
 from fishertail import devices
+from fishertail.errors import CheckpointError
 from fishertail.execution import measuring, workers
-from fishertail.execution.chosen import DEFAULT, FAILURES, Chosen, Failures, choose
+from fishertail.execution.chosen import CHECKPOINT, DEFAULT, FAILURES, Chosen, Failures, choose
 from fishertail.execution.measuring import Tables
+from fishertail.execution.options import Given
 from fishertail.execution.run_analysis import RunAnalysis
+from fishertail.gradients.inputs import samples_of
 from fishertail.measurements.checkpoint import flat_parameters
 from fishertail.training.checkpoints import Weights
 
@@ -23,8 +26,8 @@ from fishertail.training.checkpoints import Weights
 def analyse_run(
     model: nn.Module,
     checkpoints: Mapping[int, Weights | str | Path],
-    images: torch.Tensor,
-    labels: torch.Tensor,
+    images: Any,
+    labels: Any = None,
     *,
     steps_per_epoch: float | None = None,
     layers: Sequence[str] | None = None,
@@ -34,8 +37,10 @@ def analyse_run(
     loss: Callable[..., torch.Tensor] | None = None,
     learning_rate: float | None = None,
     measurements: Sequence[str] = DEFAULT,
+    options: Given | None = None,
     device: str = "auto",
     memory_budget: float | None = None,
+    output: str | int | None = None,
     threads: int | None = None,
     cluster: Literal["slurm", "local"] | None = None,
     jobs: int = 1,
@@ -48,13 +53,16 @@ def analyse_run(
         model: the network; its own weights are not used.
         checkpoints: by SGD step, a state dict or a file that `torch.save` wrote of one. In version 0.1 the keys were
             epochs: multiply these by the steps per epoch, ceil(N / batch size).
-        images, labels: the training samples (N, ...), as the model and cross entropy take them.
+        images, labels: the training samples, see `gradient_norms`. Jobs get a copy of them.
         steps_per_epoch: SGD steps per epoch, for the column `epoch` = step / steps_per_epoch; NaN without it.
-        layers, k, rtol, memory_budget: see `fisher_eigenpairs`.
-        loss: see `gradient_norms`.
+        layers: those of the spectrum, and of what has the option `layers` with the same default (docs/measurements.md).
+        k, rtol, memory_budget: see `fisher_eigenpairs`.
+        loss, output: see `gradient_norms`.
         learning_rate: of the run, for measurements that compare it with the curvature; NaN without it.
         threshold: distance of an outlier's norm from the median, in units of MAD.
         measurements: names of measurements (docs/reference.md); those that they need are added.
+        options: of measurements, such as {"hessian": {"samples": 500}} (docs/measurements.md); they count before
+            `layers`, `k`, `rtol` and `threshold`.
         device: a device that torch knows; auto takes CUDA or another accelerator with float64 where there is one.
         threads: torch's threads in each job; by default those that the scheduler allots, or torch's own choice.
         cluster: None computes in this process; "local" in processes of this machine and "slurm" in jobs, by submitit.
@@ -63,14 +71,15 @@ def analyse_run(
         parameters: those of submitit's executor, such as slurm_partition, slurm_account, timeout_min, gpus_per_node,
             cpus_per_task, mem_gb.
 
-    What cannot be measured at a checkpoint is a row of `failures`, with the reason, and a warning; the other results
-    stay. Where nothing can be measured at all, the first error is raised.
+    What cannot be measured at a checkpoint, or not be read, is a row of `failures`, with the reason, and a warning; the
+    other results stay. Where nothing can be measured at all, whatever the jobs, the first error is raised.
 
     Raises:
         WorkerError: a job died; the message ends with the last lines of its log. The others are cancelled.
         DeviceError: torch does not know the device, or it has no float64.
         NodeError: the machine, or that of a job, does not have the device; or submitit is not installed.
-        FishertailError, ValueError: see `fisher_eigenpairs`; ValueError also for an unknown measurement.
+        FishertailError, ValueError, TypeError: see `fisher_eigenpairs`; ValueError also for an unknown
+            measurement or option, or a wrong value of one.
     """
     if not checkpoints:
         raise ValueError("checkpoints: at least one SGD step expected, found none")
@@ -78,32 +87,39 @@ def analyse_run(
         raise ValueError(f"jobs: 1 or more expected, found {jobs}")
     if device != devices.AUTO:
         devices.known(device)  # before any job starts: a job's machine may have devices that this one lacks
-    chosen = choose(model, measurements, layers=layers, k=k, rtol=rtol, threshold=threshold, loss=loss)
+    chosen = choose(model, measurements, layers=layers, k=k, rtol=rtol, threshold=threshold, loss=loss, given=options)
+    samples_of(images, labels)  # what they lack is an error before any job starts
     per_epoch = float("nan") if steps_per_epoch is None else float(steps_per_epoch)
     work = partial(
         _analyse,
         model,
-        images,
-        labels,
+        (images, labels),
         chosen,
         loss=loss,
         learning_rate=float("nan") if learning_rate is None else float(learning_rate),
         per_epoch=per_epoch,
         device=device,
         memory_budget=memory_budget,
+        output=output,
         threads=threads,
     )
     shares = [dict(list(checkpoints.items())[first::jobs]) for first in range(min(jobs, len(checkpoints)))]
     if cluster is None:
         if parameters:
-            raise ValueError(f"{', '.join(parameters)}: only with cluster='slurm' or 'local'")
+            raise ValueError(
+                f"{', '.join(parameters)}: only with cluster='slurm' or 'local', as options of submitit; those of a "
+                "measurement go into options={measurement: {option: value}}"
+            )
         parts = [work(share) for share in shares]
     else:
         parts = workers.submit(work, shares, cluster=cluster, folder=folder, parameters=parameters)
-    failures = Failures([row for _, rows in parts for row in rows])
+    failures = Failures([row for _, of_part in parts for row in of_part.rows])
     tables: Tables = {}
     for each in chosen.of_scope("gradients"):
         tables |= measuring.merged(each, [part for part, _ in parts])
+    errors = [of_part.first for _, of_part in parts if of_part.first is not None]
+    if errors and not any(map(len, tables.values())):
+        raise errors[0]
     weights_at = partial(_parameters, copy.deepcopy(model), checkpoints)
     tables |= chosen.of_tables(tables, failures, parameters=weights_at, per_epoch=per_epoch, before={})
     tables |= chosen.of_run(tables, failures, last=max(checkpoints))
@@ -121,8 +137,7 @@ def _warn(failures: pd.DataFrame) -> None:
 
 def _analyse(
     model: nn.Module,
-    images: torch.Tensor,
-    labels: torch.Tensor,
+    samples: tuple[Any, Any],
     chosen: Chosen,
     share: Mapping[int, Weights | str | Path],
     *,
@@ -131,35 +146,46 @@ def _analyse(
     per_epoch: float,
     device: str,
     memory_budget: float | None,
+    output: str | int | None,
     threads: int | None,
-) -> tuple[Tables, list[tuple[int, str, str]]]:
-    """What measurements of gradients give at a share of the checkpoints, in this process; and the rows of failures."""
+) -> tuple[Tables, Failures]:
+    """What measurements of gradients give at a share of the checkpoints, in this process, and what fails."""
     if device == devices.AUTO:
         device = devices.automatic()
     devices.check(device)
     if threads is not None:
         workers.prepare_process(threads)
-    failures = Failures()
+    failures, weights = Failures(), {}
+    for step, saved in share.items():
+        try:
+            weights[step] = _weights(saved)
+        except Exception as error:
+            failures.add(CHECKPOINT, step, error)
     found = chosen.of_gradients(
-        {step: _weights(saved) for step, saved in share.items()},
+        weights,
         failures,
         model=copy.deepcopy(model),  # whose weights are overwritten
-        samples=(images.to(device), labels.to(device)),
+        samples=samples,
         per_epoch=per_epoch,
         device=device,
         memory_budget=memory_budget,
         loss=loss,
         learning_rate=learning_rate,
+        output=output,
     )
-    if failures.first is not None and len(failures.rows) == len(share) * len(chosen.of_scope("gradients")):
-        raise failures.first
-    return found, failures.rows
+    if failures.first is not None:
+        failures.first = workers.portable(failures.first)
+    return found, failures
 
 
 def _weights(saved: Weights | str | Path) -> Weights:
     if not isinstance(saved, str | Path):
         return saved
-    loaded: Weights = torch.load(saved, map_location="cpu", weights_only=True)
+    try:
+        loaded: Weights = torch.load(saved, map_location="cpu", weights_only=True)
+    except Exception as error:  # of a dozen kinds on foreign files, and long ones
+        why = (str(error).splitlines() or [""])[0]
+        raise CheckpointError(f"{saved}: not readable as a state dict ({type(error).__name__}: {why})") from error
     return loaded
 
 

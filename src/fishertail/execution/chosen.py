@@ -11,15 +11,16 @@ import torch
 from torch import nn
 
 from fishertail.errors import FishertailError
-from fishertail.execution import measuring
+from fishertail.execution import measuring, options
 from fishertail.execution.measuring import Tables
-from fishertail.gradients.network import NETWORK
+from fishertail.gradients.losses import loss_of
 from fishertail.measurements.measurement import MeasuredCheckpoint, Measurement, Scope, measurements, options_given
 from fishertail.results.schema import EPOCH, STEP, Column, Table
 from fishertail.statistics.minimum import lowest_validation_loss
 from fishertail.training.checkpoints import Weights
 from fishertail.training.metrics import METRICS
 
+CHECKPOINT = "checkpoint"  # in the column `measurement` of failures, where nothing could be measured
 DEFAULT = ("norms", "spectrum", "outliers")
 FAILURES = Table(
     name="failures",
@@ -30,8 +31,8 @@ FAILURES = Table(
         EPOCH,
         Column(
             "measurement",
-            "its name; `files` where all were measured but could not be written, `scalars` where a number that the "
-            "caller gave is none",
+            "its name; `checkpoint` where none was possible; `files` where none could be written; `scalars` where a "
+            "number that the caller gave is none",
         ),
         Column("reason", "the error in one line"),
     ),
@@ -82,12 +83,13 @@ class Chosen:
         memory_budget: float | None,
         loss: Callable[..., torch.Tensor] | None,
         learning_rate: float,
+        output: str | int | None,
     ) -> Tables:
         """What measurements of gradients give. What fails at a step, and what needs it there, is added to `failures`.
 
         Args:
             weights: by SGD step.
-            model, samples, per_epoch, device, memory_budget, loss, learning_rate: see `measuring.by_gradients`.
+            model, samples, per_epoch, device, memory_budget, loss, learning_rate, output: see `measuring.by_gradients`.
         """
         found: Tables = {}
         for each in self.of_scope("gradients"):
@@ -105,6 +107,7 @@ class Chosen:
                 memory_budget=memory_budget,
                 loss=loss,
                 learning_rate=learning_rate,
+                output=output,
                 tensors={name: found[name] for name in each.tensors},
                 failed=partial(failures.add, each.name),
             )
@@ -129,12 +132,12 @@ class Chosen:
         given = dict(found)
         for each in self.of_scope("tables", "pair"):
             _pass_on(each, failures)
-            options, failed = self.options[each.name], partial(failures.add, each.name)
+            own, failed = self.options[each.name], partial(failures.add, each.name)
             if each.scope == "tables":
-                given |= measuring.by_tables(each, options, _needed(each, given), failed=failed)
+                given |= measuring.by_tables(each, own, _needed(each, given), failed=failed)
             else:
                 now, earlier = _checkpoints(each, given, parameters), before.get(each.name)
-                given |= measuring.by_pairs(each, options, now, per_epoch=per_epoch, before=earlier, failed=failed)
+                given |= measuring.by_pairs(each, own, now, per_epoch=per_epoch, before=earlier, failed=failed)
         return {name: table for name, table in given.items() if name not in found}
 
     def last(
@@ -176,27 +179,25 @@ def choose(
     rtol: float,
     threshold: float,
     loss: Callable[..., torch.Tensor] | None,
+    given: options.Given | None = None,
 ) -> Chosen:
     """The measurements of these names and those that they need.
 
     Args:
         layers, k, rtol, threshold, loss: see `analyse_run`.
+        given: the `options` there.
 
     Raises:
-        ValueError: a measurement or a layer is unknown.
-        UnsupportedModelError: a measurement does not apply to the model or the loss.
+        ValueError: a measurement, an option or a layer is unknown, or a value is wrong.
+        UnsupportedModelError: the loss is refused, or a measurement does not apply to it or to the model.
     """
-    _check_layers(model, layers)
+    loss_of(loss)
     chosen = _with_needs(names)
     for each in chosen:
         if each.check is not None:
             each.check(model, loss)
-    settings: dict[str, dict[str, Any]] = {
-        "spectrum": {"layers": "all" if layers is None else list(layers), "eigenpairs": k, "tolerance": rtol},
-        "outliers": {"threshold": threshold},
-    }
-    options = {name: each.options(**settings.get(name, {})) for name, each in measurements().items()}
-    return Chosen(tuple(chosen), {each.name: options_given(each, options) for each in chosen})
+    sections = options.sections(model, chosen, given, layers=layers, k=k, rtol=rtol, threshold=threshold)
+    return Chosen(tuple(chosen), {each.name: options_given(each, sections) for each in chosen})
 
 
 def reason(error: Exception) -> str:
@@ -204,17 +205,6 @@ def reason(error: Exception) -> str:
     said = " ".join(str(error).split())
     kind = type(error).__name__
     return said if said and isinstance(error, FishertailError) else f"{kind}: {said}" if said else kind
-
-
-def _check_layers(model: nn.Module, layers: Sequence[str] | None) -> None:
-    """Before a pass is paid for: the workflow leaves layers out that a model lacks, since a grid has several."""
-    owners = [
-        name for name, module in model.named_modules() if next(module.parameters(recurse=False), None) is not None
-    ]
-    unknown = [name for name in layers or () if name not in (*owners, NETWORK)]
-    if unknown:
-        known = ", ".join([*owners, NETWORK])
-        raise ValueError(f"layers: among {known} expected, found {', '.join(map(repr, unknown))}")
 
 
 def _with_needs(names: Sequence[str]) -> list[Measurement]:

@@ -37,13 +37,14 @@ def by_gradients(
     weights: Mapping[int, Weights],
     *,
     model: nn.Module,
-    samples: tuple[torch.Tensor, torch.Tensor],
+    samples: tuple[Any, Any],
     tables: Mapping[str, pd.DataFrame],
     per_epoch: float,
     device: str = "cpu",
     memory_budget: float | None = None,
     loss: Callable[..., torch.Tensor] | None = None,
     learning_rate: float = float("nan"),
+    output: str | int | None = None,
     tensors: Mapping[str, Tensors] | None = None,
     failed: Failed | None = None,
     measured: Measured | None = None,
@@ -54,12 +55,13 @@ def by_gradients(
         options: as the measurement's `measure` takes them.
         weights: by SGD step; an empty mapping gives tables without rows.
         model: its weights are overwritten.
-        samples: images and labels of all training samples, on the device.
+        samples: images and labels of all training samples, see `gradient_norms`.
         tables: of the needed measurements, at these steps at least.
         per_epoch: SGD steps of an epoch; NaN where that is not known.
         memory_budget: bytes; half of what is free by default.
         loss: of one sample; cross entropy by default.
         learning_rate: of the run.
+        output: see `gradient_norms`.
         tensors: the tables of tensors that the measurement takes, with the steps in their names.
         failed: called with the step and the error where a checkpoint cannot be measured, which is then left out; by
             default the error is raised.
@@ -78,6 +80,7 @@ def by_gradients(
             memory_budget=budget,
             loss=loss,
             learning_rate=learning_rate,
+            output=output,
             tensors={name: _without_step(each, step) for name, each in (tensors or {}).items()},
         ) as at:
             for table in measurement.tables:

@@ -21,8 +21,8 @@ RANKED_BY = (*samples.SCORES, OUTLIER_SHARE)
 
 def rank_samples(
     model: nn.Module | RunAnalysis,
-    images: torch.Tensor | None = None,
-    labels: torch.Tensor | None = None,
+    images: Any = None,
+    labels: Any = None,
     *,
     score: str = "loss",
     checkpoints: Mapping[int, Weights | str | Path] | None = None,
@@ -31,6 +31,7 @@ def rank_samples(
     loss: Callable[..., torch.Tensor] | None = None,
     device: str = "auto",
     memory_budget: float | None = None,
+    output: str | int | None = None,
 ) -> pd.DataFrame:
     """Every training sample with its scores, the worst first.
 
@@ -40,14 +41,14 @@ def rank_samples(
 
     Args:
         model: the network, or the `RunAnalysis` of a run, of which all checkpoints count and nothing is computed.
-        images, labels: the training samples (N, ...), as the model and the loss take them; none with a `RunAnalysis`.
+        images, labels: the training samples, see `gradient_norms`; none with a `RunAnalysis`.
         score: by which to rank: grand (the norm of the sample's gradient, GraNd), el2n (the error of the output, EL2N;
             both Paul, Ganguli and Dziugaite 2021, arXiv 2107.07075), loss, a_x (abs(a_x), the part of the gradient
             along the top eigenvector of F), or outlier_share (of the checkpoints at which the norm is an outlier).
         checkpoints: by SGD step, a state dict or a file of one; by default the model's own weights alone.
         layer: whose gradient norms and a_x count; by default that of the whole network.
         threshold: distance of an outlier's norm from the median, in units of MAD.
-        loss: see `gradient_norms`; there is no EL2N but for cross entropy.
+        loss, output: see `gradient_norms`; there is no EL2N but for cross entropy.
         device, memory_budget: see `analyse_run`. It costs about 3.5 passes a checkpoint with all scores; a_x takes most
             of them, and is left out unless it is asked for or part of the `RunAnalysis`.
 
@@ -57,7 +58,8 @@ def rank_samples(
         comes before all others.
 
     Raises:
-        ValueError: an unknown score, or one that the `RunAnalysis` has no table for; samples given with one.
+        ValueError: an unknown score, or one that the `RunAnalysis` has no table for, or no norms; samples given with
+            one.
         TypeError: a network without samples.
         FishertailError: see `analyse_run`.
     """
@@ -66,9 +68,12 @@ def rank_samples(
     if isinstance(model, RunAnalysis):
         if images is not None or labels is not None or checkpoints is not None:
             raise ValueError("images, labels, checkpoints: none expected with a RunAnalysis, which has its own")
+        if "norms" not in model.tables:
+            found = ", ".join(model.tables) or "no table"
+            raise ValueError(f"model: a RunAnalysis with norms expected, which have the labels; found {found}")
         return _ranked(model.tables, score, layer, threshold)
-    if images is None or labels is None:
-        raise TypeError("images, labels: tensors expected with a network, found None")
+    if images is None:
+        raise TypeError("images, labels: samples expected with a network, found None")
     measurements = ["norms"]
     if isinstance(loss_of(loss), CrossEntropy):
         measurements.append("sample_scores")
@@ -84,6 +89,7 @@ def rank_samples(
         measurements=measurements,
         device=device,
         memory_budget=memory_budget,
+        output=output,
     )
     return _ranked(analysis.tables, score, layer, threshold)
 

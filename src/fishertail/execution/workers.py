@@ -2,9 +2,11 @@
 
 import ctypes
 import os
+import pickle
 import subprocess
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -50,7 +52,7 @@ def spread(
 
     Raises:
         WorkerError: a worker died; the message ends with the last lines of its log. The other workers are stopped.
-        FishertailError: a worker found an error that the user can fix; the message is the worker's.
+        Exception: the first that a worker raised, as it was there; its traceback is in the worker's log.
         NodeError: submitit is not installed.
     """
     workers = max(1, min(workers, len(items)))
@@ -78,7 +80,7 @@ def submit(
         parameters: of submitit's executor.
 
     Raises:
-        WorkerError, FishertailError, NodeError: see `spread`.
+        WorkerError, NodeError, Exception: see `spread`.
     """
     own = {"timeout_min": _WEEK} if cluster == "local" else {}
     tasks = [(function, share, None, None) for share in shares]
@@ -131,16 +133,27 @@ def prepare_process(threads: int) -> None:
 
 def _work(
     function: Callable[[dict[int, Item]], Result], share: dict[int, Item], gpu: str | None, threads: int | None
-) -> tuple[Result | None, str | None]:
-    """In a worker: what the function returns, or the message of an error that the user can fix."""
+) -> tuple[Result | None, Exception | None]:
+    """In a worker: what the function returns, or the error that it raises."""
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # CUDA reads it when it is first used, which is later
     if threads is not None:
         prepare_process(threads)
     try:
         return function(share), None
-    except FishertailError as error:
-        return None, str(error)
+    except Exception as error:
+        if not isinstance(error, FishertailError):
+            traceback.print_exc()
+        return None, portable(error)
+
+
+def portable(error: Exception) -> Exception:
+    """An error as another process can have it: itself, or `WorkerError` with its words where it cannot be pickled."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return WorkerError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _results(jobs: "Sequence[submitit.Job[Any]]", shares: Sequence[Mapping[int, Any]], cluster: str) -> list[Any]:
@@ -187,7 +200,7 @@ def _result(job: "submitit.Job[Any]", number: int, shares: Sequence[Mapping[int,
     except (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError) as error:
         raise _died(job, number, shares) from error
     if fault is not None:
-        raise FishertailError(fault)
+        raise fault
     return result
 
 

@@ -6,6 +6,7 @@ more memory than a backward pass. Unlike F, the Hessian has negative eigenvalues
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,13 @@ from fishertail.errors import UnsupportedModelError
 from fishertail.fisher.curvlinops_extra import HessianLinearOperator
 from fishertail.fisher.second_derivatives import second_derivatives
 from fishertail.gradients.accurate_sums import sum_of
-from fishertail.gradients.losses import CrossEntropy, OtherLoss, loss_of
-from fishertail.gradients.model_outputs import chosen_output
+from fishertail.gradients.inputs import Samples, samples_of
+from fishertail.gradients.losses import loss_of
+from fishertail.gradients.model_outputs import called, chosen_output
 from fishertail.gradients.private_copy import private_copy
+
+_Batch = dict[str, Any]  # inputs and targets of some samples, and how many these are
+_Function = Callable[[torch.Tensor, Any], torch.Tensor]  # of outputs and targets: one number
 
 _DENSE = 64  # parameters up to which all columns of the Hessian are computed
 _ASYMMETRY = 1e-3  # relative to v H v; float32 has 1e-6
@@ -52,10 +57,11 @@ class Hessian:
 
     Args:
         model: left as it is.
-        inputs, targets: (n, ...) of the samples.
+        inputs, targets: (n, ...) of the samples on the model's device, in any form that `gradient_norms` takes.
         loss: of one sample, see `gradient_norms`. It is computed in float64: in float32, p (1 - p) of a fitted sample
             would be rounding.
         batch_size: number of samples that are computed together.
+        output: see `gradient_norms`.
 
     Raises:
         UnsupportedModelError: the network or its loss has no second derivative, seen on the first two samples.
@@ -64,15 +70,22 @@ class Hessian:
     def __init__(
         self,
         model: nn.Module,
-        inputs: torch.Tensor,
-        targets: torch.Tensor,
+        inputs: Any,
+        targets: Any,
         loss: Callable[..., torch.Tensor] | None,
         batch_size: int,
+        output: str | int | None = None,
     ) -> None:
-        self._outputs, self._loss = _Outputs(private_copy(model)), _SumOfLosses(loss_of(loss))
-        self._batches = list(zip(inputs.split(batch_size), targets.split(batch_size), strict=True))
-        self._named = dict(self._outputs.model.named_parameters())
-        self._check(inputs[:2], targets[:2])
+        self._model, self._output = private_copy(model), output
+        self._named = dict(self._model.named_parameters())
+        of_each, samples = loss_of(loss), samples_of(inputs, targets)
+
+        def losses(outputs: torch.Tensor, targets: Any) -> torch.Tensor:
+            return of_each.total(outputs.double(), targets)
+
+        self._losses = losses
+        self._batches = [_batch(samples, part) for part in torch.arange(len(samples)).split(batch_size)]
+        self._check(_batch(samples, torch.arange(min(2, len(samples)))))
 
     def eigenpairs(self, parameters: Sequence[str], *, k: int, both_ends: bool, rtol: float) -> HessianPairs:
         """The k largest eigenpairs of the block of some parameters.
@@ -82,7 +95,7 @@ class Hessian:
             both_ends: also the k smallest.
             rtol: relative to the eigenvalue, the largest residual of a pair that has converged.
         """
-        operator = self._operator(parameters, self._batches, self._loss)
+        operator = self._operator(parameters, self._batches, self._losses)
         ascending, columns = _extremes(operator, k, both_ends, rtol)
         count = min(k, operator.shape[0])
         ranks = np.array([*range(1, count + 1), *(range(-1, -count - 1, -1) if both_ends else ())])
@@ -91,12 +104,20 @@ class Hessian:
         residuals = np.linalg.norm(operator.matmat(vectors) - vectors * values, axis=0)
         return HessianPairs(ranks, values, vectors.T, residuals, operator.products)
 
-    def _operator(self, parameters: Sequence[str], batches: Sequence[Any], loss: nn.Module) -> "_MeanHessian":
-        own, samples = [self._named[name] for name in parameters], sum(len(inputs) for inputs, _ in batches)
-        of_sum = HessianLinearOperator(self._outputs, loss, own, batches, check_deterministic=False, num_data=samples)
+    def _operator(self, parameters: Sequence[str], batches: Sequence[_Batch], function: _Function) -> "_MeanHessian":
+        own, samples = [self._named[name] for name in parameters], sum(batch["samples"] for batch in batches)
+        of_sum = HessianLinearOperator(
+            _Sum(self._model, function, self._output),
+            _Itself(),
+            own,
+            [(batch, torch.empty(0)) for batch in batches],  # targets are in the batch: here they would be one tensor
+            check_deterministic=False,
+            num_data=samples,
+            batch_size_fn=itemgetter("samples"),
+        )
         return _MeanHessian(of_sum, samples)
 
-    def _check(self, inputs: torch.Tensor, targets: torch.Tensor) -> None:
+    def _check(self, batch: _Batch) -> None:
         """Multiply Hessians of two samples, before hours are spent.
 
         That of the outputs' squares shows whether the network's second derivatives are symmetric: not zero, as those of
@@ -105,8 +126,8 @@ class Hessian:
         trained = [name for name, parameter in self._named.items() if parameter.requires_grad]
         vectors = np.random.default_rng(0).standard_normal((sum(self._named[name].numel() for name in trained), 4))
         try:
-            self._operator(trained, [(inputs, targets)], self._loss).matmat(vectors[:, :1])
-            products = self._operator(trained, [(inputs, targets)], _WeightedSquares()).matmat(vectors)
+            self._operator(trained, [batch], self._losses).matmat(vectors[:, :1])
+            products = self._operator(trained, [batch], _weighted_squares).matmat(vectors)
         except (RuntimeError, NotImplementedError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UnsupportedModelError(f"the network or its loss has no second derivative: {reason}") from error
@@ -119,40 +140,38 @@ class Hessian:
             )
 
 
-class _Outputs(nn.Module):
-    """The output that the loss is of."""
+def _batch(samples: Samples, index: torch.Tensor) -> _Batch:
+    inputs, targets = samples.read(index)
+    return {"inputs": inputs, "targets": targets, "samples": len(index)}
 
-    def __init__(self, model: nn.Module) -> None:
+
+class _Sum(nn.Module):
+    """A function of the outputs of a batch, summed over its samples, as curvlinops differentiates it."""
+
+    def __init__(self, model: nn.Module, function: _Function, output: str | int | None) -> None:
         super().__init__()
-        self.model = model
+        self.model, self._function, self._output = model, function, output
 
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+    def forward(self, batch: _Batch) -> torch.Tensor:
+        outputs = chosen_output(called(self.model, batch["inputs"]), self._output, batch["samples"])
         # vmap needs a second derivative by every parameter, one that is not used included
         nothing = 0 * sum_of([parameter.square().sum() for parameter in self.model.parameters()])
-        return chosen_output(self.model(inputs), None, len(inputs)) + nothing
+        return self._function(outputs + nothing, batch["targets"])
 
 
-class _SumOfLosses(nn.Module):
-    """The sum of the samples' losses, in float64."""
+class _Itself(nn.Module):
+    """The loss as curvlinops takes it, of what is the sum of the losses already."""
 
     reduction = "sum"
 
-    def __init__(self, loss: CrossEntropy | OtherLoss) -> None:
-        super().__init__()
-        self._loss = loss
-
-    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return self._loss.total(outputs.double(), targets)
+    def forward(self, total: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        return total
 
 
-class _WeightedSquares(nn.Module):
+def _weighted_squares(outputs: torch.Tensor, _: Any) -> torch.Tensor:
     """The squares of the outputs, with different weights: the plain sum is constant where outputs are normalised."""
-
-    reduction = "sum"
-
-    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        squares = outputs.double().square().flatten(1)
-        return (squares * torch.linspace(0.5, 1.5, squares.shape[1], device=squares.device)).sum()
+    squares = outputs.double().square().flatten(1)
+    return (squares * torch.linspace(0.5, 1.5, squares.shape[1], device=squares.device)).sum()
 
 
 class _MeanHessian(LinearOperator):

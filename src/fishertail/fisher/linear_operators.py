@@ -38,7 +38,7 @@ class FisherOperator(LinearOperator):
 
     Args:
         model, images, labels, loss, device, batch_size, output: see `gradient_norms`.
-        layers: names of the layers that F is of; by default all.
+        layers: names of the layers that F is of; by default, or with "network" among them, all.
         memory_budget: bytes for gradients beyond model and data; by default half of the free memory.
 
     Attributes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from typing import Any, Protocol
 
@@ -34,7 +35,16 @@ class Loss(Protocol):
 
 
 def loss_of(loss: Callable[..., torch.Tensor] | None) -> "CrossEntropy | OtherLoss":
-    """Cross entropy without cancellation for None and plain cross entropy; else `loss`, called sample by sample."""
+    """Cross entropy without cancellation for None and plain cross entropy; else `loss`, called sample by sample.
+
+    Raises:
+        UnsupportedModelError: it is a weighted mean, in which the weight of the one sample cancels.
+    """
+    if _weights_cancel(loss):
+        raise UnsupportedModelError(
+            "loss: reduction='sum' expected with class weights, so that a sample's gradient carries the weight of its "
+            "class; found 'mean', which divides the loss of one sample by its own weight"
+        )
     if loss is None or loss is nn.functional.cross_entropy:
         return CrossEntropy(by_position=loss is None)
     if isinstance(loss, nn.CrossEntropyLoss) and _is_plain(loss):
@@ -46,6 +56,17 @@ def _is_plain(loss: nn.CrossEntropyLoss) -> bool:
     """Whether it is torch's own, without weights and smoothing, and gives one number."""
     own = type(loss) is nn.CrossEntropyLoss and loss.reduction in ("mean", "sum")
     return own and loss.weight is None and loss.label_smoothing == 0
+
+
+def _weights_cancel(loss: Any) -> bool:
+    """Whether it has class weights, and divides by the sum of those in the batch."""
+    if isinstance(loss, partial) and loss.func in (nn.functional.cross_entropy, nn.functional.nll_loss):
+        weight, reduction = loss.keywords.get("weight"), loss.keywords.get("reduction", "mean")
+    elif getattr(type(loss), "forward", None) in (nn.CrossEntropyLoss.forward, nn.NLLLoss.forward):
+        weight, reduction = loss.weight, loss.reduction
+    else:
+        return False
+    return weight is not None and reduction == "mean"
 
 
 class CrossEntropy:

@@ -34,16 +34,17 @@ class GradientNorms:
 
     @property
     def network(self) -> NDArray[np.float64]:
-        """(N,) norms of the gradient of all layers together."""
+        """(N,) norms of the gradient of `layers` together: of the whole network, unless some were chosen."""
         norms: NDArray[np.float64] = np.hypot.reduce(self.per_layer, axis=1)  # squares below 1e-324 would underflow
         return norms
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows, losses and correctness of some samples."""
+    """Targets, rows, losses and correctness of some samples."""
 
     index: torch.Tensor  # (n,) which samples
+    targets: Any  # (n, ...) tensors, or mappings or tuples of them
     rows: dict[str, Rows]
     loss: torch.Tensor  # (n,) float64
     correct: torch.Tensor | None  # (n,) bool
@@ -70,9 +71,10 @@ def gradient_norms(
         labels: (N, ...) whatever the loss takes.
         loss: called with outputs and labels of ONE sample as a batch of one. The default is the cross entropy, averaged
             over the positions of a sample if it has several. Cross entropy (plain `CrossEntropyLoss()` is recognised)
-            is computed without cancellation, and so exactly for samples that are fitted to any degree.
-        layers: names of the layers; by default all with trained parameters. A layer is a module that owns parameters
-            itself; a parameter that several modules share belongs to the first.
+            is computed without cancellation, and so exactly for samples that are fitted to any degree. Class weights
+            need reduction="sum": the mean divides by the weight of the one sample.
+        layers: names of the layers; by default, or with "network" among them, all with trained parameters. A layer is
+            a module that owns parameters itself; a parameter that several modules share belongs to the first.
         device: where to compute: a device that torch knows, or `auto` for an accelerator with float64 if there is one;
             by default where the model is.
         batch_size: number of samples that are computed together; by default chosen by the memory that they take. The
@@ -153,7 +155,7 @@ class GradientMatrix:
     def __enter__(self) -> "GradientMatrix":
         with ExitStack() as stack:
             stack.enter_context(full_precision(self.device))
-            inputs, _ = self._read(probe_index(len(self)))
+            inputs, _ = self.read(probe_index(len(self)))
             probe = Probe(self._network, inputs)
             self._plan, footprint = probe.run()
             if isinstance(targets := getattr(self._samples, "targets", None), torch.Tensor):  # before hours are spent
@@ -187,6 +189,24 @@ class GradientMatrix:
     def plan(self) -> GradientPlan:
         """How the rows of each layer are computed, once the matrix is open."""
         return self._plan
+
+    @property
+    def output(self) -> str | int | None:
+        """Which output the loss is of, as given."""
+        return self._network.output
+
+    def read(self, index: torch.Tensor) -> tuple[Any, Any]:
+        """Inputs and targets (n, ...) of the samples at `index` (ascending), on the device and as the model takes them.
+
+        They are tensors, or mappings or tuples of them.
+        """
+        inputs, targets = moved(self._samples.read(index), self.device)
+        return self._network.cast(inputs), targets
+
+    def outputs(self, index: torch.Tensor) -> tuple[torch.Tensor, Any]:
+        """Outputs (n, ...) and targets of the samples at `index`, by a forward pass, while the matrix is open."""
+        inputs, targets = self.read(index)
+        return self._network.outputs(inputs, len(index)), targets
 
     def repeated(self, times: int, loss: Loss) -> "GradientMatrix":
         """The matrix with each sample `times` times, and another loss; it is open as long as this one is.
@@ -250,7 +270,7 @@ class GradientMatrix:
         """What some batches add to the mean gradient, by parameter."""
         total: dict[str, torch.Tensor] = {}
         for index in batches:
-            inputs, targets = self._read(index)
+            inputs, targets = self.read(index)
             derivatives_of = partial(self._shares_of_mean, targets)
             for name, part in self._network.summed_gradients(inputs, len(index), derivatives_of).items():
                 total[name] = total[name].add_(part) if name in total else part
@@ -265,12 +285,8 @@ class GradientMatrix:
     def _ordered(self, layers: Collection[str] | None) -> tuple[str, ...]:
         return tuple(layer for layer in self.layers if layers is None or layer in layers)
 
-    def _read(self, index: torch.Tensor) -> tuple[Any, Any]:
-        inputs, targets = moved(self._samples.read(index), self.device)
-        return self._network.cast(inputs), targets
-
     def _batch(self, index: torch.Tensor, layers: tuple[str, ...]) -> Batch:
-        inputs, targets = self._read(index)
+        inputs, targets = self.read(index)
 
         def derivatives_of(outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Derivatives]:
             found = self._loss(outputs, targets)
@@ -282,4 +298,4 @@ class GradientMatrix:
             whole = dict.fromkeys(layers, Replay("", loop=True))
             alone = GradientPlan(replayed=whole, call_axes=self._plan.call_axes)
             rows, found = self._network.rows(layers, inputs, len(index), alone, derivatives_of)
-        return Batch(index, rows, found.loss, found.correct)
+        return Batch(index, targets, rows, found.loss, found.correct)

@@ -43,7 +43,7 @@ def layers_of(
     Args:
         trained: the trained parameters by name.
         names: their names by id.
-        wanted: names of the layers that are wanted; all by default.
+        wanted: names of the layers that are wanted; all by default, and where "network" is among them.
 
     Raises:
         UnsupportedModelError: no parameter is trained, or a layer is called "network".
@@ -59,9 +59,9 @@ def layers_of(
     if NETWORK in layers:
         raise UnsupportedModelError(f"a layer is named {NETWORK!r}, which stands for all layers together; rename it")
     for name in wanted or ():
-        if name not in layers:
+        if name not in layers and name != NETWORK:
             raise ValueError(_unknown_layer(model, name, layers, names))
-    return {layer: own for layer, own in layers.items() if wanted is None or layer in wanted}
+    return {layer: own for layer, own in layers.items() if wanted is None or NETWORK in wanted or layer in wanted}
 
 
 def _unknown_layer(model: nn.Module, name: str, layers: Collection[str], names: Mapping[int, str]) -> str:
@@ -70,4 +70,4 @@ def _unknown_layer(model: nn.Module, name: str, layers: Collection[str], names: 
     owners = {names[id(parameter)] for parameter in own if id(parameter) in names}
     if owners:
         return f"layers: the parameters of {name!r} are those of {', '.join(sorted(owners))}; ask for that layer"
-    return f"layers: among {', '.join(layers)} expected, found {name!r}"
+    return f"layers: among {', '.join([*layers, NETWORK])} expected, found {name!r}"

@@ -1,11 +1,22 @@
-"""Which tensor of a model's output the loss is of."""
+"""How a model is called, and which tensor of its output the loss is of."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import nn
 
 from fishertail.errors import UnsupportedModelError
+
+
+def called(model: nn.Module, inputs: Any) -> Any:
+    """What a model returns for a tensor, a tuple of arguments or a mapping of named ones."""
+    return model(**inputs) if isinstance(inputs, Mapping) else model(*positional(inputs))
+
+
+def positional(inputs: Any) -> tuple[Any, ...]:
+    """Inputs without names as positional arguments."""
+    return inputs if isinstance(inputs, tuple) else (inputs,)
 
 
 def chosen_output(outputs: Any, wanted: str | int | None, samples: int) -> torch.Tensor:

@@ -19,7 +19,7 @@ from fishertail.gradients.layer_rows.outer_products import added
 from fishertail.gradients.layer_rows.protocol import Rows
 from fishertail.gradients.layer_rules.module_rules import MODULE_RULES
 from fishertail.gradients.model_checks import NETWORK, layers_of, refuse_undefined_gradients
-from fishertail.gradients.model_outputs import chosen_output
+from fishertail.gradients.model_outputs import called, chosen_output, positional
 from fishertail.gradients.module_replay import replay
 from fishertail.gradients.private_copy import is_script, moved, private_copy, substituted, unwrapped
 from fishertail.gradients.recording import ModuleCall, Recorder, Recording, Use, gradients_at, watch
@@ -51,6 +51,7 @@ class Network:
         shapes: of the trained parameters, by name.
         places: of the trained parameters, by name: the modules of the copy that own them, and the name there.
         homes: the names of these modules.
+        output: as given.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Network:
         model = _computable(model, own, self.device)
         self.model = private_copy(model)
         self.dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-        self._output = output
+        self.output = output
         self._has_convolutions = any(isinstance(module, nn.Conv2d) for module in model.modules())
         trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         self.shapes = {name: parameter.shape for name, parameter in trained.items()}
@@ -142,15 +143,19 @@ class Network:
                 handles += recorder.module_hooks(module, rule, own)
         try:
             with torch.enable_grad(), substituted(replaced), recorder:
-                outputs = self._called(inputs)
+                outputs = called(self.model, inputs)
         finally:
             for handle in handles:
                 handle.remove()
         recorder.recording.outputs = outputs
         if "" in watched:  # the whole model, by its arguments here: a compiled script takes no hooks
-            args, kwargs = ((), inputs) if isinstance(inputs, Mapping) else (_positional(inputs), {})
+            args, kwargs = ((), inputs) if isinstance(inputs, Mapping) else (positional(inputs), {})
             recorder.recording.calls[""] = [ModuleCall.of(args, kwargs, outputs)]
-        return chosen_output(outputs, self._output, samples), recorder.recording
+        return chosen_output(outputs, self.output, samples), recorder.recording
+
+    def outputs(self, inputs: Any, samples: int) -> torch.Tensor:
+        """The output (n, ...) by a forward pass alone, of inputs as `run` takes them."""
+        return chosen_output(called(self.model, inputs), self.output, samples)
 
     def rows(
         self,
@@ -219,9 +224,6 @@ class Network:
         edges = [get_gradient_edge(alias) for alias in aliases.values()]
         found = gradients_at(outputs, edges, derivatives_of(outputs.detach()))
         return {name: _dense(part, self.shapes[name], outputs) for name, part in zip(aliases, found, strict=True)}
-
-    def _called(self, inputs: Any) -> Any:
-        return self.model(**inputs) if isinstance(inputs, Mapping) else self.model(*_positional(inputs))
 
     def _expanded_leaves(self, layers: Collection[str], plan: GradientPlan, samples: int) -> dict[str, torch.Tensor]:
         """The parameters that the plan expands over the samples, layer by layer."""
@@ -352,10 +354,6 @@ def _dense(gradient: torch.Tensor | None, shape: torch.Size, like: torch.Tensor)
 
 def _leaf(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().requires_grad_()
-
-
-def _positional(inputs: Any) -> tuple[Any, ...]:
-    return inputs if isinstance(inputs, tuple) else (inputs,)
 
 
 def _shaped(derivative: torch.Tensor | None, shape: torch.Size) -> torch.Tensor | None:

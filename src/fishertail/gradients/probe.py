@@ -164,7 +164,7 @@ class Probe:
                 raise UnsupportedModelError(f"the network cannot be differentiated: {error}") from error
             for hook in hooks:
                 hook.remove()
-        largest = torch.linalg.vector_norm(torch.stack(list(norms.values())).nan_to_num(), dim=0).max()
+        largest = torch.linalg.vector_norm(_finite(torch.stack(list(norms.values()))), dim=0).max()
         return _Reference(norms, products, float(largest))
 
     def _first_plan(self, together: Sequence[Use], alone: Sequence[Use]) -> GradientPlan:
@@ -295,23 +295,28 @@ class Probe:
         return self._rows(plan, layers[:middle]) | self._rows(plan, layers[middle:])
 
     def _agrees(self, layer: str, rows: Rows | None, reference: _Reference) -> bool:
-        """Whether the rows have the norms of autograd's gradients, and their products with random vectors."""
+        """Whether the rows have the norms of autograd's gradients, and their products with random vectors.
+
+        Gradients that are not finite, as those of a network that has diverged, tell nothing: autograd has 0 * NaN of
+        the other samples in them, too.
+        """
         if rows is None:
             return False
         norms = reference.norms[layer]
-        allowed = _TOLERANCE[self._network.dtype] * max(float(norms.max()), _UNIMPORTANT * reference.network, 1e-300)
+        size = max(float(_finite(norms).max()), _UNIMPORTANT * reference.network, 1e-300)
+        allowed = _TOLERANCE[self._network.dtype] * size
         random = [self._random[name] for name in self._network.parameters[layer]]
         try:
             compared = rows.take(torch.tensor(_COMPARED, device=self._network.device))
-            found = [compared.norms().cpu() - norms]
+            agrees = [_near(compared.norms().cpu(), norms, allowed)]
             for number in range(VECTORS):
                 vector = torch.cat([part.vector(number) for part in random])
                 products = compared.project(vector[None])[:, 0].cpu()
-                found.append((products - reference.products[layer][:, number]) / _VECTOR_SLACK)
+                agrees.append(_near(products, reference.products[layer][:, number], _VECTOR_SLACK * allowed))
         except _FAULTS as error:
             self._faults[layer] = f"its gradients cannot be computed: {error}"
             return False
-        return all(bool((part.abs() <= allowed).all()) for part in found)
+        return all(agrees)
 
 
 def probe_index(samples: int) -> torch.Tensor:
@@ -323,6 +328,15 @@ def _sample(inputs: Any, index: Sequence[int]) -> Any:
     return tree_map_only(torch.Tensor, lambda tensor: tensor[list(index)], inputs)
 
 
+def _finite(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor with 0 for what is not finite."""
+    return tensor.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _near(found: torch.Tensor, expected: torch.Tensor, allowed: float) -> bool:
+    return bool((((found - expected).abs() <= allowed) | ~expected.isfinite()).all())
+
+
 def _close(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
-    size = float(expected.abs().nan_to_num(posinf=0.0, neginf=0.0).max()) if expected.numel() else 0.0
+    size = float(_finite(expected).abs().max()) if expected.numel() else 0.0
     return torch.allclose(found, expected, rtol=tolerance, atol=tolerance * size, equal_nan=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ def opened(
     model: nn.Module,
     step: int,
     weights: Weights,
-    samples: tuple[torch.Tensor, torch.Tensor],
+    samples: tuple[Any, Any],
     tables: Mapping[str, pd.DataFrame],
     *,
     device: str,
@@ -28,25 +29,24 @@ def opened(
     loss: Callable[..., torch.Tensor] | None = None,
     learning_rate: float = float("nan"),
     tensors: Mapping[str, Mapping[str, torch.Tensor]] | None = None,
+    output: str | int | None = None,
 ) -> Iterator[OpenCheckpoint]:
     """The checkpoint of `model` with `weights`, which are loaded into it.
 
     Args:
-        samples: images and labels on the device.
+        samples: images and labels, see `gradient_norms`.
         tables: of the needed measurements, at this step.
         loss: of one sample; cross entropy by default.
         learning_rate, tensors: see `OpenCheckpoint`.
+        output: see `gradient_norms`.
     """
-    images, labels = samples
     model.load_state_dict(weights)
     model.to(device).eval()
-    with GradientMatrix(model, images, labels, loss=loss, device=device) as matrix:
+    with GradientMatrix(model, *samples, loss=loss, device=device, output=output) as matrix:
         yield OpenCheckpoint(
             step,
             tables,
             model,
-            images,
-            labels,
             loss,
             matrix,
             device,
@@ -65,6 +65,12 @@ def norms_of(at: OpenCheckpoint) -> GradientNorms:
         loss=table["loss"].to_numpy(dtype=np.float64),
         correct=None if table["correct"].isna().any() else table["correct"].to_numpy(dtype=bool),
     )
+
+
+def classes_of(targets: Any) -> torch.Tensor | None:
+    """The class (n,) of each sample; None where the targets are something else."""
+    one_each = isinstance(targets, torch.Tensor) and targets.ndim == 1 and not targets.is_floating_point()
+    return targets if one_each else None
 
 
 def flat_parameters(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -83,6 +83,9 @@ def measure(at: "OpenCheckpoint", options: Mapping[str, Any]) -> "dict[str, pd.D
     from fishertail.measurements.layer_choice import chosen
 
     norms, layers = norms_of(at), chosen(options["layers"], at.layers("projections"), at.matrix.layers)
+    if not layers:
+        known = ", ".join(at.layers("projections"))
+        raise ValueError(f"layers: among those of spectrum ({known}) expected, found {options['layers']!r}")
     scopes = scopes_of(at.matrix, layers)
     by_sample = {name: at.tables[name].sort_values("sample") for name in ("norms", "projections")}
     squares = {layer: np.square(by_sample["projections"][layer].to_numpy(dtype=np.float64)) for layer in layers}

@@ -60,7 +60,7 @@ def measure(at: "OpenCheckpoint", options: Mapping[str, Any]) -> "dict[str, pd.D
         at.matrix,
         scopes_of(at.matrix, layers),
         norms_of(at),
-        k=min(options["eigenpairs"], len(at.labels)),
+        k=min(options["eigenpairs"], len(at.matrix)),
         rtol=options["spectrum"]["tolerance"],
         projected=0,
         memory_budget=at.memory_budget,

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from fishertail.measurements.measurement import OpenCheckpoint
+    from fishertail.gradients.matrix import GradientMatrix
+    from fishertail.measurements.measurement import LossFunction, OpenCheckpoint
 
 
 _AT_INITIALISATION: list[int | str] = [0]
@@ -51,6 +52,13 @@ def check(model: "nn.Module", loss: "Callable[..., torch.Tensor] | None") -> Non
     predictive_of(loss)
 
 
+def check_samples(matrix: "GradientMatrix", loss: "LossFunction | None", options: Mapping[str, Any]) -> None:
+    """Refuse outputs that are not one vector for each sample."""
+    from fishertail.fisher.true_fisher import predictive_of
+
+    predictive_of(loss).rows(matrix.output_shape)
+
+
 def measure(at: "OpenCheckpoint", options: Mapping[str, Any]) -> dict[str, Any]:
     """The statistics in every layer asked for that the model has."""
     import pandas as pd
@@ -64,7 +72,7 @@ def measure(at: "OpenCheckpoint", options: Mapping[str, Any]) -> dict[str, Any]:
     known = (*at.matrix.layers, NETWORK)
     layers = None if options["layers"] == "all" else [name for name in options["layers"] if name in known]
     scopes = scopes_of(at.matrix, layers)
-    drawn = torch.randperm(len(at.labels), generator=torch.Generator().manual_seed(0))[: options["samples"]]
+    drawn = torch.randperm(len(at.matrix), generator=torch.Generator().manual_seed(0))[: options["samples"]]
     rows = []
     for layer, gram in true_grams(at.matrix, at.loss, scopes, drawn.sort().values, at.memory_budget).items():
         parameters = sum(at.matrix.sizes[part] for part in scopes[layer])
@@ -109,6 +117,7 @@ MEASUREMENT = Measurement(
     measure=measure,
     options=EigenvalueStatisticsOptions,
     check=check,
+    check_samples=check_samples,
     passes=0.4,
     figures=(FIGURE,),
     panel=Panel("eigenvalue_statistics", "rate", "2 / lambda_max", {}, scale="log", colour="#E69F00"),

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from fishertail.measurements.measurement import OpenCheckpoint
+    from fishertail.fisher.hessian import Hessian
+    from fishertail.gradients.matrix import GradientMatrix
+    from fishertail.measurements.measurement import LossFunction, OpenCheckpoint
 
 
 class HessianOptions(GradientOptions):
@@ -51,21 +53,33 @@ def check(model: "nn.Module", loss: "Callable[..., torch.Tensor] | None") -> Non
     import fishertail.fisher.hessian  # noqa: F401
 
 
+def check_samples(matrix: "GradientMatrix", loss: "LossFunction | None", options: Mapping[str, Any]) -> None:
+    """Refuse a network whose second derivatives do not exist or are wrong, by two samples."""
+    import torch
+
+    _hessian(matrix, loss, torch.arange(min(2, len(matrix))))
+
+
+def _hessian(matrix: "GradientMatrix", loss: "LossFunction | None", index: "torch.Tensor") -> "Hessian":
+    """The Hessian of the mean loss of the samples at `index`."""
+    from fishertail.fisher.hessian import Hessian
+
+    return Hessian(matrix.model, *matrix.read(index), loss, matrix.batch_size, matrix.output)
+
+
 def measure(at: "OpenCheckpoint", options: Mapping[str, Any]) -> dict[str, Any]:
     """Eigenvalues in every layer asked for that the model has."""
     import pandas as pd
     import torch
 
     from fishertail.fisher.eigenpairs import scopes_of
-    from fishertail.fisher.hessian import Hessian
     from fishertail.gradients.network import NETWORK
 
     known = (*at.matrix.layers, NETWORK)
     layers = None if options["layers"] == "all" else [name for name in options["layers"] if name in known]
-    drawn = torch.randperm(len(at.labels), generator=torch.Generator().manual_seed(0))
-    index = torch.arange(len(at.labels)) if options["samples"] == "all" else drawn[: options["samples"]].sort().values
-    index = index.to(at.labels.device)
-    hessian = Hessian(at.matrix.model, at.images[index], at.labels[index], at.loss, at.matrix.batch_size)
+    drawn = torch.randperm(len(at.matrix), generator=torch.Generator().manual_seed(0))
+    index = torch.arange(len(at.matrix)) if options["samples"] == "all" else drawn[: options["samples"]].sort().values
+    hessian = _hessian(at.matrix, at.loss, index)
     rows = []
     for layer, parts in scopes_of(at.matrix, layers).items():
         names = [name for part in parts for name in at.matrix.parameters[part]]
@@ -134,6 +148,7 @@ MEASUREMENT = Measurement(
     needs=("spectrum",),
     tensors=("eigenvectors",),
     check=check,
+    check_samples=check_samples,
     passes=8.0,
     figures=(FIGURE,),
     panel=Panel("hessian", "eigenvalue", "sharpness", {"rank": 1}, scale="log", colour="#D55E00"),

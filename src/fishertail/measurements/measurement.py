@@ -70,6 +70,8 @@ class Measurement:
             only.
         check: called with the model and its loss (None: cross entropy) before anything is computed; raises
             `UnsupportedModelError` with a sentence where the measurement cannot apply to them.
+        check_samples: called with the open matrix, the loss and the options before training begins; raises likewise
+            where the measurement cannot apply to the samples. A measurement of gradients only.
         passes: its cost at a checkpoint, in forward and backward passes over the training data: a round number for the
             paper's networks and all of MNIST or CIFAR-10, without that of the measurements that it needs.
         memory: MB that a job takes beyond the memory budget.
@@ -90,6 +92,7 @@ class Measurement:
     options_of: tuple[str, ...] = ()
     at_minimum: bool = False
     check: "Callable[[nn.Module, LossFunction | None], None] | None" = None
+    check_samples: "Callable[[GradientMatrix, LossFunction | None, Mapping[str, Any]], None] | None" = None
     passes: float = 0.0
     memory: int = 12000
     figures: tuple[Figure, ...] = ()
@@ -119,9 +122,9 @@ class OpenCheckpoint(Checkpoint):
 
     Attributes:
         model: with the weights of this step, in eval mode, on the device.
-        images, labels: all training samples, on the device.
         loss: of one sample, as `gradient_norms` takes it; None is cross entropy.
-        matrix: the gradient matrix G of all samples, open; it computes nothing until it is asked.
+        matrix: the gradient matrix G of all N samples, open: its length is N, it reads them (`read`, `outputs`), and it
+            computes nothing until it is asked.
         device: as torch names it.
         memory_budget: bytes for gradients beyond data and model.
         learning_rate: of the run; NaN where it is not known.
@@ -129,8 +132,6 @@ class OpenCheckpoint(Checkpoint):
     """
 
     model: "nn.Module"
-    images: "torch.Tensor"
-    labels: "torch.Tensor"
     loss: "LossFunction | None"
     matrix: "GradientMatrix"
     device: str

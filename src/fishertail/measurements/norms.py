@@ -15,6 +15,7 @@ from fishertail.results.schema import EPOCH, SAMPLE, STEP, Column, Table
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fishertail.gradients.matrix import Batch
     from fishertail.measurements.measurement import OpenCheckpoint
 
 
@@ -30,13 +31,20 @@ def measure(at: "OpenCheckpoint", options: Mapping[str, Any]) -> "dict[str, pd.D
     """
     import numpy as np
     import pandas as pd
+    import torch
 
     from fishertail.gradients.network import NETWORK
+    from fishertail.measurements.checkpoint import classes_of
 
-    norms = at.matrix.norms()
+    labels: list[torch.Tensor] = []
+
+    def keep(batch: "Batch") -> None:
+        if (classes := classes_of(batch.targets)) is not None:
+            labels.append(classes.cpu())
+
+    norms = at.matrix.norms(keep=keep)
     columns: dict[str, Any] = {"sample": np.arange(len(norms.loss), dtype=np.int32)}
-    classes = at.labels.ndim == 1 and not at.labels.is_floating_point()
-    columns["label"] = at.labels.cpu().numpy().astype(np.int32) if classes else np.nan
+    columns["label"] = torch.cat(labels).numpy().astype(np.int32) if labels else np.nan
     correct = np.nan if norms.correct is None else norms.correct
     columns |= {"loss": norms.loss.astype(np.float32), "correct": correct}
     columns |= {layer: norms.per_layer[:, i].astype(np.float32) for i, layer in enumerate(norms.layers)}

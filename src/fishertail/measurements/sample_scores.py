@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from fishertail.gradients.matrix import GradientMatrix
     from fishertail.measurements.measurement import LossFunction, OpenCheckpoint
 
 
@@ -38,6 +39,20 @@ def check(model: "nn.Module", loss: "LossFunction | None") -> None:
         raise UnsupportedModelError(f"sample_scores: plain cross entropy expected, whose p - y is EL2N; found {loss}")
 
 
+def check_samples(matrix: "GradientMatrix", loss: "LossFunction | None", options: Mapping[str, Any]) -> None:
+    """Raise `UnsupportedModelError` unless each sample has one class."""
+    import torch
+
+    from fishertail.errors import UnsupportedModelError
+    from fishertail.measurements.checkpoint import classes_of
+
+    _, target = matrix.read(torch.tensor([0]))
+    if classes_of(target) is None:
+        is_tensor = isinstance(target, torch.Tensor)
+        found = f"{target.dtype} of shape {tuple(target.shape[1:])}" if is_tensor else type(target).__name__
+        raise UnsupportedModelError(f"sample_scores: one class for each sample expected, found {found}")
+
+
 def measure(at: "OpenCheckpoint", options: Mapping[str, Any]) -> "dict[str, pd.DataFrame]":
     """EL2N of every training sample.
 
@@ -48,19 +63,13 @@ def measure(at: "OpenCheckpoint", options: Mapping[str, Any]) -> "dict[str, pd.D
     import pandas as pd
     import torch
 
-    from fishertail.errors import UnsupportedModelError
     from fishertail.gradients.cross_entropy import losses_and_residuals
-    from fishertail.gradients.model_outputs import chosen_output
 
-    if at.labels.ndim != 1 or at.labels.is_floating_point():
-        found = f"{at.labels.dtype} of shape {tuple(at.labels.shape)}"
-        raise UnsupportedModelError(f"sample_scores: one class for each sample expected, found {found}")
-    parts, size = [], at.matrix.batch_size
-    with torch.no_grad():
-        for images, labels in zip(at.images.split(size), at.labels.split(size), strict=True):
-            logits = chosen_output(at.model(images), None, len(labels))
-            _, residuals, scale = losses_and_residuals(logits, labels)
-            parts.append(residuals.double().norm(dim=1) * scale)
+    check_samples(at.matrix, at.loss, options)
+    parts = []
+    for index in torch.arange(len(at.matrix)).split(at.matrix.batch_size):
+        _, residuals, scale = losses_and_residuals(*at.matrix.outputs(index))
+        parts.append(residuals.double().norm(dim=1) * scale)
     scores = torch.cat(parts).cpu().numpy().astype(np.float32)
     return {"sample_scores": pd.DataFrame({"sample": np.arange(len(scores), dtype=np.int32), "el2n": scores})}
 
@@ -73,6 +82,7 @@ MEASUREMENT = Measurement(
     measure=measure,
     options=SampleScoresOptions,
     check=check,
+    check_samples=check_samples,
     passes=0.4,
     memory=6000,
     tables=(

@@ -65,7 +65,7 @@ def measure(at: "OpenCheckpoint", options: Mapping[str, Any]) -> dict[str, Any]:
         for layer, pairs in found.items()
         for rank in range(len(pairs.eigenvalues))
     ]
-    columns = {"sample": np.arange(len(at.labels), dtype=np.int32)}
+    columns = {"sample": np.arange(len(at.matrix), dtype=np.int32)}
     columns |= {layer: pairs.projections[:, 0].astype(np.float32) for layer, pairs in found.items()}
     return {
         "spectrum": pd.DataFrame(rows),

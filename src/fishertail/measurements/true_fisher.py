@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from fishertail.measurements.measurement import OpenCheckpoint
+    from fishertail.gradients.matrix import GradientMatrix
+    from fishertail.measurements.measurement import LossFunction, OpenCheckpoint
 
 
 class TrueFisherOptions(GradientOptions):
@@ -53,6 +54,19 @@ def check(model: "nn.Module", loss: "Callable[..., torch.Tensor] | None") -> Non
     predictive_of(loss)
 
 
+def check_samples(matrix: "GradientMatrix", loss: "LossFunction | None", options: Mapping[str, Any]) -> None:
+    """Refuse outputs that are not one vector for each sample, and more of them than are allowed."""
+    from fishertail.errors import UnsupportedModelError
+    from fishertail.fisher.true_fisher import predictive_of
+
+    outputs, _ = predictive_of(loss).rows(matrix.output_shape)
+    if outputs > options["most_classes"]:
+        raise UnsupportedModelError(
+            f"true_fisher: {outputs} outputs per sample, so that a sweep costs {outputs} passes; "
+            f"measurements.true_fisher.most_classes allows {options['most_classes']}"
+        )
+
+
 def measure(at: "OpenCheckpoint", options: Mapping[str, Any]) -> dict[str, Any]:
     """Eigenvalues beside those of the empirical matrix, and what is left of the largest without some samples."""
     import pandas as pd
@@ -61,7 +75,7 @@ def measure(at: "OpenCheckpoint", options: Mapping[str, Any]) -> dict[str, Any]:
     from fishertail.fisher.true_fisher import true_eigenpairs
     from fishertail.gradients.network import NETWORK
 
-    _refuse_many(at.matrix.output_shape, options["most_classes"])
+    check_samples(at.matrix, at.loss, options)
     known = (*at.matrix.layers, NETWORK)
     layers = None if options["layers"] == "all" else [name for name in options["layers"] if name in known]
     found = true_eigenpairs(
@@ -92,21 +106,9 @@ def measure(at: "OpenCheckpoint", options: Mapping[str, Any]) -> dict[str, Any]:
                     "angle": float("nan") if other is None else _angle(own, other),
                 }
             )
-        squares = (pairs.projections[:, 0] ** 2).reshape(len(at.labels), -1).sum(1)
+        squares = (pairs.projections[:, 0] ** 2).reshape(len(at.matrix), -1).sum(1)
         trimmed.append({"layer": layer} | _trimmed(at, layer, squares, options["fraction"]))
     return {"true_fisher": pd.DataFrame(rows), "true_fisher_trimmed": pd.DataFrame(trimmed)}
-
-
-def _refuse_many(shape: tuple[int, ...], most: int) -> None:
-    from math import prod
-
-    from fishertail.errors import UnsupportedModelError
-
-    if prod(shape) > most:
-        raise UnsupportedModelError(
-            f"true_fisher: {prod(shape)} outputs per sample, so that a sweep costs {prod(shape)} passes; "
-            f"measurements.true_fisher.most_classes allows {most}"
-        )
 
 
 def _vector(at: "OpenCheckpoint", layer: str, rank: int) -> "NDArray[np.float32] | None":
@@ -172,6 +174,7 @@ MEASUREMENT = Measurement(
     needs=("spectrum",),
     tensors=("eigenvectors",),
     check=check,
+    check_samples=check_samples,
     passes=50.0,
     figures=(FIGURE,),
     panel=Panel("true_fisher", "eigenvalue", "lambda_1 of F_true", {"rank": 1}, scale="log", colour="#CC79A7"),

@@ -6,6 +6,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,7 @@ def measure(options: argparse.Namespace) -> int:
         options.out,
         validation=validation,
         measurements=options.measurements,
+        options=_of_measurements(options.option),
         steps_per_epoch=options.steps_per_epoch,
         layers=options.layers,
         k=options.eigenpairs,
@@ -126,6 +128,7 @@ def measure(options: argparse.Namespace) -> int:
         learning_rate=options.learning_rate,
         device=options.device,
         made={"factory": options.factory, "kwargs": arguments},
+        output=int(options.output) if (options.output or "").isdecimal() else options.output,
         memory_budget=None if options.memory_budget is None else options.memory_budget * 2**30,
         subset=options.subset,
         seed=options.seed,
@@ -214,6 +217,22 @@ def _arguments(text: str) -> dict[str, Any]:
     return found
 
 
+def _of_measurements(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """By measurement and option, the values of MEASUREMENT.OPTION=VALUE: in JSON, or else words."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        measurement, dot, option = name.partition(".")
+        if not (equals and dot):
+            raise UsageError(
+                f"--option: MEASUREMENT.OPTION=VALUE expected, such as hessian.samples=500, found {text!r}"
+            )
+        with suppress(ValueError):
+            value = json.loads(value)
+        found.setdefault(measurement, {})[option] = value
+    return found
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="fishertail", description=_DESCRIPTION, formatter_class=_AsWritten)
     parser.add_argument("--version", action="version", version=f"fishertail {version('fishertail')}")
@@ -250,6 +269,8 @@ def _add_measure_options(parser: argparse.ArgumentParser) -> None:
     add("--out", default="fishertail-run", metavar="FOLDER", help="where the tables are kept (%(default)s)")
     add("--measurements", nargs="+", default=["norms", "spectrum", "outliers"], metavar="NAME",
         help="what is measured, with what that needs (norms spectrum outliers)")  # fmt: skip
+    add("--option", nargs="+", default=[], metavar="NAME.OPTION=VALUE",
+        help="of a measurement, such as hessian.samples=500; lists as in JSON")  # fmt: skip
     add("--layers", nargs="+", metavar="NAME", help="of the spectrum, as named_modules() names them, or network (all)")
     add("--eigenpairs", type=whole(1), default=1, metavar="K", help="how many eigenvalues (%(default)s)")
     add(
@@ -261,6 +282,7 @@ def _add_measure_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--threshold", type=positive(), default=10, metavar="X", help="distance of an outlier, in MAD (%(default)s)")
     add("--loss", metavar="FUNCTION", help="package.module:function of outputs and label of one sample (cross entropy)")
+    add("--output", metavar="NAME", help="which of several outputs the loss is of: a name, or a place in a tuple")
     add(
         "--learning-rate",
         type=positive(),

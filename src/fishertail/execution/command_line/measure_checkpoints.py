@@ -4,6 +4,7 @@ import json
 import warnings
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def measure(
     validation: tuple[Any, Any] | None = None,
     loss: Callable[..., torch.Tensor] | None = None,
     device: str = devices.AUTO,
+    output: str | int | None = None,
     made: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> tuple[dict[str, Any], list[int]]:
@@ -57,7 +59,7 @@ def measure(
     Args:
         model: its weights are overwritten.
         samples: images and labels, see `gradient_norms`.
-        folder, loss: see `Watch`.
+        folder, loss, output: see `Watch`.
         validation: like the samples, for the validation loss and accuracy in metrics.csv.
         device: a device that torch knows; auto takes a GPU where there is one.
         made: how the model was made, as JSON has it; it must agree where a folder is gone on with.
@@ -72,10 +74,10 @@ def measure(
         FishertailError: see `Watch`; StorageError also if a checkpoint was replaced since it was measured.
     """
     steps, place = [each.step for each in checkpoints], devices.resolved(device)
-    if validation:
-        _of_validation(model, validation, loss, place)  # so that what does not fit is an error now
+    validate = partial(_of_validation, model, validation, loss=loss, device=place, output=output)
+    validate()  # so that what does not fit is an error now
     try:
-        watch = Watch(model, *samples, folder=folder, schedule=steps, loss=loss, device=place, **options)
+        watch = Watch(model, *samples, folder=folder, schedule=steps, loss=loss, device=place, output=output, **options)
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
     run = RunFolder(folder, [])
@@ -86,7 +88,7 @@ def measure(
     with _warnings_above_the_bar():
         for each in _shown([each for each in checkpoints if each.step not in done]):
             model.load_state_dict(each.weights())
-            watch(each.step, **(_of_validation(model, validation, loss, place) if validation else {}))
+            watch(each.step, **validate())
     kept = RunFolder(folder, []).measured
     lost = [step for step in steps if step not in kept]
     tables = saved_tables.read(folder) if kept else {}
@@ -114,11 +116,9 @@ def _sources(path: Path, checkpoints: Sequence[CheckpointFile], done: Container[
     return earlier | sources
 
 
-def _of_validation(
-    model: nn.Module, samples: tuple[Any, Any], loss: Callable[..., torch.Tensor] | None, device: torch.device
-) -> dict[str, float]:
+def _of_validation(model: nn.Module, samples: tuple[Any, Any] | None, **options: Any) -> dict[str, float]:
     try:
-        return validated(model, *samples, loss=loss, device=device)
+        return validated(model, *samples, **options) if samples else {}
     except Exception as error:  # whatever the user's model says of samples of another shape
         raise UsageError(f"--validation: {type(error).__name__}: {error}") from error
 

@@ -1,6 +1,6 @@
 """Loss and accuracy of a model on samples that it was not trained on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ from torch import nn
 
 from fishertail.gradients.inputs import moved, samples_of
 from fishertail.gradients.losses import loss_of
-from fishertail.gradients.model_outputs import chosen_output
+from fishertail.gradients.model_outputs import called, chosen_output
 
 _BATCH = 256
 
@@ -20,12 +20,13 @@ def validated(
     *,
     loss: Callable[..., torch.Tensor] | None = None,
     device: str | torch.device = "cpu",
+    output: str | int | None = None,
 ) -> dict[str, float]:
     """The mean loss, and the accuracy where each sample has one class, by the names of metrics.csv.
 
     Args:
         model: it is moved to the device, and set to eval mode.
-        images, labels, loss: see `gradient_norms`.
+        images, labels, loss, output: see `gradient_norms`.
     """
     device, samples, of_each = torch.device(device), samples_of(images, labels), loss_of(loss)
     model.to(device).eval()
@@ -33,15 +34,9 @@ def validated(
     for index in torch.arange(len(samples)).split(_BATCH):
         inputs, targets = moved(samples.read(index), device)
         with torch.no_grad():
-            outputs = chosen_output(_called(model, inputs), None, len(index))
+            outputs = chosen_output(called(model, inputs), output, len(index))
         found = of_each(outputs, targets)
         losses.append(found.loss)
         correct += [] if found.correct is None else [found.correct]
     accuracy = {"validation_accuracy": float(torch.cat(correct).double().mean())} if correct else {}
     return {"validation_loss": float(torch.cat(losses).mean())} | accuracy
-
-
-def _called(model: nn.Module, inputs: Any) -> Any:
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)

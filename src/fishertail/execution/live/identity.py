@@ -33,6 +33,7 @@ def identity_of(
     chosen: Chosen,
     *,
     loss: Callable[..., torch.Tensor] | None,
+    output: str | int | None,
     learning_rate: float | None,
     steps_per_epoch: float | None,
 ) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def identity_of(
         "measurements": dict(chosen.options),
         "loss": "cross entropy" if loss is None else _name(loss),
         "loss_content": None if loss is None else _hash(_content(loss)),
+        "output": output,
         "learning_rate": _plain(learning_rate),
         "steps_per_epoch": _plain(steps_per_epoch),
     }

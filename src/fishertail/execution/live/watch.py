@@ -13,7 +13,7 @@ from torch import nn
 
 from fishertail import devices
 from fishertail.errors import FishertailError, StorageError
-from fishertail.execution.chosen import DEFAULT, FAILURES, Failures, choose, reason
+from fishertail.execution.chosen import CHECKPOINT, DEFAULT, FAILURES, Failures, choose, reason
 from fishertail.execution.live.identity import identity_of
 from fishertail.execution.live.model import WatchedModel
 from fishertail.execution.live.run_folder import RunFolder
@@ -22,6 +22,7 @@ from fishertail.execution.live.scalars import scalars_of
 from fishertail.execution.live.schedule import steps_of
 from fishertail.execution.live.undisturbed import undisturbed
 from fishertail.execution.measuring import Tables
+from fishertail.execution.options import Given
 from fishertail.execution.run_analysis import RunAnalysis
 from fishertail.gradients.matrix import GradientMatrix
 from fishertail.measurements.checkpoint import flat_parameters
@@ -31,8 +32,8 @@ from fishertail.results.provenance import machine, provenance
 from fishertail.results.schema import Table, joined
 from fishertail.training.metrics import METRICS
 
-# in the column `measurement` of failures: nothing was measured, or kept; or what the caller gave is no number
-CHECKPOINT, FILES, SCALARS = "checkpoint", "files", "scalars"
+# in the column `measurement` of failures: nothing was kept; or what the caller gave is no number
+FILES, SCALARS = "files", "scalars"
 OF_ALL = ("train_loss", "train_accuracy")  # of all measured samples
 
 
@@ -59,14 +60,17 @@ class Watch:
         folder: where the tables are kept, in the files and columns of the workflow. If it holds earlier steps of the
             same run, they are not measured again.
         measurements: names of measurements (docs/reference.md); those that they need are added.
+        options: of measurements, such as {"hessian": {"samples": 500}} (docs/measurements.md); they count before
+            `layers`, `k`, `rtol` and `threshold`.
         schedule: at which steps: "n per octave" for 0 and the steps nearest to 2^(k / n), "every n", or a list.
         steps_per_epoch: SGD steps per epoch, for the column `epoch` = step / steps_per_epoch; NaN without it.
-        layers, k, rtol: see `fisher_eigenpairs`.
+        layers: see `analyse_run`.
+        k, rtol: see `fisher_eigenpairs`.
         threshold: distance of an outlier's norm from the median, in units of MAD.
         loss: see `gradient_norms`.
         learning_rate: see `analyse_run`.
         device: where to compute; by default where the model is.
-        memory_budget: see `gradient_norms`.
+        memory_budget, output: see `gradient_norms`.
         subset: measure so many samples, drawn once at random with `seed`; every file says so. By default all.
 
     Raises:
@@ -84,6 +88,7 @@ class Watch:
         *,
         folder: str | Path,
         measurements: Sequence[str] = DEFAULT,
+        options: Given | None = None,
         schedule: str | Iterable[SupportsIndex] = "4 per octave",
         steps_per_epoch: float | None = None,
         layers: Sequence[str] | None = None,
@@ -94,6 +99,7 @@ class Watch:
         learning_rate: float | None = None,
         device: str | torch.device | None = None,
         memory_budget: float | None = None,
+        output: str | int | None = None,
         subset: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -101,7 +107,7 @@ class Watch:
         self._model = WatchedModel(model)
         self._device = devices.resolved(self._model.device if device is None else device)
         self._per_epoch = _per_epoch(steps_per_epoch)
-        self._loss, self._memory_budget = loss, memory_budget
+        self._loss, self._memory_budget, self._output = loss, memory_budget, output
         self._learning_rate = float("nan") if learning_rate is None else float(learning_rate)
         self._done: set[int] = set()  # steps that were measured, whether or not they could be written
         self._unwritten: list[pd.DataFrame] = []  # failures
@@ -113,7 +119,9 @@ class Watch:
         with undisturbed(self._device):
             copy = self._model.copy()
             assert copy is not None  # since this process measures
-            self._chosen = choose(copy, measurements, layers=layers, k=k, rtol=rtol, threshold=threshold, loss=loss)
+            self._chosen = choose(
+                copy, measurements, layers=layers, k=k, rtol=rtol, threshold=threshold, loss=loss, given=options
+            )
             self._samples = watched_samples(images, labels, subset, seed, self._folder.positions())
             self._check(copy)
         self._run = identity_of(
@@ -121,6 +129,7 @@ class Watch:
             self._samples,
             self._chosen,
             loss=loss,
+            output=output,
             learning_rate=learning_rate,
             steps_per_epoch=steps_per_epoch,
         )
@@ -186,6 +195,7 @@ class Watch:
             memory_budget=self._memory_budget,
             loss=self._loss,
             learning_rate=self._learning_rate,
+            output=self._output,
         )
 
         def parameters(_: int) -> dict[str, torch.Tensor]:
@@ -205,8 +215,13 @@ class Watch:
     def _check(self, model: nn.Module) -> None:
         """Compare a few samples' gradients with autograd now, so that what does not fit is an error before training."""
         inputs, targets = self._samples.on(self._device)
-        with GradientMatrix(model.eval(), inputs, targets, loss=self._loss, device=self._device):
-            pass
+        matrix = GradientMatrix(
+            model.eval(), inputs, targets, loss=self._loss, device=self._device, output=self._output
+        )
+        with matrix:
+            for each in self._chosen.of_scope("gradients"):
+                if each.check_samples is not None:
+                    each.check_samples(matrix, self._loss, self._chosen.options[each.name])
 
     def _metrics(self, step: int, found: Tables, scalars: Mapping[str, float]) -> dict[str, float]:
         """A row of metrics.csv: what the norms say of the training samples, and what the caller does."""
