@@ -67,6 +67,17 @@ class Heads(nn.Sequential):
         return {"all": super().forward(inputs), "first": None}
 
 
+class Fussy(nn.Sequential):
+    def forward(self, inputs):
+        if self[0].weight.isnan().any():
+            raise RuntimeError("no such weights")
+        return super().forward(inputs)
+
+
+def fussy():
+    return Fussy(*net())
+
+
 def heads():
     return Heads(*net())
 
@@ -223,7 +234,7 @@ def test_what_fails_leaves_the_rest_and_says_so(project, monkeypatch, capsys):
         return {name: t * float("nan") for name, t in weights.items()} if self.step == 10 else weights
 
     monkeypatch.setattr(measure_checkpoints.CheckpointFile, "weights", broken)
-    assert measure() == cli.FAILED
+    assert measure(factory="user_net:fussy") == cli.FAILED
     printed = capsys.readouterr()
     assert "out/failures.csv says why" in printed.err
     assert printed.out.count("warning: step 10: ") + printed.err.count("warning: step 10: ") >= 1
