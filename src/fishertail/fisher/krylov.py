@@ -48,7 +48,10 @@ class KrylovSpace:
         self._following_estimate, self._outside = following, outside
         self._capacity = blocks * (k + extra) + room  # of the basis
         self._scout = Scout(start.shape[1], start) if scouted else None
-        self._next = start if self._scout is None else torch.cat([start, self._scout.vector])
+        self._next = start
+        if self._scout is not None:
+            start = _orthonormalised(start)[0]
+            self._next = torch.cat([start, self._scout.beside(start)])
         self._basis = start.new_empty(0, start.shape[1])  # Q
         self._products = start.new_empty(0, start.shape[1])  # W
         self._projections = weights.new_empty(len(weights), 0)  # A

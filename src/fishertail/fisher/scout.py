@@ -41,6 +41,18 @@ class Scout:
         self._in_basis = False
         self._chain = torch.empty(0, 0, dtype=torch.float64)  # (m, b) the Lanczos vectors of z in the basis
 
+    def beside(self, vectors: torch.Tensor) -> torch.Tensor:
+        """The random vector (1, P), orthogonal to orthonormal ones (b, P); none (0, P) where these span nearly all.
+
+        Were it not orthogonal, what the two have in common would be lost to rounding in their products with F.
+        """
+        for _ in range(2):
+            self.vector = self.vector - (self.vector @ vectors.T) @ vectors
+        size = float(lengths(self.vector))
+        self.settled = size < 1e-2
+        self.vector = self.vector[:0] if self.settled else self.vector / size
+        return self.vector
+
     def follow(
         self,
         basis: torch.Tensor,
