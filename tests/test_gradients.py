@@ -268,6 +268,16 @@ class Noise(nn.Module):
         return self.layer(x + torch.randn_like(x))
 
 
+class TiedByClosure(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.head = nn.Linear(6, 6), nn.Linear(6, 4)
+        self.decoder = lambda h: h @ self.encoder.weight
+
+    def forward(self, x):
+        return self.head(self.decoder(self.encoder(x).tanh()))
+
+
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
@@ -276,6 +286,7 @@ class Noise(nn.Module):
         (nn.Sequential(nn.Linear(6, 6), nn.Dropout(0.5), nn.Linear(6, 4)), "layer '1': dropout"),
         (BatchMean(), "output of a sample in a batch differs"),
         (Noise(), "output of a sample in a batch differs"),
+        (TiedByClosure(), "parameter 'encoder.weight': .* by way of a closure"),
         (nn.ReLU(), "no parameters"),
         (nn.ModuleDict({"network": nn.Linear(6, 4)}), "a layer is named 'network'"),
     ],

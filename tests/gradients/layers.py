@@ -1,5 +1,6 @@
 """Networks with every kind of layer, and every use of one, that people have: as small as can be."""
 
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -102,6 +103,25 @@ class Branching(nn.Module):
     def forward(self, x):
         outputs = [(self.a if row.mean() > 0 else self.b)(row[None]) for row in x.mean(1)]
         return torch.cat(outputs)
+
+
+def listed(model: nn.Module, *names: str) -> nn.Module:
+    """The model with some of its parts in a plain list, too."""
+    model.list = [getattr(model, name) for name in names]
+    return model
+
+
+def with_a_method(model: nn.Module) -> nn.Module:
+    """The model with a method of its own in the place of `forward`, as packages that dispatch models set it."""
+    model.forward = types.MethodType(lambda self, x: self[3](self[2](self[1](self[0](x)))), model)
+    return model
+
+
+def with_a_child_that_knows_it() -> nn.Module:
+    child = Lambda(lambda m, x: m.o(x.mean(1)) * m.parent[0].scale, o=nn.Linear(12, 5))
+    model = Lambda(lambda m, x: m.c(m.a(x).tanh()), scale=nn.Parameter(torch.rand(5)), a=nn.Linear(16, 12), c=child)
+    child.parent = [model]
+    return model
 
 
 def frozen(model: nn.Module, *names: str) -> nn.Module:
@@ -315,10 +335,35 @@ CASES: dict[str, Case] = {
     ),
     "another path for each sample": Case(Branching, sequences, LOOP),
     "compiled": Case(lambda: torch.compile(flat(nn.Linear(160, 5)), backend="eager"), sequences),
+    "compiled in part": Case(
+        lambda: flat(torch.compile(nn.Sequential(nn.Linear(160, 12), nn.Tanh()), backend="eager"), nn.Linear(12, 5)),
+        sequences,
+    ),
     "scripted": Case(
         lambda: torch.jit.script(flat(nn.Linear(160, 5))), sequences, REPLAYED, plain=lambda: flat(nn.Linear(160, 5))
     ),
     "data parallel": Case(lambda: nn.DataParallel(flat(nn.Linear(160, 5))), sequences),
+    "modules in a plain list": Case(
+        lambda: listed(
+            Lambda(
+                lambda m, x: m.list[1](m.list[0](x).tanh().mean(1)), a=nn.Linear(16, 12), o=nn.Linear(12, 5),
+            ), "a", "o",
+        ),
+        sequences,
+    ),
+    "parameters in a plain list": Case(
+        lambda: listed(
+            Lambda(
+                lambda m, x: F.linear(F.linear(x, m.list[0]).tanh().mean(1), m.list[1]),
+                w=nn.Parameter(torch.randn(7, 16)), v=nn.Parameter(torch.randn(5, 7)),
+            ), "w", "v",
+        ),
+        sequences,
+    ),
+    "a method in the place of forward": Case(
+        lambda: with_a_method(flat(nn.Linear(160, 12), nn.Tanh(), nn.Linear(12, 5))), sequences
+    ),
+    "a module that knows its parent": Case(with_a_child_that_knows_it, sequences, EXPANDED),
     "weights in functions, without modules": Case(
         lambda: Lambda(
             lambda m, x: F.linear(F.linear(x, m.w).tanh().mean(1), m.v, m.b),

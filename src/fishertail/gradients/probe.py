@@ -23,7 +23,7 @@ from fishertail.gradients.memory_budget import Footprint
 from fishertail.gradients.module_replay import call_axes
 from fishertail.gradients.network import Network, PlanMismatchError, expanded
 from fishertail.gradients.random_vectors import VECTORS, RandomVectors
-from fishertail.gradients.recording import Recording, Use
+from fishertail.gradients.recording import Recording, Use, leaves
 from fishertail.gradients.sample_axis import SampleAxis, sample_axis
 from fishertail.gradients.saved_bytes import SavedBytes
 
@@ -71,9 +71,7 @@ class Probe:
         Raises:
             UnsupportedModelError: a layer has no way that agrees; names the layer and the reason.
         """
-        aliases = self._network.aliases()
-        with SavedBytes(self._network.model) as saved:
-            outputs, together = self._run(self._batch, substitutes=aliases, watched=[""])
+        outputs, together, graph_bytes = self._self_contained_run()
         alone = self._check_independence(outputs.detach())
         generator = torch.Generator().manual_seed(0)
         self._residuals = torch.randn(outputs.shape, generator=generator, dtype=torch.float64).to(outputs)
@@ -82,7 +80,7 @@ class Probe:
             name: RandomVectors(shape.numel(), generator, network.dtype, network.device)
             for name, shape in network.shapes.items()
         }
-        reference = self._reference(outputs, aliases)
+        reference = self._reference(outputs)
         self.outputs = outputs.detach()
         del outputs
         together.outputs = None  # frees the graph
@@ -98,7 +96,7 @@ class Probe:
             pending = [layer for layer in network.layers if not self._agrees(layer, rows.get(layer), reference)]
             if not pending:
                 row_bytes = {layer: part.nbytes // SAMPLES for layer, part in rows.items()}
-                return plan, Footprint(saved.bytes // SAMPLES, row_bytes)
+                return plan, Footprint(graph_bytes // SAMPLES, row_bytes)
 
     def _run(
         self,
@@ -106,11 +104,10 @@ class Probe:
         samples: int = SAMPLES,
         plan: GradientPlan | None = None,
         watched: Sequence[str] = (),
-        substitutes: Mapping[str, torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, Recording]:
         """As `Network.run`, with an error that says what the model was called with."""
         try:
-            return self._network.run(inputs, samples, plan, watched, substitutes)
+            return self._network.run(inputs, samples, plan, watched)
         except UnsupportedModelError:
             raise
         except _FAULTS as error:
@@ -123,6 +120,23 @@ class Probe:
             raise UnsupportedModelError(
                 f"the model cannot be called with a batch of {samples} ({shapes}): {reason}{hint}"
             ) from error
+
+    def _self_contained_run(self) -> tuple[torch.Tensor, Recording, int]:
+        """The outputs of a copy that uses no Parameter of the user's, its recording, and the bytes that autograd saves.
+
+        The copy has to be a deep one if the model holds its parts not only as modules and parameters.
+        """
+        for deep in (False, True):
+            if deep:
+                self._network.copy(deep)
+            with SavedBytes(self._network.model) as saved:
+                outputs, recording = self._run(self._batch, watched=[""])
+            if not (passed_by := self._network.passed_by(outputs)):
+                return outputs, recording, saved.bytes
+        raise UnsupportedModelError(
+            f"parameter {passed_by[0]!r}: a use by way of the module's own attributes expected, found one by way of a "
+            "closure or a global variable, which no copy of the model can follow"
+        )
 
     def _check_independence(self, together: torch.Tensor) -> Recording:
         """Refuse a network in which samples influence one another. Returns what was recorded of the first alone."""
@@ -139,13 +153,14 @@ class Probe:
                 )
         return recording
 
-    def _reference(self, outputs: torch.Tensor, aliases: Mapping[str, torch.Tensor]) -> _Reference:
+    def _reference(self, outputs: torch.Tensor) -> _Reference:
         """Autograd's gradients of each sample by itself; each is summarised as it arrives, and not kept."""
         network = self._network
         layers = {name: layer for layer, own in network.parameters.items() for name in own}
         norms = {layer: torch.zeros(len(_COMPARED), dtype=torch.float64) for layer in network.layers}
         products = {layer: torch.zeros(len(_COMPARED), VECTORS, dtype=torch.float64) for layer in network.layers}
-        wanted = [aliases[name] for name in layers]
+        tensors = dict(network.trained())
+        wanted = [tensors[name] for name in layers]
 
         def summarise(name: str, row: int, gradient: torch.Tensor) -> torch.Tensor:
             gradient = gradient.to_dense() if gradient.layout != torch.strided else gradient
@@ -157,7 +172,7 @@ class Probe:
         for row, sample in enumerate(_COMPARED if outputs.requires_grad else ()):
             of_one = torch.zeros_like(self._residuals)
             of_one[sample] = self._residuals[sample]
-            hooks = [aliases[name].register_hook(partial(summarise, name, row)) for name in layers]
+            hooks = [tensors[name].register_hook(partial(summarise, name, row)) for name in layers]
             try:
                 torch.autograd.grad(outputs, wanted, of_one, retain_graph=True, allow_unused=True)
             except RuntimeError as error:
@@ -196,14 +211,16 @@ class Probe:
         return self._unchanged(GradientPlan(repeated=frozenset([number])))
 
     def _unchanged(self, plan: GradientPlan, substitutes: Mapping[str, torch.Tensor] | None = None) -> bool:
-        """Whether the network still gives the same outputs with a plan and substitutes."""
+        """Whether the network still gives the same outputs with a plan and substitutes, and depends on all of these."""
         try:
             outputs, _ = self._network.run(self._batch, SAMPLES, plan, substitutes=substitutes)
         except (*_FAULTS, UnsupportedModelError):
             return False
-        return outputs.shape == self.outputs.shape and _close(
-            outputs.detach(), self.outputs, _SAME_SHAPE_TOLERANCE[self._network.dtype]
-        )
+        if outputs.shape != self.outputs.shape or any(
+            all(leaf is not tensor for leaf in leaves(outputs)) for tensor in (substitutes or {}).values()
+        ):
+            return False
+        return _close(outputs.detach(), self.outputs, _SAME_SHAPE_TOLERANCE[self._network.dtype])
 
     def _next(self, plan: GradientPlan, layer: str, ways: Iterator[Way]) -> GradientPlan:
         """The plan with the next way for a layer that is possible; raises where none is left."""
