@@ -21,10 +21,9 @@ def call_axes(of_batch: ModuleCall, of_one: ModuleCall, samples: int) -> CallAxe
 
     Returns None if the shapes do not determine it.
     """
-    batch, one = (_tensors((call.args, call.kwargs)) for call in (of_batch, of_one))
-    if len(batch) != len(one) or len(of_batch.shapes) != len(of_one.shapes):
+    if len(of_batch.given_shapes) != len(of_one.given_shapes) or len(of_batch.shapes) != len(of_one.shapes):
         return None
-    given = [sample_axis(a.shape, b.shape, samples) for a, b in zip(batch, one, strict=True)]
+    given = [sample_axis(a, b, samples) for a, b in zip(of_batch.given_shapes, of_one.given_shapes, strict=True)]
     returned = [sample_axis(a, b, samples) for a, b in zip(of_batch.shapes, of_one.shapes, strict=True)]
     if None in given + returned:
         return None

@@ -19,6 +19,7 @@ from fishertail.gradients.layer_rules.module_rules import MODULE_RULES
 from fishertail.gradients.model_checks import NETWORK, layers_of, refuse_undefined_gradients
 from fishertail.gradients.model_outputs import chosen_output
 from fishertail.gradients.module_replay import replay
+from fishertail.gradients.plan_check import PlanMismatchError, check_plan, resized
 from fishertail.gradients.private_copy import (
     LOW_PRECISION,
     computable,
@@ -29,13 +30,9 @@ from fishertail.gradients.private_copy import (
 )
 from fishertail.gradients.recording import ModuleCall, Recorder, Recording, Use, gradients_at, leaves, watch
 
-__all__ = ["NETWORK", "Network", "PlanMismatchError", "expanded", "full_precision"]
+__all__ = ["NETWORK", "Network", "expanded", "full_precision"]
 
 More = TypeVar("More")
-
-
-class PlanMismatchError(Exception):
-    """The network called other functions for this batch than the plan was made for."""
 
 
 class Network:
@@ -185,25 +182,33 @@ class Network:
         Raises:
             PlanMismatchError: the network ran differently from how the plan has it.
         """
-        leaves = self._expanded_leaves(layers, plan, samples)
+        expansions = self._expansions(layers, plan, samples)
         watched = {plan.replayed[layer].module for layer in layers if layer in plan.replayed}
-        outputs, recording = self.run(inputs, samples, plan, watched, leaves)
-        _check_plan(plan, recording, watched)
-        derivatives, scale, more = derivatives_of(outputs.detach())
         numbers = sorted({n for layer in layers for g in plan.by_rule.get(layer, ()) for n, _ in g.uses})
+        try:
+            outputs, recording = self.run(inputs, samples, plan, watched, expansions)
+        except (RuntimeError, ValueError, IndexError) as error:
+            if expansions or plan.repeated:  # which may not fit what the network does with them for this batch
+                raise PlanMismatchError from error
+            raise
+        check_plan(plan, recording, numbers, watched, samples)
+        derivatives, scale, more = derivatives_of(outputs.detach())
         calls = [
             (path, call, axes)
             for path in watched
             for call, axes in zip(recording.calls.get(path, ()), plan.call_axes[path], strict=True)
         ]
         edges = [recording.uses[number].edge for number in numbers]
-        edges += [get_gradient_edge(leaf) for leaf in leaves.values()]
+        edges += [get_gradient_edge(leaf) for leaf in expansions.values()]
         edges += [edge for _, call, _ in calls for edge in call.edges]
-        found = iter(gradients_at(outputs, edges, derivatives))
+        absent = [get_gradient_edge(tensor) for name, tensor in self.trained() if name in plan.absent]
+        found = iter(gradients_at(outputs, [*absent, *edges], derivatives))
+        if any(next(found) is not None for _ in absent):
+            raise PlanMismatchError
         del outputs
         recording.outputs = None  # frees the graph
         at_uses = {number: next(found) for number in numbers}
-        gradients = {name: next(found) for name in leaves}
+        gradients = {name: next(found) for name in expansions}
         for path, call, axes in calls:
             at_call = [_shaped(next(found), shape) for shape in call.shapes]
             for name, part in self._replayed(layers, plan, path, call, axes, at_call, samples).items():
@@ -217,6 +222,10 @@ class Network:
                 flat = [self._flat(gradients.get(name), name, samples) for name in self.parameters[layer]]
                 rows[layer] = DenseRows(torch.cat(flat, dim=1), scale)
         return rows, more
+
+    def plan_for_shape(self, plan: GradientPlan, sample: Any) -> GradientPlan:
+        """The plan for samples that are shaped like this one, a batch of one."""
+        return resized(plan, self.run(sample, 1, plan, plan.call_axes)[1])
 
     def summed_gradients(
         self, inputs: Any, samples: int, derivatives_of: Callable[[torch.Tensor], torch.Tensor]
@@ -235,7 +244,7 @@ class Network:
     def _called(self, inputs: Any) -> Any:
         return self.model(**inputs) if isinstance(inputs, Mapping) else self.model(*_positional(inputs))
 
-    def _expanded_leaves(self, layers: Collection[str], plan: GradientPlan, samples: int) -> dict[str, torch.Tensor]:
+    def _expansions(self, layers: Collection[str], plan: GradientPlan, samples: int) -> dict[str, torch.Tensor]:
         """The parameters that the plan expands over the samples, layer by layer."""
         tensors = dict(self.trained())
         return {
@@ -271,7 +280,7 @@ class Network:
         parts = []
         for number, roles in group.uses:
             derivative, axes = derivatives[number], plan.axes[number]
-            if derivative is None or axes is None:
+            if derivative is None or axes is None or axes[1].axis is None:
                 continue
             use, (of_input, of_output) = uses[number], axes
             given = of_input.first(use.input, samples)
@@ -327,14 +336,6 @@ def expanded(parameter: torch.Tensor, axes: int, samples: int) -> torch.Tensor:
         return tensor.expand(samples, *tensor.shape[1:]).requires_grad_()
     between = (1,) * axes
     return tensor.reshape(1, *between, *tensor.shape).expand(samples, *between, *tensor.shape).requires_grad_()
-
-
-def _check_plan(plan: GradientPlan, recording: Recording, watched: Collection[str]) -> None:
-    """Raise `PlanMismatchError` unless the network called what the plan was made for."""
-    if plan.by_rule and tuple(use.signature for use in recording.uses) != plan.signatures:
-        raise PlanMismatchError
-    if any(len(recording.calls.get(path, ())) != len(plan.call_axes[path]) for path in watched):
-        raise PlanMismatchError
 
 
 def _dense(gradient: torch.Tensor | None, shape: torch.Size, like: torch.Tensor) -> torch.Tensor:

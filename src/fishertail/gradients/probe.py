@@ -21,7 +21,8 @@ from fishertail.gradients.gradient_plan import GradientPlan, Replay, parameter_g
 from fishertail.gradients.layer_rows.protocol import Rows
 from fishertail.gradients.memory_budget import Footprint
 from fishertail.gradients.module_replay import call_axes
-from fishertail.gradients.network import Network, PlanMismatchError, expanded
+from fishertail.gradients.network import Network, expanded
+from fishertail.gradients.plan_check import PlanMismatchError
 from fishertail.gradients.random_vectors import VECTORS, RandomVectors
 from fishertail.gradients.recording import Recording, Use, leaves
 from fishertail.gradients.sample_axis import SampleAxis, sample_axis
@@ -47,6 +48,7 @@ class _Reference:
     norms: Mapping[str, torch.Tensor]  # (compared samples,) float64
     products: Mapping[str, torch.Tensor]  # (compared samples, VECTORS) float64
     network: float  # the largest norm of a sample's whole gradient
+    absent: frozenset[str]  # parameters that the outputs do not depend on
 
 
 class Probe:
@@ -54,7 +56,7 @@ class Probe:
 
     Args:
         network: whose plan is wanted.
-        samples: inputs of SAMPLES samples on its device; see `probe_index`.
+        samples: inputs of SAMPLES samples on its device; see `probe_inputs`.
 
     Attributes:
         outputs: of the network for these samples, after `run`.
@@ -84,7 +86,7 @@ class Probe:
         self.outputs = outputs.detach()
         del outputs
         together.outputs = None  # frees the graph
-        plan = self._first_plan(together.uses, alone.uses)
+        plan = replace(self._first_plan(together.uses, alone.uses), absent=reference.absent)
         if (of_all := call_axes(together.calls[""][0], alone.calls[""][0], SAMPLES)) is not None:
             plan = replace(plan, call_axes={"": (of_all,)})
         ways = {layer: self._ways(layer) for layer in network.layers}
@@ -160,7 +162,7 @@ class Probe:
         norms = {layer: torch.zeros(len(_COMPARED), dtype=torch.float64) for layer in network.layers}
         products = {layer: torch.zeros(len(_COMPARED), VECTORS, dtype=torch.float64) for layer in network.layers}
         tensors = dict(network.trained())
-        wanted = [tensors[name] for name in layers]
+        wanted, absent = [tensors[name] for name in layers], frozenset(layers)
 
         def summarise(name: str, row: int, gradient: torch.Tensor) -> torch.Tensor:
             gradient = gradient.to_dense() if gradient.layout != torch.strided else gradient
@@ -174,13 +176,14 @@ class Probe:
             of_one[sample] = self._residuals[sample]
             hooks = [tensors[name].register_hook(partial(summarise, name, row)) for name in layers]
             try:
-                torch.autograd.grad(outputs, wanted, of_one, retain_graph=True, allow_unused=True)
+                found = torch.autograd.grad(outputs, wanted, of_one, retain_graph=True, allow_unused=True)
             except RuntimeError as error:
                 raise UnsupportedModelError(f"the network cannot be differentiated: {error}") from error
+            absent = frozenset(name for name, gradient in zip(layers, found, strict=True) if gradient is None)
             for hook in hooks:
                 hook.remove()
         largest = torch.linalg.vector_norm(torch.stack(list(norms.values())).nan_to_num(), dim=0).max()
-        return _Reference(norms, products, float(largest))
+        return _Reference(norms, products, float(largest), absent)
 
     def _first_plan(self, together: Sequence[Use], alone: Sequence[Use]) -> GradientPlan:
         """Every layer by its rule, as far as it is clear where its uses have the samples."""
@@ -192,13 +195,14 @@ class Probe:
         for number, (batch, one) in enumerate(zip(together, alone, strict=True)):
             of_input = sample_axis(batch.input.shape, one.input.shape, SAMPLES)
             of_output = sample_axis(batch.shape, one.shape, SAMPLES)
-            if of_input == of_output == SampleAxis(None) and self._repeats(number):
-                repeated.add(number)
-                of_input = of_output = SampleAxis(0)
-            if of_input is None or of_output is None or None in (of_input.axis, of_output.axis):
+            if of_input is None or of_output is None:
                 axes.append(None)
-            else:
-                axes.append((of_input, of_output))
+                continue
+            if of_input.axis is of_output.axis is None and of_output.size and self._repeats(number):
+                repeated.add(number)
+                of_input, of_output = (replace(axis, axis=0, axes=axis.axes + 1) for axis in (of_input, of_output))
+            unknown = of_output.size > 0 and None in (of_input.axis, of_output.axis)
+            axes.append(None if unknown else (of_input, of_output))
         by_rule = {}
         for layer, parameters in self._network.parameters.items():
             groups = parameter_groups(parameters, [use.parameters for use in together])
@@ -253,6 +257,8 @@ class Probe:
         """With its parameters once for each sample, whose gradients come by sample from the same backward pass."""
         tensors, found = dict(self._network.trained()), {}
         for name in self._network.parameters[layer]:
+            if name in plan.absent:
+                continue
             tensor = tensors[name]
             candidates = [*([-1] if tensor.ndim and tensor.shape[0] == 1 else []), *range(_AXES)]
             for axes in candidates:
@@ -329,11 +335,6 @@ class Probe:
             self._faults[layer] = f"its gradients cannot be computed: {error}"
             return False
         return all(bool((part.abs() <= allowed).all()) for part in found)
-
-
-def probe_index(samples: int) -> torch.Tensor:
-    """Positions of the first, the middle and the last sample; some coincide where there are fewer than three."""
-    return torch.linspace(0, samples - 1, SAMPLES).long()
 
 
 def _sample(inputs: Any, index: Sequence[int]) -> Any:

@@ -90,6 +90,12 @@ class ModuleCall:
     shapes: tuple[torch.Size, ...]  # of the tensors in its output
     edges: tuple[GradientEdge | None, ...]
 
+    @property
+    def given_shapes(self) -> tuple[torch.Size, ...]:
+        """Shapes of the tensors in its arguments."""
+        leaves = tree_flatten((self.args, self.kwargs))[0]
+        return tuple(leaf.shape for leaf in leaves if isinstance(leaf, torch.Tensor))
+
     @classmethod
     def of(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> "ModuleCall":
         """What is kept of a call, whose arguments are detached."""
