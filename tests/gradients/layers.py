@@ -309,6 +309,17 @@ CASES: dict[str, Case] = {
     "group norm": Case(lambda: on_pictures(nn.Conv2d(8, 6, 3), nn.GroupNorm(2, 6), channels=6), pictures),
     "norm of a subclass": Case(lambda: on_pictures(nn.Conv2d(8, 6, 3), ChannelsLastNorm(6), channels=6), pictures),
     "local response norm": Case(lambda: on_pictures(nn.Conv2d(8, 6, 3), nn.LocalResponseNorm(3), channels=6), pictures),
+    "view of a convolution's output": Case(
+        lambda: Lambda(lambda m, x: m.o(m.c(x).tanh().view(-1, 6 * 5 * 4)), c=nn.Conv2d(8, 6, 3), o=nn.Linear(120, 5)),
+        pictures,
+    ),
+    "pictures by their strides": Case(
+        lambda: Lambda(
+            lambda m, x: m.o(m.c(x).as_strided((len(x), 120), (120, 1)).tanh()), c=nn.Conv2d(8, 6, 3),
+            o=nn.Linear(120, 5),
+        ),
+        pictures,
+    ),
     "linear over a grid": Case(
         lambda: Lambda(
             lambda m, x: m.o(torch.tanh(m.a(x.permute(0, 2, 3, 1))).mean((1, 2))), a=nn.Linear(8, 12), o=nn.Linear(12,

@@ -162,7 +162,7 @@ class GradientMatrix:
     def __enter__(self) -> "GradientMatrix":
         with ExitStack() as stack:
             stack.enter_context(full_precision(self.device))
-            inputs = self._network.cast(moved(probe_inputs(self._samples), self.device))
+            inputs = moved(probe_inputs(self._samples), self.device)
             probe = Probe(self._network, inputs)
             self._plan, footprint = probe.run()
             self._plans = {_shapes(inputs): self._plan}

@@ -52,6 +52,7 @@ class Network:
         shapes: of the trained parameters, by name.
         places: of the trained parameters, by name: the modules of the copy that own them, and the name there.
         homes: the names of these modules.
+        channels_last: whether pictures are put into the memory format that is best for convolutions.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Network:
         self._users = model
         self.dtype = next((p.dtype for p in self._source.parameters() if p.is_floating_point()), torch.float32)
         self._output = output
-        self._has_convolutions = any(isinstance(module, nn.Conv2d) for module in model.modules())
+        self.channels_last = any(isinstance(module, nn.Conv2d) for module in model.modules())
         self.copy()
         trained = dict(self.trained())
         self.shapes = {name: parameter.shape for name, parameter in trained.items()}
@@ -113,11 +114,11 @@ class Network:
         return not path or not is_script(dict(self.model.named_modules())[path])
 
     def cast(self, inputs: Any) -> Any:
-        """Inputs in the precision of the network, and pictures in the memory format that is best for convolutions."""
+        """Inputs in the precision of the network, and pictures in the memory format that it takes them in."""
 
         def of_one(tensor: torch.Tensor) -> torch.Tensor:
             tensor = tensor.to(self.dtype) if tensor.dtype in LOW_PRECISION else tensor
-            pictures = tensor.ndim == 4 and self._has_convolutions
+            pictures = tensor.ndim == 4 and self.channels_last
             return tensor.contiguous(memory_format=torch.channels_last) if pictures else tensor
 
         return tree_map_only(torch.Tensor, of_one, inputs)

@@ -13,10 +13,18 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_flatten, tree_map_only
 
 from fishertail.errors import UnsupportedModelError
 from fishertail.gradients.accurate_sums import lengths
+from fishertail.gradients.first_passes import (
+    FAULTS,
+    SAME_SHAPE_TOLERANCE,
+    SAMPLES,
+    TOLERANCE,
+    close,
+    first_passes,
+    taken,
+)
 from fishertail.gradients.gradient_plan import GradientPlan, Replay, parameter_groups
 from fishertail.gradients.layer_rows.protocol import Rows
 from fishertail.gradients.memory_budget import Footprint
@@ -24,18 +32,13 @@ from fishertail.gradients.module_replay import call_axes
 from fishertail.gradients.network import Network, expanded
 from fishertail.gradients.plan_check import PlanMismatchError
 from fishertail.gradients.random_vectors import VECTORS, RandomVectors
-from fishertail.gradients.recording import Recording, Use, leaves
+from fishertail.gradients.recording import Use, leaves
 from fishertail.gradients.sample_axis import SampleAxis, sample_axis
-from fishertail.gradients.saved_bytes import SavedBytes
 
-SAMPLES = 3
 _COMPARED = (0, 2)  # of these samples
 _VECTOR_SLACK = 3  # a product with a random vector is a norm times a normal number
 _AXES = 4  # at most, between the samples and the axes of a parameter that is expanded
-_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-7}  # relative to the largest norm
-_SAME_SHAPE_TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}  # of outputs from batches of one shape
 _UNIMPORTANT = 1e-3  # share of the network's norm that the tolerance of smaller layers refers to: rounding shows there
-_FAULTS = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, AttributeError, KeyError)
 
 
 Way = Callable[[GradientPlan], GradientPlan | None]
@@ -56,15 +59,14 @@ class Probe:
 
     Args:
         network: whose plan is wanted.
-        samples: inputs of SAMPLES samples on its device; see `probe_inputs`.
+        samples: inputs of SAMPLES samples on its device, see `probe_inputs`.
 
     Attributes:
         outputs: of the network for these samples, after `run`.
     """
 
     def __init__(self, network: Network, samples: Any) -> None:
-        self._network, self._batch = network, samples
-        self._first = _sample(samples, [0])
+        self._network, self._samples = network, samples
         self._faults: dict[str, str] = {}  # why the last way of a layer could not be computed
 
     def run(self) -> tuple[GradientPlan, Footprint]:
@@ -73,8 +75,9 @@ class Probe:
         Raises:
             UnsupportedModelError: a layer has no way that agrees; names the layer and the reason.
         """
-        outputs, together, graph_bytes = self._self_contained_run()
-        alone = self._check_independence(outputs.detach())
+        first = first_passes(self._network, self._samples)
+        outputs, together, alone = first.outputs, first.together, first.alone
+        self._batch, self.outputs = first.inputs, outputs.detach()
         generator = torch.Generator().manual_seed(0)
         self._residuals = torch.randn(outputs.shape, generator=generator, dtype=torch.float64).to(outputs)
         network = self._network
@@ -83,8 +86,8 @@ class Probe:
             for name, shape in network.shapes.items()
         }
         reference = self._reference(outputs)
-        self.outputs = outputs.detach()
-        del outputs
+        bytes_of_sample = first.saved_bytes // SAMPLES
+        del first, outputs
         together.outputs = None  # frees the graph
         plan = replace(self._first_plan(together.uses, alone.uses), absent=reference.absent)
         if (of_all := call_axes(together.calls[""][0], alone.calls[""][0], SAMPLES)) is not None:
@@ -98,62 +101,7 @@ class Probe:
             pending = [layer for layer in network.layers if not self._agrees(layer, rows.get(layer), reference)]
             if not pending:
                 row_bytes = {layer: part.nbytes // SAMPLES for layer, part in rows.items()}
-                return plan, Footprint(graph_bytes // SAMPLES, row_bytes)
-
-    def _run(
-        self,
-        inputs: Any,
-        samples: int = SAMPLES,
-        plan: GradientPlan | None = None,
-        watched: Sequence[str] = (),
-    ) -> tuple[torch.Tensor, Recording]:
-        """As `Network.run`, with an error that says what the model was called with."""
-        try:
-            return self._network.run(inputs, samples, plan, watched)
-        except UnsupportedModelError:
-            raise
-        except _FAULTS as error:
-            leaves = [leaf for leaf in tree_flatten(inputs)[0] if isinstance(leaf, torch.Tensor)]
-            shapes = ", ".join(f"{leaf.dtype} {tuple(leaf.shape)}" for leaf in leaves)
-            own = self._network.dtype
-            other = any(leaf.dtype != own for leaf in leaves if leaf.is_floating_point() or leaf.dtype == torch.uint8)
-            hint = f"; its parameters are {own}, which the images may have to be, too" if other else ""
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UnsupportedModelError(
-                f"the model cannot be called with a batch of {samples} ({shapes}): {reason}{hint}"
-            ) from error
-
-    def _self_contained_run(self) -> tuple[torch.Tensor, Recording, int]:
-        """The outputs of a copy that uses no Parameter of the user's, its recording, and the bytes that autograd saves.
-
-        The copy has to be a deep one if the model holds its parts not only as modules and parameters.
-        """
-        for deep in (False, True):
-            if deep:
-                self._network.copy(deep)
-            with SavedBytes(self._network.model) as saved:
-                outputs, recording = self._run(self._batch, watched=[""])
-            if not (passed_by := self._network.passed_by(outputs)):
-                return outputs, recording, saved.bytes
-        raise UnsupportedModelError(
-            f"parameter {passed_by[0]!r}: a use by way of the module's own attributes expected, found one by way of a "
-            "closure or a global variable, which no copy of the model can follow"
-        )
-
-    def _check_independence(self, together: torch.Tensor) -> Recording:
-        """Refuse a network in which samples influence one another. Returns what was recorded of the first alone."""
-        alone, recording = self._run(self._first, 1, watched=[""])
-        surrounded = self._run(_sample(self._batch, [2, 1, 1]))[0].detach()[1]  # by other samples than in the batch
-        for found, expected, tolerance in (
-            (alone.detach()[0], together[0], _TOLERANCE[self._network.dtype]),
-            (surrounded, together[1], _SAME_SHAPE_TOLERANCE[self._network.dtype]),
-        ):
-            if not _close(found, expected, tolerance):
-                raise UnsupportedModelError(
-                    "the output of a sample in a batch differs from its output alone: samples of a batch influence one "
-                    "another, or the network is random; per-sample gradients are not defined"
-                )
-        return recording
+                return plan, Footprint(bytes_of_sample, row_bytes)
 
     def _reference(self, outputs: torch.Tensor) -> _Reference:
         """Autograd's gradients of each sample by itself; each is summarised as it arrives, and not kept."""
@@ -218,13 +166,11 @@ class Probe:
         """Whether the network still gives the same outputs with a plan and substitutes, and depends on all of these."""
         try:
             outputs, _ = self._network.run(self._batch, SAMPLES, plan, substitutes=substitutes)
-        except (*_FAULTS, UnsupportedModelError):
+        except (*FAULTS, UnsupportedModelError):
             return False
-        if outputs.shape != self.outputs.shape or any(
-            all(leaf is not tensor for leaf in leaves(outputs)) for tensor in (substitutes or {}).values()
-        ):
+        if any(all(leaf is not tensor for leaf in leaves(outputs)) for tensor in (substitutes or {}).values()):
             return False
-        return _close(outputs.detach(), self.outputs, _SAME_SHAPE_TOLERANCE[self._network.dtype])
+        return close(outputs.detach(), self.outputs, SAME_SHAPE_TOLERANCE[self._network.dtype])
 
     def _next(self, plan: GradientPlan, layer: str, ways: Iterator[Way]) -> GradientPlan:
         """The plan with the next way for a layer that is possible; raises where none is left."""
@@ -276,8 +222,8 @@ class Probe:
             return None
         if path not in plan.call_axes:
             batch, one = (
-                self._run(inputs, samples, plan, watched=[path])[1].calls.get(path, [])
-                for inputs, samples in ((self._batch, SAMPLES), (self._first, 1))
+                self._network.run(inputs, samples, plan, watched=[path])[1].calls.get(path, [])
+                for inputs, samples in ((self._batch, SAMPLES), (taken(self._batch, [0]), 1))
             )
             if not batch or len(batch) != len(one):
                 return None
@@ -310,7 +256,7 @@ class Probe:
             self._faults.pop(layer, None)
         try:
             return self._network.rows(layers, self._batch, SAMPLES, plan, derivatives_of)[0]
-        except (*_FAULTS, PlanMismatchError) as error:
+        except (*FAULTS, PlanMismatchError) as error:
             if len(layers) == 1:
                 self._faults[layers[0]] = f"its gradients cannot be computed: {error or type(error).__name__}"
                 return {}
@@ -322,7 +268,7 @@ class Probe:
         if rows is None:
             return False
         norms = reference.norms[layer]
-        allowed = _TOLERANCE[self._network.dtype] * max(float(norms.max()), _UNIMPORTANT * reference.network, 1e-300)
+        allowed = TOLERANCE[self._network.dtype] * max(float(norms.max()), _UNIMPORTANT * reference.network, 1e-300)
         random = [self._random[name] for name in self._network.parameters[layer]]
         try:
             compared = rows.take(torch.tensor(_COMPARED, device=self._network.device))
@@ -331,16 +277,7 @@ class Probe:
                 vector = torch.cat([part.vector(number) for part in random])
                 products = compared.project(vector[None])[:, 0].cpu()
                 found.append((products - reference.products[layer][:, number]) / _VECTOR_SLACK)
-        except _FAULTS as error:
+        except FAULTS as error:
             self._faults[layer] = f"its gradients cannot be computed: {error}"
             return False
         return all(bool((part.abs() <= allowed).all()) for part in found)
-
-
-def _sample(inputs: Any, index: Sequence[int]) -> Any:
-    return tree_map_only(torch.Tensor, lambda tensor: tensor[list(index)], inputs)
-
-
-def _close(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
-    size = float(expected.abs().nan_to_num(posinf=0.0, neginf=0.0).max()) if expected.numel() else 0.0
-    return torch.allclose(found, expected, rtol=tolerance, atol=tolerance * size, equal_nan=True)
