@@ -1,5 +1,7 @@
 """Batches that run otherwise than the samples of the probe: each is exact, whatever path its samples take."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,8 @@ from torch.utils.data import DataLoader, Dataset
 
 import fishertail
 from fishertail.errors import UnsupportedModelError
+from fishertail.gradients.cache import RowCache
+from fishertail.gradients.layer_rows.protocol import Rows
 from fishertail.gradients.matrix import GradientMatrix
 from tests.gradients.layers import Lambda
 from tests.truth import dense_gradients
@@ -162,6 +166,77 @@ def padded(batch):
     return nn.utils.rnn.pad_sequence(sentences, batch_first=True), torch.tensor(labels)
 
 
+def on_padded_tokens(bias: bool) -> nn.Module:
+    def forward(m, x):
+        return m.o((m.r(m.e(x)).tanh() * (x != 0)[:, :, None]).sum(1) / (x != 0).sum(1, keepdim=True))
+
+    return Lambda(forward, e=nn.Embedding(30, 40), r=nn.Linear(40, 40, bias=bias), o=nn.Linear(40, 3))
+
+
+def truth_of(model: nn.Module, data: Dataset) -> dict[str, np.ndarray]:
+    each = [dense_gradients(model, inputs[None], torch.as_tensor(label)[None]) for inputs, label in data]
+    return {layer: np.concatenate([of_one[layer] for of_one in each]) for layer in each[0]}
+
+
+def gradients_in(parts: Iterable[tuple[torch.Tensor, Rows]], shape: tuple[int, ...]) -> np.ndarray:
+    """The rows of some batches, each at the places of its samples."""
+    found = torch.full(shape, torch.nan, dtype=torch.float64)
+    for index, rows in parts:
+        dense = rows.dense()
+        found[index] = dense.gradients * dense.scale[:, None]
+    return found.numpy()
+
+
+@pytest.mark.parametrize("lengths", [[5, 7, 3, 1], [1, 7, 3, 5], [7, 5, 1, 3], [5, 1, 5, 1], [3, 90, 5, 1]])
+@pytest.mark.parametrize("bias", [True, False])
+def test_rows_of_several_lengths_are_kept_and_joined(lengths, bias):
+    torch.manual_seed(0)
+    model, data = on_padded_tokens(bias), Sentences([length for length in lengths for _ in range(8)])
+    truth, everything = truth_of(model, data), torch.arange(len(data))
+    with GradientMatrix(model, DataLoader(data, collate_fn=padded), batch_size=8) as matrix:
+        for budget in (0, 1e5, 1e9):
+            cache = RowCache(matrix, matrix.layers, budget)
+            passes = [list(cache.batches(everything, matrix.layers)) for _ in range(2)]
+            together = cache.together(everything[1::2], matrix.layers)
+            for layer, gradients in truth.items():
+                options = {"rtol": 1e-4, "atol": 1e-5 * np.abs(gradients).max()}
+                for batches in passes:
+                    found = gradients_in(((index, rows[layer]) for index, rows in batches), gradients.shape)
+                    np.testing.assert_allclose(found, gradients, **options)
+                part, rows = gradients[1::2], together[layer]
+                gram, vectors = part @ part.T, torch.randn(2, part.shape[1])
+                sums = torch.zeros(2, part.shape[1])
+                rows.combine(torch.ones(len(part), 2, dtype=torch.float64), sums)
+                np.testing.assert_allclose(rows.gram(), gram, rtol=1e-4, atol=1e-5 * np.abs(gram).max())
+                np.testing.assert_allclose(rows.norms(), np.linalg.norm(part, axis=1), **options)
+                np.testing.assert_allclose(rows.project(vectors), part @ vectors.numpy().T, **options)
+                np.testing.assert_allclose(sums[0], part.sum(0), **options)
+
+
+def convolution_and_experts(m, x):
+    return experts(m, m.c(x).tanh().mean((2, 3)))
+
+
+def test_rows_of_batches_on_two_paths_are_kept_and_joined():
+    torch.manual_seed(0)
+    model = Lambda(convolution_and_experts, c=nn.Conv2d(3, 4, 3), a=nn.Linear(4, 3), b=nn.Linear(4, 3))
+    inputs = torch.randn(SAMPLES, 3, 8, 8)
+    with torch.no_grad():
+        middle = model.c(inputs).tanh().mean((2, 3))[:, 0].median()
+        model.c.bias[0] -= 2 * middle
+    truth = dense_gradients(model, inputs, LABELS)
+    with GradientMatrix(model, inputs, LABELS, batch_size=1) as matrix:
+        cache = RowCache(matrix, matrix.layers, 1e9)
+        for _ in range(2):
+            list(cache.batches(torch.arange(SAMPLES), matrix.layers))
+        for layer, rows in cache.together(torch.arange(SAMPLES), matrix.layers).items():
+            found = gradients_in([(torch.arange(SAMPLES), rows)], truth[layer].shape)
+            np.testing.assert_allclose(found, truth[layer], rtol=1e-4, atol=1e-5 * np.abs(truth[layer]).max())
+    whole = np.concatenate(list(truth.values()), axis=1)
+    pairs = fishertail.fisher_eigenpairs(model, inputs, LABELS, layers=["network"], batch_size=1)["network"]
+    assert pairs.eigenvalues[0] == pytest.approx(np.linalg.svd(whole, compute_uv=False)[0] ** 2 / SAMPLES, rel=1e-4)
+
+
 def folded(m, x):
     """Samples and tokens on one axis."""
     return m.o(m.r(m.e(x.flatten())).tanh().unflatten(0, x.shape).mul((x != 0)[:, :, None]).sum(1))
@@ -173,9 +248,9 @@ def test_batches_of_several_lengths_keep_their_rule():
     with GradientMatrix(model, DataLoader(data, collate_fn=padded), batch_size=8) as matrix:
         assert set(matrix.plan.by_rule) == {"e", "r", "o"}
         norms = matrix.norms()
-    truth = [dense_gradients(model, sentence[None], torch.tensor([label])) for sentence, label in data]
+    truth = truth_of(model, data)
     for column, layer in enumerate(norms.layers):
-        expected = np.concatenate([np.linalg.norm(each[layer], axis=1) for each in truth])
+        expected = np.linalg.norm(truth[layer], axis=1)
         np.testing.assert_allclose(norms.per_layer[:, column], expected, rtol=1e-4)
 
 
