@@ -218,6 +218,18 @@ CASES: dict[str, Case] = {
     "bag of embeddings": Case(
         lambda: Lambda(lambda m, x: m.o(m.e(x)), e=nn.EmbeddingBag(50, 12), o=nn.Linear(12, 5)), tokens, REPLAYED
     ),
+    "bag of embeddings of limited norm": Case(
+        lambda: Lambda(lambda m, x: m.o(m.e(x)), e=nn.EmbeddingBag(50, 12, max_norm=1.0), o=nn.Linear(12, 5)),
+        tokens, REPLAYED,
+    ),
+    "bags and embeddings of limited norm": Case(
+        lambda: Lambda(
+            lambda m, x: m.o((m.e(x) * m.f(x, per_sample_weights=(x / 50).to(m.f.weight))[:, None] * m.g(x)).mean(1)),
+            e=nn.Embedding(50, 12, max_norm=1.0), g=nn.Embedding(50, 12, max_norm=0.1, norm_type=1.0, sparse=True),
+            f=nn.EmbeddingBag(50, 12, max_norm=1.0, norm_type=3.0, mode="sum", sparse=True), o=nn.Linear(12, 5),
+        ),
+        tokens, REPLAYED,
+    ),
     "language model": Case(lambda: language_model(False, True), tokens),
     "language model, tied": Case(lambda: language_model(True, False), tokens),
     "language model, tied, with a bias": Case(lambda: language_model(True, True), tokens),
@@ -301,6 +313,20 @@ CASES: dict[str, Case] = {
     "RMS norm": Case(lambda: on_sequences(nn.RMSNorm(16), 16), sequences),
     "instance norm": Case(
         lambda: on_pictures(nn.InstanceNorm2d(8, affine=True), nn.Conv2d(8, 6, 3), channels=6), pictures
+    ),
+    "instance norm that updates its running statistics": Case(
+        lambda: Lambda(
+            lambda m, x: m.o(F.instance_norm(m.c(x), m.mean, m.var, m.w, use_input_stats=True).tanh().mean((2, 3))),
+            c=nn.Conv2d(8, 6, 3), o=nn.Linear(6, 5), w=nn.Parameter(torch.rand(6)),
+            mean=nn.Buffer(torch.zeros(6)), var=nn.Buffer(torch.ones(6)),
+        ),
+        pictures,
+    ),
+    "counter of the calls": Case(
+        lambda: Lambda(
+            lambda m, x: m.o(x.mean(1)) + 0 * m.calls.add_(1), o=nn.Linear(16, 5), calls=nn.Buffer(torch.tensor(0))
+        ),
+        sequences,
     ),
     "batch norm": Case(lambda: on_pictures(nn.Conv2d(8, 6, 3), nn.BatchNorm2d(6), nn.ReLU(True), channels=6), pictures),
     "batch norm of vectors": Case(

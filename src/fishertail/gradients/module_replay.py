@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from fishertail.gradients.accurate_sums import sum_of
 from fishertail.gradients.gradient_plan import CallAxes
 from fishertail.gradients.private_copy import substituted
-from fishertail.gradients.recording import ModuleCall
+from fishertail.gradients.recording import ModuleCall, Recorder
 from fishertail.gradients.sample_axis import sample_axis
 
 Places = Mapping[str, Sequence[tuple[nn.Module, str]]]  # of each parameter: the modules that own it, its name there
@@ -65,7 +65,8 @@ def replay(
         for number, tensor in zip(numbers, inputs, strict=True):
             filled[number] = tensor.clone()  # which the module may overwrite
         args, kwargs = tree_unflatten(filled, structure)
-        with substituted({place: own[name] for name, of_it in places.items() for place in of_it}):
+        replaced = {place: own[name] for name, of_it in places.items() for place in of_it}
+        with substituted(replaced), Recorder({}):  # in which no function writes into a weight
             outputs = _tensors(module(*args, **kwargs))
         return sum_of([(outputs[n] * d).sum() for n, d in zip(returned, derivatives, strict=True)])
 
