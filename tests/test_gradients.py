@@ -201,6 +201,14 @@ def test_networks_of_every_kind_are_exact(case):
     assert_exact(model, *data())
 
 
+def test_an_exported_network_is_exact():
+    torch.manual_seed(0)
+    images, labels = vectors()
+    shapes = ({0: torch.export.Dim("samples", min=1, max=999)},)
+    model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4))
+    assert_exact(torch.export.export(model, (images,), dynamic_shapes=shapes).module(), images, labels)
+
+
 def test_frozen_parameters_do_not_count():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 4))

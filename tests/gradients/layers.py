@@ -376,6 +376,9 @@ CASES: dict[str, Case] = {
         lambda: flat(torch.compile(nn.Sequential(nn.Linear(160, 12), nn.Tanh()), backend="eager"), nn.Linear(12, 5)),
         sequences,
     ),
+    "traced by torch.fx": Case(
+        lambda: torch.fx.symbolic_trace(flat(nn.Linear(160, 12), nn.Tanh(), nn.Linear(12, 5))), sequences
+    ),
     "scripted": Case(
         lambda: torch.jit.script(flat(nn.Linear(160, 5))), sequences, REPLAYED, plain=lambda: flat(nn.Linear(160, 5))
     ),
