@@ -1,5 +1,7 @@
 """Per-sample gradient norms against float64 loops over single samples, and the refusal of what cannot be exact."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -274,6 +276,44 @@ class Noise(nn.Module):
 
     def forward(self, x):
         return self.layer(x + torch.randn_like(x))
+
+
+class StochasticDepth(nn.Module):
+    """Leaves out its layer for one sample in a thousand: most batches do not show it."""
+
+    def __init__(self, draw):
+        super().__init__()
+        self.layer, self.head, self.draw = nn.Linear(6, 6), nn.Linear(6, 4), draw
+
+    def forward(self, x):
+        kept = torch.tensor([[self.draw() > 0.001] for _ in x]).to(x)
+        return self.head(x + kept * self.layer(x).tanh())
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.rand, lambda: float(torch.rand(()))])
+def test_a_network_that_is_hardly_ever_random_is_refused(draw):
+    with pytest.raises(UnsupportedModelError, match=r"the network draws random numbers.*call model.eval\(\)"):
+        fishertail.gradient_norms(StochasticDepth(draw), *vectors())
+
+
+def test_random_generators_are_left_as_they_were():
+    following = []
+    for model in (
+        None,
+        nn.Sequential(nn.Linear(6, 4)),
+        StochasticDepth(lambda: random.random() - np.random.rand() / 9),
+    ):
+        images, labels = vectors()
+        torch.manual_seed(0)
+        random.seed(0)
+        np.random.seed(0)
+        if model is three:
+            with pytest.raises(UnsupportedModelError):
+                fishertail.gradient_norms(model, images, labels)
+        elif model is not None:
+            fishertail.fisher_eigenpairs(model, images, labels)
+        following.append((random.random(), np.random.rand(), float(torch.rand(()))))
+    assert following[0] == following[1] == following[2]
 
 
 class TiedByClosure(nn.Module):

@@ -9,6 +9,7 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 
 from fishertail.errors import UnsupportedModelError
 from fishertail.gradients.network import Network
+from fishertail.gradients.random_state import RandomState
 from fishertail.gradients.recording import Recording
 from fishertail.gradients.saved_bytes import SavedBytes
 
@@ -36,6 +37,33 @@ def first_passes(network: Network, samples: Any) -> FirstPasses:
         UnsupportedModelError: it cannot be run, uses Parameters that no copy has, is random, or its samples influence
             one another.
     """
+    before = RandomState(network.device)
+    try:
+        found = _first_passes(network, samples)
+    finally:
+        random = before.restore()
+    if random:
+        raise UnsupportedModelError(
+            "the network draws random numbers, so per-sample gradients are not defined; call model.eval(), or leave "
+            "out what is random"
+        )
+    return found
+
+
+def taken(inputs: Any, index: Sequence[int]) -> Any:
+    """Inputs of the samples at some positions of a batch."""
+    return tree_map_only(torch.Tensor, lambda tensor: tensor[list(index)], inputs)
+
+
+def close(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
+    """Whether two tensors agree, relative to the largest value."""
+    size = float(expected.abs().nan_to_num(posinf=0.0, neginf=0.0).max()) if expected.numel() else 0.0
+    return found.shape == expected.shape and torch.allclose(
+        found, expected, rtol=tolerance, atol=tolerance * size, equal_nan=True
+    )
+
+
+def _first_passes(network: Network, samples: Any) -> FirstPasses:
     network.channels_last, preferred = False, network.channels_last
     own, outputs = network.cast(samples), None
     network.channels_last = preferred
@@ -53,19 +81,6 @@ def first_passes(network: Network, samples: Any) -> FirstPasses:
         outputs, together, saved = _self_contained(network, inputs)
     alone = _independent(network, inputs, outputs.detach())
     return FirstPasses(inputs, outputs, together, alone, saved)
-
-
-def taken(inputs: Any, index: Sequence[int]) -> Any:
-    """Inputs of the samples at some positions of a batch."""
-    return tree_map_only(torch.Tensor, lambda tensor: tensor[list(index)], inputs)
-
-
-def close(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
-    """Whether two tensors agree, relative to the largest value."""
-    size = float(expected.abs().nan_to_num(posinf=0.0, neginf=0.0).max()) if expected.numel() else 0.0
-    return found.shape == expected.shape and torch.allclose(
-        found, expected, rtol=tolerance, atol=tolerance * size, equal_nan=True
-    )
 
 
 def _run(network: Network, inputs: Any, samples: int = SAMPLES) -> tuple[torch.Tensor, Recording]:
