@@ -1,5 +1,7 @@
 """Per-sample gradient norms against float64 loops over single samples, and the refusal of what cannot be exact."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -201,6 +203,14 @@ def test_networks_of_every_kind_are_exact(case):
     assert_exact(model, *data())
 
 
+def test_an_exported_network_is_exact():
+    torch.manual_seed(0)
+    images, labels = vectors()
+    shapes = ({0: torch.export.Dim("samples", min=1, max=999)},)
+    model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4))
+    assert_exact(torch.export.export(model, (images,), dynamic_shapes=shapes).module(), images, labels)
+
+
 def test_frozen_parameters_do_not_count():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 4))
@@ -268,6 +278,54 @@ class Noise(nn.Module):
         return self.layer(x + torch.randn_like(x))
 
 
+class StochasticDepth(nn.Module):
+    """Leaves out its layer for one sample in a thousand: most batches do not show it."""
+
+    def __init__(self, draw):
+        super().__init__()
+        self.layer, self.head, self.draw = nn.Linear(6, 6), nn.Linear(6, 4), draw
+
+    def forward(self, x):
+        kept = torch.tensor([[self.draw() > 0.001] for _ in x]).to(x)
+        return self.head(x + kept * self.layer(x).tanh())
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.rand, lambda: float(torch.rand(()))])
+def test_a_network_that_is_hardly_ever_random_is_refused(draw):
+    with pytest.raises(UnsupportedModelError, match=r"the network draws random numbers.*call model.eval\(\)"):
+        fishertail.gradient_norms(StochasticDepth(draw), *vectors())
+
+
+def test_random_generators_are_left_as_they_were():
+    following = []
+    for model in (
+        None,
+        nn.Sequential(nn.Linear(6, 4)),
+        StochasticDepth(lambda: random.random() - np.random.rand() / 9),
+    ):
+        images, labels = vectors()
+        torch.manual_seed(0)
+        random.seed(0)
+        np.random.seed(0)
+        if isinstance(model, StochasticDepth):
+            with pytest.raises(UnsupportedModelError):
+                fishertail.gradient_norms(model, images, labels)
+        elif model is not None:
+            fishertail.fisher_eigenpairs(model, images, labels)
+        following.append((random.random(), np.random.rand(), float(torch.rand(()))))
+    assert following[0] == following[1] == following[2]
+
+
+class TiedByClosure(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.head = nn.Linear(6, 6), nn.Linear(6, 4)
+        self.decoder = lambda h: h @ self.encoder.weight
+
+    def forward(self, x):
+        return self.head(self.decoder(self.encoder(x).tanh()))
+
+
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
@@ -276,6 +334,7 @@ class Noise(nn.Module):
         (nn.Sequential(nn.Linear(6, 6), nn.Dropout(0.5), nn.Linear(6, 4)), "layer '1': dropout"),
         (BatchMean(), "output of a sample in a batch differs"),
         (Noise(), "output of a sample in a batch differs"),
+        (TiedByClosure(), "parameter 'encoder.weight': .* by way of a closure"),
         (nn.ReLU(), "no parameters"),
         (nn.ModuleDict({"network": nn.Linear(6, 4)}), "a layer is named 'network'"),
     ],

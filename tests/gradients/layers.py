@@ -1,5 +1,6 @@
 """Networks with every kind of layer, and every use of one, that people have: as small as can be."""
 
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -104,6 +105,25 @@ class Branching(nn.Module):
         return torch.cat(outputs)
 
 
+def listed(model: nn.Module, *names: str) -> nn.Module:
+    """The model with some of its parts in a plain list, too."""
+    model.list = [getattr(model, name) for name in names]
+    return model
+
+
+def with_a_method(model: nn.Module) -> nn.Module:
+    """The model with a method of its own in the place of `forward`, as packages that dispatch models set it."""
+    model.forward = types.MethodType(lambda self, x: self[3](self[2](self[1](self[0](x)))), model)
+    return model
+
+
+def with_a_child_that_knows_it() -> nn.Module:
+    child = Lambda(lambda m, x: m.o(x.mean(1)) * m.parent[0].scale, o=nn.Linear(12, 5))
+    model = Lambda(lambda m, x: m.c(m.a(x).tanh()), scale=nn.Parameter(torch.rand(5)), a=nn.Linear(16, 12), c=child)
+    child.parent = [model]
+    return model
+
+
 def frozen(model: nn.Module, *names: str) -> nn.Module:
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in names)
@@ -198,6 +218,18 @@ CASES: dict[str, Case] = {
     "bag of embeddings": Case(
         lambda: Lambda(lambda m, x: m.o(m.e(x)), e=nn.EmbeddingBag(50, 12), o=nn.Linear(12, 5)), tokens, REPLAYED
     ),
+    "bag of embeddings of limited norm": Case(
+        lambda: Lambda(lambda m, x: m.o(m.e(x)), e=nn.EmbeddingBag(50, 12, max_norm=1.0), o=nn.Linear(12, 5)),
+        tokens, REPLAYED,
+    ),
+    "bags and embeddings of limited norm": Case(
+        lambda: Lambda(
+            lambda m, x: m.o((m.e(x) * m.f(x, per_sample_weights=(x / 50).to(m.f.weight))[:, None] * m.g(x)).mean(1)),
+            e=nn.Embedding(50, 12, max_norm=1.0), g=nn.Embedding(50, 12, max_norm=0.1, norm_type=1.0, sparse=True),
+            f=nn.EmbeddingBag(50, 12, max_norm=1.0, norm_type=3.0, mode="sum", sparse=True), o=nn.Linear(12, 5),
+        ),
+        tokens, REPLAYED,
+    ),
     "language model": Case(lambda: language_model(False, True), tokens),
     "language model, tied": Case(lambda: language_model(True, False), tokens),
     "language model, tied, with a bias": Case(lambda: language_model(True, True), tokens),
@@ -282,6 +314,20 @@ CASES: dict[str, Case] = {
     "instance norm": Case(
         lambda: on_pictures(nn.InstanceNorm2d(8, affine=True), nn.Conv2d(8, 6, 3), channels=6), pictures
     ),
+    "instance norm that updates its running statistics": Case(
+        lambda: Lambda(
+            lambda m, x: m.o(F.instance_norm(m.c(x), m.mean, m.var, m.w, use_input_stats=True).tanh().mean((2, 3))),
+            c=nn.Conv2d(8, 6, 3), o=nn.Linear(6, 5), w=nn.Parameter(torch.rand(6)),
+            mean=nn.Buffer(torch.zeros(6)), var=nn.Buffer(torch.ones(6)),
+        ),
+        pictures,
+    ),
+    "counter of the calls": Case(
+        lambda: Lambda(
+            lambda m, x: m.o(x.mean(1)) + 0 * m.calls.add_(1), o=nn.Linear(16, 5), calls=nn.Buffer(torch.tensor(0))
+        ),
+        sequences,
+    ),
     "batch norm": Case(lambda: on_pictures(nn.Conv2d(8, 6, 3), nn.BatchNorm2d(6), nn.ReLU(True), channels=6), pictures),
     "batch norm of vectors": Case(
         lambda: flat(nn.Linear(160, 12), nn.BatchNorm1d(12), nn.Tanh(), nn.Linear(12, 5)), sequences
@@ -289,6 +335,17 @@ CASES: dict[str, Case] = {
     "group norm": Case(lambda: on_pictures(nn.Conv2d(8, 6, 3), nn.GroupNorm(2, 6), channels=6), pictures),
     "norm of a subclass": Case(lambda: on_pictures(nn.Conv2d(8, 6, 3), ChannelsLastNorm(6), channels=6), pictures),
     "local response norm": Case(lambda: on_pictures(nn.Conv2d(8, 6, 3), nn.LocalResponseNorm(3), channels=6), pictures),
+    "view of a convolution's output": Case(
+        lambda: Lambda(lambda m, x: m.o(m.c(x).tanh().view(-1, 6 * 5 * 4)), c=nn.Conv2d(8, 6, 3), o=nn.Linear(120, 5)),
+        pictures,
+    ),
+    "pictures by their strides": Case(
+        lambda: Lambda(
+            lambda m, x: m.o(m.c(x).as_strided((len(x), 120), (120, 1)).tanh()), c=nn.Conv2d(8, 6, 3),
+            o=nn.Linear(120, 5),
+        ),
+        pictures,
+    ),
     "linear over a grid": Case(
         lambda: Lambda(
             lambda m, x: m.o(torch.tanh(m.a(x.permute(0, 2, 3, 1))).mean((1, 2))), a=nn.Linear(8, 12), o=nn.Linear(12,
@@ -315,10 +372,38 @@ CASES: dict[str, Case] = {
     ),
     "another path for each sample": Case(Branching, sequences, LOOP),
     "compiled": Case(lambda: torch.compile(flat(nn.Linear(160, 5)), backend="eager"), sequences),
+    "compiled in part": Case(
+        lambda: flat(torch.compile(nn.Sequential(nn.Linear(160, 12), nn.Tanh()), backend="eager"), nn.Linear(12, 5)),
+        sequences,
+    ),
+    "traced by torch.fx": Case(
+        lambda: torch.fx.symbolic_trace(flat(nn.Linear(160, 12), nn.Tanh(), nn.Linear(12, 5))), sequences
+    ),
     "scripted": Case(
         lambda: torch.jit.script(flat(nn.Linear(160, 5))), sequences, REPLAYED, plain=lambda: flat(nn.Linear(160, 5))
     ),
     "data parallel": Case(lambda: nn.DataParallel(flat(nn.Linear(160, 5))), sequences),
+    "modules in a plain list": Case(
+        lambda: listed(
+            Lambda(
+                lambda m, x: m.list[1](m.list[0](x).tanh().mean(1)), a=nn.Linear(16, 12), o=nn.Linear(12, 5),
+            ), "a", "o",
+        ),
+        sequences,
+    ),
+    "parameters in a plain list": Case(
+        lambda: listed(
+            Lambda(
+                lambda m, x: F.linear(F.linear(x, m.list[0]).tanh().mean(1), m.list[1]),
+                w=nn.Parameter(torch.randn(7, 16)), v=nn.Parameter(torch.randn(5, 7)),
+            ), "w", "v",
+        ),
+        sequences,
+    ),
+    "a method in the place of forward": Case(
+        lambda: with_a_method(flat(nn.Linear(160, 12), nn.Tanh(), nn.Linear(12, 5))), sequences
+    ),
+    "a module that knows its parent": Case(with_a_child_that_knows_it, sequences, EXPANDED),
     "weights in functions, without modules": Case(
         lambda: Lambda(
             lambda m, x: F.linear(F.linear(x, m.w).tanh().mean(1), m.v, m.b),

@@ -80,6 +80,15 @@ LOSSES = {  # model, inputs, targets, loss, the same in float64 where that is an
     "int32": (
         mlp, sequences, lambda: (torch.arange(SAMPLES) % 5).int(), None, lambda z, y: F.cross_entropy(z, y.long())
     ),
+    "uint8, in which -100 would be 156": (
+        lambda: mlp(200), sequences, lambda: torch.tensor([156, 3, 199] * SAMPLES)[:SAMPLES].to(torch.uint8), None,
+        lambda z, y: F.cross_entropy(z, y.long()),
+    ),
+    "uint8 by position": (
+        lambda: nn.Sequential(nn.Conv2d(8, 200, 3, padding=1)), pictures,
+        lambda: torch.randint(150, 160, (SAMPLES, 7, 6), dtype=torch.uint8), CE(),
+        lambda z, y: F.cross_entropy(z, y.long()),
+    ),
     "log-likelihood": (
         lambda: nn.Sequential(mlp(), nn.LogSoftmax(1)), sequences, lambda: torch.arange(SAMPLES) % 5, nn.NLLLoss(), None
     ),

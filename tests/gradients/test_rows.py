@@ -48,6 +48,9 @@ LAYERS = {
 }
 
 
+OF_TWO_LENGTHS = [(torch.randn(2, length, 40), torch.randn(2, length, 30)) for length in (1, 3)]
+
+
 def use_of(layer: nn.Module, inputs: torch.Tensor):
     """The call of the function that the layer ends in."""
     with Recorder({id(parameter): name for name, parameter in layer.named_parameters()}) as recorder:
@@ -114,6 +117,13 @@ def test_rows_are_taken_and_filled_in(case):
     torch.testing.assert_close(room.norms(), rows.norms()[[0, 1, 2, 3, 3, 0, 1]], rtol=1e-14, atol=0)
     assert room.nbytes * 5 == rows.nbytes * 7
     torch.testing.assert_close(room.take(slice(2, 4)).norms(), rows.norms()[2:4], rtol=1e-14, atol=0)
+
+
+def test_a_block_of_memory_takes_no_rows_of_another_form():
+    short, long = (rows_of(nn.Linear(40, 30), *made, torch.ones(2, dtype=torch.float64)) for made in OF_TWO_LENGTHS)
+    for rows in (long, short.dense()):
+        with pytest.raises(ValueError, match=r"rows: .*OuterProductRows.* expected, found"):
+            short.empty(2).fill(slice(0, 2), rows)
 
 
 def test_dense_rows_are_the_gradients(case):

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 
 import torch
 
+from fishertail.gradients.layer_rows.alike import alike
 from fishertail.gradients.layer_rows.protocol import Rows
 from fishertail.gradients.matrix import Batch, GradientMatrix
 
@@ -64,10 +65,19 @@ class RowCache:
             where = slice(int(slots[0]), int(slots[0]) + len(index))  # as they lie in the blocks, without a copy
             return {layer: rows.take(where) for layer, rows in self._kept.items() if layer in layers}
         result: dict[str, Rows] = {}
+        filled = torch.zeros(len(index), dtype=torch.bool)
         for samples, rows in self.batches(index, layers):
-            positions = _as_slice(torch.searchsorted(index, samples), self.device)
+            positions = torch.searchsorted(index, samples)
             for layer, part in rows.items():
-                result.setdefault(layer, part.empty(len(index))).fill(positions, part)
+                room = result.setdefault(layer, part.empty(len(index)))
+                if not room.holds(part):
+                    before = filled.nonzero().flatten().to(self.device)
+                    old, part = alike(room.take(before), part)
+                    if not room.holds(part):
+                        room = result[layer] = old.empty(len(index))
+                        room.fill(before, old)
+                room.fill(_as_slice(positions, self.device), part)
+            filled[positions] = True
         return result
 
     def costs(self, layer: str) -> tuple[int, int]:
@@ -88,8 +98,13 @@ class RowCache:
         count = min(len(index), left)
         if count <= 0:
             return
-        for layer in self.layers:
-            self._kept[layer].fill(slice(self._used, self._used + count), rows[layer].take(slice(count)))
+        new = {layer: rows[layer].take(slice(count)) for layer in self.layers}
+        if not all(block.holds(new[layer]) for layer, block in self._kept.items()):
+            new = {layer: alike(block.take(slice(1)), new[layer])[1] for layer, block in self._kept.items()}
+            if not all(block.holds(new[layer]) for layer, block in self._kept.items()):
+                return  # of more positions, or another type: computed again when they are needed
+        for layer, block in self._kept.items():
+            block.fill(slice(self._used, self._used + count), new[layer])
         self._slot[index[:count]] = torch.arange(self._used, self._used + count)
         self._used += count
 

@@ -36,6 +36,14 @@ class GradientPlan:
     expanded: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by parameter: axes put before its own
     replayed: Mapping[str, Replay] = field(default_factory=dict)
     call_axes: Mapping[str, tuple[CallAxes, ...]] = field(default_factory=dict)  # of each call of a replayed module
+    absent: frozenset[str] = frozenset()  # parameters that the output does not depend on
+
+    @property
+    def folded(self) -> bool:
+        """Whether samples share an axis with positions, so that the shapes of a batch alone do not separate them."""
+        of_uses = (axis for pair in self.axes if pair is not None for axis in pair)
+        of_calls = (axis for calls in self.call_axes.values() for pair in calls for axes in pair for axis in axes)
+        return any(axis.folded for axis in (*of_uses, *of_calls))
 
     def without(self, layer: str) -> "GradientPlan":
         """The plan with nothing settled for a layer."""

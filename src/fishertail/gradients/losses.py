@@ -108,13 +108,13 @@ class CrossEntropy:
     def total(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The sum of the losses, for autograd of any order."""
         axis, soft = self._class_axis(outputs, targets), targets.is_floating_point()
-        wanted = targets.movedim(axis, 1) if soft else targets
+        wanted = targets.movedim(axis, 1) if soft else targets.long()
         losses = nn.functional.cross_entropy(
             outputs.movedim(axis, 1), wanted, reduction="none", ignore_index=self._ignored
         )
         if losses.ndim == 1 or not self._mean:
             return losses.sum()
-        counted = torch.ones_like(losses) if soft else targets != self._ignored
+        counted = torch.ones_like(losses) if soft else wanted != self._ignored
         return (losses.flatten(1).sum(1) / counted.flatten(1).sum(1).clamp_min(1)).sum()
 
     def _class_axis(self, outputs: torch.Tensor, targets: torch.Tensor) -> int:
@@ -148,8 +148,9 @@ class CrossEntropy:
         """Labels, 0 where they are ignored, and which of them count."""
         if targets.is_floating_point() or targets.dtype == torch.bool:
             raise ValueError(f"labels: integers expected, found {targets.dtype} of shape {tuple(targets.shape)}")
-        counted = targets != self._ignored
-        labels = torch.where(counted, targets, 0).long()
+        labels = targets.long()  # in which -100 is not 156, as it is in uint8
+        counted = labels != self._ignored
+        labels = torch.where(counted, labels, 0)
         if labels.numel() and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
             raise ValueError(f"labels: 0 to {classes - 1} expected, found {int(labels.min())} to {int(labels.max())}")
         return labels, counted

@@ -11,14 +11,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.utils._pytree import tree_flatten, tree_map_only
 
+from fishertail.errors import UnsupportedModelError
 from fishertail.gradients.gradient_plan import GradientPlan, Replay
 from fishertail.gradients.inputs import RepeatedSamples, moved, samples_of
 from fishertail.gradients.layer_rows.protocol import Rows
 from fishertail.gradients.losses import Derivatives, Loss, loss_of
 from fishertail.gradients.memory_budget import batch_size_for
-from fishertail.gradients.network import Network, PlanMismatchError, full_precision
-from fishertail.gradients.probe import Probe, probe_index
+from fishertail.gradients.network import Network, full_precision
+from fishertail.gradients.plan_check import PlanMismatchError
+from fishertail.gradients.probe import Probe
+from fishertail.gradients.probe_samples import probe_inputs
 
 _SUMMED = 16  # batches that are summed in float32: more cost no less, and lose digits
 
@@ -106,6 +110,11 @@ def gradient_norms(
         return matrix.norms()
 
 
+def _shapes(inputs: Any) -> tuple[torch.Size, ...]:
+    """Of a sample."""
+    return tuple(leaf.shape[1:] for leaf in tree_flatten(inputs)[0] if isinstance(leaf, torch.Tensor))
+
+
 class GradientMatrix:
     """The gradients of N samples, as rows by batch and layer.
 
@@ -155,9 +164,10 @@ class GradientMatrix:
     def __enter__(self) -> "GradientMatrix":
         with ExitStack() as stack:
             stack.enter_context(full_precision(self.device))
-            inputs, _ = self.read(probe_index(len(self)))
+            inputs = moved(probe_inputs(self._samples), self.device)
             probe = Probe(self._network, inputs)
             self._plan, footprint = probe.run()
+            self._plans = {_shapes(inputs): self._plan}
             if isinstance(targets := getattr(self._samples, "targets", None), torch.Tensor):  # before hours are spent
                 self._loss.check(probe.outputs, targets)
             self.batch_size = self._wanted_batch_size or batch_size_for(footprint, self.device, self.memory_budget)
@@ -292,10 +302,37 @@ class GradientMatrix:
             found = self._loss(outputs, targets)
             return found.residuals, found.scale, found
 
+        plan = self._plan_for(inputs)
         try:
-            rows, found = self._network.rows(layers, inputs, len(index), self._plan, derivatives_of)
+            rows, found = self._network.rows(layers, inputs, len(index), plan, derivatives_of)
         except PlanMismatchError:  # the network takes another path for these samples
-            whole = dict.fromkeys(layers, Replay("", loop=True))
-            alone = GradientPlan(replayed=whole, call_axes=self._plan.call_axes)
-            rows, found = self._network.rows(layers, inputs, len(index), alone, derivatives_of)
+            rows, found = self._one_by_one(layers, inputs, len(index), plan, derivatives_of)
         return Batch(index, targets, rows, found.loss, found.correct)
+
+    def _plan_for(self, inputs: Any) -> GradientPlan:
+        """The plan for samples of the shape that these have."""
+        if not self._plan.folded:
+            return self._plan
+        shapes = _shapes(inputs)
+        if shapes not in self._plans:
+            sample = tree_map_only(torch.Tensor, lambda tensor: tensor[:1], inputs)
+            self._plans[shapes] = self._network.plan_for_shape(self._plan, sample)
+        return self._plans[shapes]
+
+    def _one_by_one(
+        self,
+        layers: Collection[str],
+        inputs: Any,
+        samples: int,
+        plan: GradientPlan,
+        derivatives_of: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor, Derivatives]],
+    ) -> tuple[dict[str, Rows], Derivatives]:
+        """The rows from one backward pass for each sample."""
+        alone = GradientPlan(replayed=dict.fromkeys(layers, Replay("", loop=True)), call_axes=plan.call_axes)
+        try:
+            return self._network.rows(layers, inputs, samples, alone, derivatives_of)
+        except PlanMismatchError as error:
+            raise UnsupportedModelError(
+                "the network takes another path for some samples than for others, and then every tensor that it takes "
+                "or returns must have an axis of the samples; found one that has not"
+            ) from error

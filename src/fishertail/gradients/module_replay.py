@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from fishertail.gradients.accurate_sums import sum_of
 from fishertail.gradients.gradient_plan import CallAxes
 from fishertail.gradients.private_copy import substituted
-from fishertail.gradients.recording import ModuleCall
+from fishertail.gradients.recording import ModuleCall, Recorder
 from fishertail.gradients.sample_axis import sample_axis
 
 Places = Mapping[str, Sequence[tuple[nn.Module, str]]]  # of each parameter: the modules that own it, its name there
@@ -21,10 +21,9 @@ def call_axes(of_batch: ModuleCall, of_one: ModuleCall, samples: int) -> CallAxe
 
     Returns None if the shapes do not determine it.
     """
-    batch, one = (_tensors((call.args, call.kwargs)) for call in (of_batch, of_one))
-    if len(batch) != len(one) or len(of_batch.shapes) != len(of_one.shapes):
+    if len(of_batch.given_shapes) != len(of_one.given_shapes) or len(of_batch.shapes) != len(of_one.shapes):
         return None
-    given = [sample_axis(a.shape, b.shape, samples) for a, b in zip(batch, one, strict=True)]
+    given = [sample_axis(a, b, samples) for a, b in zip(of_batch.given_shapes, of_one.given_shapes, strict=True)]
     returned = [sample_axis(a, b, samples) for a, b in zip(of_batch.shapes, of_one.shapes, strict=True)]
     if None in given + returned:
         return None
@@ -66,7 +65,8 @@ def replay(
         for number, tensor in zip(numbers, inputs, strict=True):
             filled[number] = tensor.clone()  # which the module may overwrite
         args, kwargs = tree_unflatten(filled, structure)
-        with substituted({place: own[name] for name, of_it in places.items() for place in of_it}):
+        replaced = {place: own[name] for name, of_it in places.items() for place in of_it}
+        with substituted(replaced), Recorder({}):  # in which no function writes into a weight
             outputs = _tensors(module(*args, **kwargs))
         return sum_of([(outputs[n] * d).sum() for n, d in zip(returned, derivatives, strict=True)])
 

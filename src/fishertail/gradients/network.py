@@ -1,6 +1,5 @@
 """`Network`: a private copy of the user's model, its layers, and the rows of a batch by a plan."""
 
-import copy
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -11,7 +10,6 @@ from torch.autograd.graph import get_gradient_edge
 from torch.utils._pytree import tree_map_only
 
 from fishertail import devices
-from fishertail.errors import UnsupportedModelError
 from fishertail.gradients.gradient_plan import CallAxes, GradientPlan, ParameterGroup, Replay
 from fishertail.gradients.layer_rows.blocks import BlockRows
 from fishertail.gradients.layer_rows.dense import DenseRows
@@ -21,17 +19,20 @@ from fishertail.gradients.layer_rules.module_rules import MODULE_RULES
 from fishertail.gradients.model_checks import NETWORK, layers_of, refuse_undefined_gradients
 from fishertail.gradients.model_outputs import called, chosen_output, positional
 from fishertail.gradients.module_replay import replay
-from fishertail.gradients.private_copy import is_script, moved, private_copy, substituted, unwrapped
-from fishertail.gradients.recording import ModuleCall, Recorder, Recording, Use, gradients_at, watch
+from fishertail.gradients.plan_check import PlanMismatchError, check_plan, resized
+from fishertail.gradients.private_copy import (
+    LOW_PRECISION,
+    computable,
+    is_script,
+    private_copy,
+    substituted,
+    unwrapped,
+)
+from fishertail.gradients.recording import ModuleCall, Recorder, Recording, Use, gradients_at, leaves, watch
 
-__all__ = ["NETWORK", "Network", "PlanMismatchError", "expanded", "full_precision"]
+__all__ = ["NETWORK", "Network", "expanded", "full_precision"]
 
-_LOW_PRECISION = (torch.bfloat16, torch.float16)
 More = TypeVar("More")
-
-
-class PlanMismatchError(Exception):
-    """The network called other functions for this batch than the plan was made for."""
 
 
 class Network:
@@ -52,6 +53,7 @@ class Network:
         places: of the trained parameters, by name: the modules of the copy that own them, and the name there.
         homes: the names of these modules.
         output: as given.
+        channels_last: whether pictures are put into the memory format that is best for convolutions.
     """
 
     def __init__(
@@ -65,24 +67,17 @@ class Network:
         refuse_undefined_gradients(model)
         own = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
         self.device = devices.resolved(own if device is None else device)
-        model = _computable(model, own, self.device)
-        self.model = private_copy(model)
-        self.dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+        self._source = computable(model, own, self.device)
+        self._users = model
+        self.dtype = next((p.dtype for p in self._source.parameters() if p.is_floating_point()), torch.float32)
         self.output = output
-        self._has_convolutions = any(isinstance(module, nn.Conv2d) for module in model.modules())
-        trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        self.channels_last = any(isinstance(module, nn.Conv2d) for module in model.modules())
+        self.copy()
+        trained = dict(self.trained())
         self.shapes = {name: parameter.shape for name, parameter in trained.items()}
-        self._names = {id(parameter): name for name, parameter in trained.items()}
         self.parameters = layers_of(self.model, trained, self._names, layers)
         self.layers = tuple(self.parameters)
         self.sizes = {layer: sum(trained[name].numel() for name in own) for layer, own in self.parameters.items()}
-        self.places: dict[str, list[tuple[nn.Module, str]]] = {name: [] for name in trained}
-        self.homes: dict[str, list[str]] = {name: [] for name in trained}
-        for path, module in self.model.named_modules():
-            for attribute, parameter in module._parameters.items():
-                if (name := self._names.get(id(parameter))) is not None:
-                    self.places[name].append((module, attribute))
-                    self.homes[name].append(path)
 
     def trained(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Names and values of all trained parameters."""
@@ -92,23 +87,39 @@ class Network:
             assert parameter is not None
             yield name, parameter
 
-    def aliases(self) -> dict[str, torch.Tensor]:
-        """Tensors that share the memory of the trained parameters, on which hooks do not concern the user's."""
-        return {
-            name: tensor if any(is_script(module) for module, _ in self.places[name]) else _leaf(tensor)
-            for name, tensor in self.trained()
-        }
+    def copy(self, deep: bool = False) -> None:
+        """Make the private copy, see `private_copy`, and find where it has the trained parameters."""
+        self.model = private_copy(self._source, deep)
+        trained = {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+        self._names = {id(parameter): name for name, parameter in trained.items()}
+        self.places: dict[str, list[tuple[nn.Module, str]]] = {name: [] for name in trained}
+        self.homes: dict[str, list[str]] = {name: [] for name in trained}
+        for path, module in self.model.named_modules():
+            for attribute, parameter in module._parameters.items():
+                if (name := self._names.get(id(parameter))) is not None:
+                    self.places[name].append((module, attribute))
+                    self.homes[name].append(path)
+
+    def passed_by(self, outputs: torch.Tensor) -> list[str]:
+        """Names of the user's own trained parameters that outputs depend on, past the private copy.
+
+        Those of compiled scripts do not count: a copy of these shares the original's place in autograd's graph.
+        """
+        reached = {id(leaf) for leaf in leaves(outputs)}
+        users = (pair for model in (self._users, self._source) for pair in model.named_parameters())
+        scripted = {name for name, places in self.places.items() if any(is_script(module) for module, _ in places)}
+        return list(dict.fromkeys(name for name, each in users if id(each) in reached and name not in scripted))
 
     def watchable(self, path: str) -> bool:
         """Whether the calls of a module can be recorded: not inside a compiled script."""
         return not path or not is_script(dict(self.model.named_modules())[path])
 
     def cast(self, inputs: Any) -> Any:
-        """Inputs in the precision of the network, and pictures in the memory format that is best for convolutions."""
+        """Inputs in the precision of the network, and pictures in the memory format that it takes them in."""
 
         def of_one(tensor: torch.Tensor) -> torch.Tensor:
-            tensor = tensor.to(self.dtype) if tensor.dtype in _LOW_PRECISION else tensor
-            pictures = tensor.ndim == 4 and self._has_convolutions
+            tensor = tensor.to(self.dtype) if tensor.dtype in LOW_PRECISION else tensor
+            pictures = tensor.ndim == 4 and self.channels_last
             return tensor.contiguous(memory_format=torch.channels_last) if pictures else tensor
 
         return tree_map_only(torch.Tensor, of_one, inputs)
@@ -177,25 +188,33 @@ class Network:
         Raises:
             PlanMismatchError: the network ran differently from how the plan has it.
         """
-        leaves = self._expanded_leaves(layers, plan, samples)
+        expansions = self._expansions(layers, plan, samples)
         watched = {plan.replayed[layer].module for layer in layers if layer in plan.replayed}
-        outputs, recording = self.run(inputs, samples, plan, watched, leaves)
-        _check_plan(plan, recording, watched)
-        derivatives, scale, more = derivatives_of(outputs.detach())
         numbers = sorted({n for layer in layers for g in plan.by_rule.get(layer, ()) for n, _ in g.uses})
+        try:
+            outputs, recording = self.run(inputs, samples, plan, watched, expansions)
+        except (RuntimeError, ValueError, IndexError) as error:
+            if expansions or plan.repeated:  # which may not fit what the network does with them for this batch
+                raise PlanMismatchError from error
+            raise
+        check_plan(plan, recording, numbers, watched, samples)
+        derivatives, scale, more = derivatives_of(outputs.detach())
         calls = [
             (path, call, axes)
             for path in watched
             for call, axes in zip(recording.calls.get(path, ()), plan.call_axes[path], strict=True)
         ]
         edges = [recording.uses[number].edge for number in numbers]
-        edges += [get_gradient_edge(leaf) for leaf in leaves.values()]
+        edges += [get_gradient_edge(leaf) for leaf in expansions.values()]
         edges += [edge for _, call, _ in calls for edge in call.edges]
-        found = iter(gradients_at(outputs, edges, derivatives))
+        absent = [get_gradient_edge(tensor) for name, tensor in self.trained() if name in plan.absent]
+        found = iter(gradients_at(outputs, [*absent, *edges], derivatives))
+        if any(next(found) is not None for _ in absent):
+            raise PlanMismatchError
         del outputs
         recording.outputs = None  # frees the graph
         at_uses = {number: next(found) for number in numbers}
-        gradients = {name: next(found) for name in leaves}
+        gradients = {name: next(found) for name in expansions}
         for path, call, axes in calls:
             at_call = [_shaped(next(found), shape) for shape in call.shapes]
             for name, part in self._replayed(layers, plan, path, call, axes, at_call, samples).items():
@@ -210,6 +229,10 @@ class Network:
                 rows[layer] = DenseRows(torch.cat(flat, dim=1), scale)
         return rows, more
 
+    def plan_for_shape(self, plan: GradientPlan, sample: Any) -> GradientPlan:
+        """The plan for samples that are shaped like this one, a batch of one."""
+        return resized(plan, self.run(sample, 1, plan, plan.call_axes)[1])
+
     def summed_gradients(
         self, inputs: Any, samples: int, derivatives_of: Callable[[torch.Tensor], torch.Tensor]
     ) -> dict[str, torch.Tensor]:
@@ -218,14 +241,13 @@ class Network:
         Args:
             derivatives_of: called with the detached output; returns the derivatives of the sum by it.
         """
-        aliases = self.aliases()
-        outputs, recording = self.run(inputs, samples, substitutes=aliases)
+        outputs, recording = self.run(inputs, samples)
         recording.outputs = None  # frees the graph
-        edges = [get_gradient_edge(alias) for alias in aliases.values()]
+        edges = [get_gradient_edge(parameter) for _, parameter in self.trained()]
         found = gradients_at(outputs, edges, derivatives_of(outputs.detach()))
-        return {name: _dense(part, self.shapes[name], outputs) for name, part in zip(aliases, found, strict=True)}
+        return {name: _dense(part, self.shapes[name], outputs) for name, part in zip(self.shapes, found, strict=True)}
 
-    def _expanded_leaves(self, layers: Collection[str], plan: GradientPlan, samples: int) -> dict[str, torch.Tensor]:
+    def _expansions(self, layers: Collection[str], plan: GradientPlan, samples: int) -> dict[str, torch.Tensor]:
         """The parameters that the plan expands over the samples, layer by layer."""
         tensors = dict(self.trained())
         return {
@@ -261,7 +283,7 @@ class Network:
         parts = []
         for number, roles in group.uses:
             derivative, axes = derivatives[number], plan.axes[number]
-            if derivative is None or axes is None:
+            if derivative is None or axes is None or axes[1].axis is None:
                 continue
             use, (of_input, of_output) = uses[number], axes
             given = of_input.first(use.input, samples)
@@ -319,41 +341,11 @@ def expanded(parameter: torch.Tensor, axes: int, samples: int) -> torch.Tensor:
     return tensor.reshape(1, *between, *tensor.shape).expand(samples, *between, *tensor.shape).requires_grad_()
 
 
-def _check_plan(plan: GradientPlan, recording: Recording, watched: Collection[str]) -> None:
-    """Raise `PlanMismatchError` unless the network called what the plan was made for."""
-    if plan.by_rule and tuple(use.signature for use in recording.uses) != plan.signatures:
-        raise PlanMismatchError
-    if any(len(recording.calls.get(path, ())) != len(plan.call_axes[path]) for path in watched):
-        raise PlanMismatchError
-
-
-def _computable(model: nn.Module, own: torch.device, device: torch.device) -> nn.Module:
-    """The model itself where it can be computed with as it is, or a copy on the device, in float32 at least."""
-    kinds = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
-    for_inference = any(parameter.is_inference() for parameter in model.parameters())
-    low_precision = not kinds.isdisjoint(_LOW_PRECISION)
-    scripted = any(map(is_script, model.modules()))  # has no private copy that shares its Parameters
-    if device == own and not (low_precision or for_inference or scripted):
-        return model
-    try:
-        with torch.inference_mode(False):
-            model = moved(copy.deepcopy(model), device)
-    except (RuntimeError, TypeError, AssertionError) as error:
-        raise UnsupportedModelError(
-            f"the model cannot be copied to another device or precision ({error}); move it there before the call"
-        ) from error
-    return model.float() if low_precision else model
-
-
 def _dense(gradient: torch.Tensor | None, shape: torch.Size, like: torch.Tensor) -> torch.Tensor:
     """A gradient that may be sparse, or missing where nothing depends on the parameter."""
     if gradient is None:
         return like.new_zeros(shape)
     return gradient.to_dense() if gradient.layout != torch.strided else gradient
-
-
-def _leaf(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.detach().requires_grad_()
 
 
 def _shaped(derivative: torch.Tensor | None, shape: torch.Size) -> torch.Tensor | None:

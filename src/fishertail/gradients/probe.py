@@ -13,28 +13,32 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_flatten, tree_map_only
 
 from fishertail.errors import UnsupportedModelError
 from fishertail.gradients.accurate_sums import lengths
+from fishertail.gradients.first_passes import (
+    FAULTS,
+    SAME_SHAPE_TOLERANCE,
+    SAMPLES,
+    TOLERANCE,
+    close,
+    first_passes,
+    taken,
+)
 from fishertail.gradients.gradient_plan import GradientPlan, Replay, parameter_groups
 from fishertail.gradients.layer_rows.protocol import Rows
 from fishertail.gradients.memory_budget import Footprint
 from fishertail.gradients.module_replay import call_axes
-from fishertail.gradients.network import Network, PlanMismatchError, expanded
+from fishertail.gradients.network import Network, expanded
+from fishertail.gradients.plan_check import PlanMismatchError
 from fishertail.gradients.random_vectors import VECTORS, RandomVectors
-from fishertail.gradients.recording import Recording, Use
+from fishertail.gradients.recording import Use, leaves
 from fishertail.gradients.sample_axis import SampleAxis, sample_axis
-from fishertail.gradients.saved_bytes import SavedBytes
 
-SAMPLES = 3
 _COMPARED = (0, 2)  # of these samples
 _VECTOR_SLACK = 3  # a product with a random vector is a norm times a normal number
 _AXES = 4  # at most, between the samples and the axes of a parameter that is expanded
-_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-7}  # relative to the largest norm
-_SAME_SHAPE_TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}  # of outputs from batches of one shape
 _UNIMPORTANT = 1e-3  # share of the network's norm that the tolerance of smaller layers refers to: rounding shows there
-_FAULTS = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, AttributeError, KeyError)
 
 
 Way = Callable[[GradientPlan], GradientPlan | None]
@@ -47,6 +51,7 @@ class _Reference:
     norms: Mapping[str, torch.Tensor]  # (compared samples,) float64
     products: Mapping[str, torch.Tensor]  # (compared samples, VECTORS) float64
     network: float  # the largest norm of a sample's whole gradient
+    absent: frozenset[str]  # parameters that the outputs do not depend on
 
 
 class Probe:
@@ -54,15 +59,14 @@ class Probe:
 
     Args:
         network: whose plan is wanted.
-        samples: inputs of SAMPLES samples on its device; see `probe_index`.
+        samples: inputs of SAMPLES samples on its device, see `probe_inputs`.
 
     Attributes:
         outputs: of the network for these samples, after `run`.
     """
 
     def __init__(self, network: Network, samples: Any) -> None:
-        self._network, self._batch = network, samples
-        self._first = _sample(samples, [0])
+        self._network, self._samples = network, samples
         self._faults: dict[str, str] = {}  # why the last way of a layer could not be computed
 
     def run(self) -> tuple[GradientPlan, Footprint]:
@@ -71,10 +75,9 @@ class Probe:
         Raises:
             UnsupportedModelError: a layer has no way that agrees; names the layer and the reason.
         """
-        aliases = self._network.aliases()
-        with SavedBytes(self._network.model) as saved:
-            outputs, together = self._run(self._batch, substitutes=aliases, watched=[""])
-        alone = self._check_independence(outputs.detach())
+        first = first_passes(self._network, self._samples)
+        outputs, together, alone = first.outputs, first.together, first.alone
+        self._batch, self.outputs = first.inputs, outputs.detach()
         generator = torch.Generator().manual_seed(0)
         self._residuals = torch.randn(outputs.shape, generator=generator, dtype=torch.float64).to(outputs)
         network = self._network
@@ -82,11 +85,11 @@ class Probe:
             name: RandomVectors(shape.numel(), generator, network.dtype, network.device)
             for name, shape in network.shapes.items()
         }
-        reference = self._reference(outputs, aliases)
-        self.outputs = outputs.detach()
-        del outputs
+        reference = self._reference(outputs)
+        bytes_of_sample = first.saved_bytes // SAMPLES
+        del first, outputs
         together.outputs = None  # frees the graph
-        plan = self._first_plan(together.uses, alone.uses)
+        plan = replace(self._first_plan(together.uses, alone.uses), absent=reference.absent)
         if (of_all := call_axes(together.calls[""][0], alone.calls[""][0], SAMPLES)) is not None:
             plan = replace(plan, call_axes={"": (of_all,)})
         ways = {layer: self._ways(layer) for layer in network.layers}
@@ -98,54 +101,16 @@ class Probe:
             pending = [layer for layer in network.layers if not self._agrees(layer, rows.get(layer), reference)]
             if not pending:
                 row_bytes = {layer: part.nbytes // SAMPLES for layer, part in rows.items()}
-                return plan, Footprint(saved.bytes // SAMPLES, row_bytes)
+                return plan, Footprint(bytes_of_sample, row_bytes)
 
-    def _run(
-        self,
-        inputs: Any,
-        samples: int = SAMPLES,
-        plan: GradientPlan | None = None,
-        watched: Sequence[str] = (),
-        substitutes: Mapping[str, torch.Tensor] | None = None,
-    ) -> tuple[torch.Tensor, Recording]:
-        """As `Network.run`, with an error that says what the model was called with."""
-        try:
-            return self._network.run(inputs, samples, plan, watched, substitutes)
-        except UnsupportedModelError:
-            raise
-        except _FAULTS as error:
-            leaves = [leaf for leaf in tree_flatten(inputs)[0] if isinstance(leaf, torch.Tensor)]
-            shapes = ", ".join(f"{leaf.dtype} {tuple(leaf.shape)}" for leaf in leaves)
-            own = self._network.dtype
-            other = any(leaf.dtype != own for leaf in leaves if leaf.is_floating_point() or leaf.dtype == torch.uint8)
-            hint = f"; its parameters are {own}, which the images may have to be, too" if other else ""
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UnsupportedModelError(
-                f"the model cannot be called with a batch of {samples} ({shapes}): {reason}{hint}"
-            ) from error
-
-    def _check_independence(self, together: torch.Tensor) -> Recording:
-        """Refuse a network in which samples influence one another. Returns what was recorded of the first alone."""
-        alone, recording = self._run(self._first, 1, watched=[""])
-        surrounded = self._run(_sample(self._batch, [2, 1, 1]))[0].detach()[1]  # by other samples than in the batch
-        for found, expected, tolerance in (
-            (alone.detach()[0], together[0], _TOLERANCE[self._network.dtype]),
-            (surrounded, together[1], _SAME_SHAPE_TOLERANCE[self._network.dtype]),
-        ):
-            if not _close(found, expected, tolerance):
-                raise UnsupportedModelError(
-                    "the output of a sample in a batch differs from its output alone: samples of a batch influence one "
-                    "another, or the network is random; per-sample gradients are not defined"
-                )
-        return recording
-
-    def _reference(self, outputs: torch.Tensor, aliases: Mapping[str, torch.Tensor]) -> _Reference:
+    def _reference(self, outputs: torch.Tensor) -> _Reference:
         """Autograd's gradients of each sample by itself; each is summarised as it arrives, and not kept."""
         network = self._network
         layers = {name: layer for layer, own in network.parameters.items() for name in own}
         norms = {layer: torch.zeros(len(_COMPARED), dtype=torch.float64) for layer in network.layers}
         products = {layer: torch.zeros(len(_COMPARED), VECTORS, dtype=torch.float64) for layer in network.layers}
-        wanted = [aliases[name] for name in layers]
+        tensors = dict(network.trained())
+        wanted, absent = [tensors[name] for name in layers], frozenset(layers)
 
         def summarise(name: str, row: int, gradient: torch.Tensor) -> torch.Tensor:
             gradient = gradient.to_dense() if gradient.layout != torch.strided else gradient
@@ -157,15 +122,16 @@ class Probe:
         for row, sample in enumerate(_COMPARED if outputs.requires_grad else ()):
             of_one = torch.zeros_like(self._residuals)
             of_one[sample] = self._residuals[sample]
-            hooks = [aliases[name].register_hook(partial(summarise, name, row)) for name in layers]
+            hooks = [tensors[name].register_hook(partial(summarise, name, row)) for name in layers]
             try:
-                torch.autograd.grad(outputs, wanted, of_one, retain_graph=True, allow_unused=True)
+                found = torch.autograd.grad(outputs, wanted, of_one, retain_graph=True, allow_unused=True)
             except RuntimeError as error:
                 raise UnsupportedModelError(f"the network cannot be differentiated: {error}") from error
+            absent = frozenset(name for name, gradient in zip(layers, found, strict=True) if gradient is None)
             for hook in hooks:
                 hook.remove()
         largest = torch.linalg.vector_norm(_finite(torch.stack(list(norms.values()))), dim=0).max()
-        return _Reference(norms, products, float(largest))
+        return _Reference(norms, products, float(largest), absent)
 
     def _first_plan(self, together: Sequence[Use], alone: Sequence[Use]) -> GradientPlan:
         """Every layer by its rule, as far as it is clear where its uses have the samples."""
@@ -177,13 +143,14 @@ class Probe:
         for number, (batch, one) in enumerate(zip(together, alone, strict=True)):
             of_input = sample_axis(batch.input.shape, one.input.shape, SAMPLES)
             of_output = sample_axis(batch.shape, one.shape, SAMPLES)
-            if of_input == of_output == SampleAxis(None) and self._repeats(number):
-                repeated.add(number)
-                of_input = of_output = SampleAxis(0)
-            if of_input is None or of_output is None or None in (of_input.axis, of_output.axis):
+            if of_input is None or of_output is None:
                 axes.append(None)
-            else:
-                axes.append((of_input, of_output))
+                continue
+            if of_input.axis is of_output.axis is None and of_output.size and self._repeats(number):
+                repeated.add(number)
+                of_input, of_output = (replace(axis, axis=0, axes=axis.axes + 1) for axis in (of_input, of_output))
+            unknown = of_output.size > 0 and None in (of_input.axis, of_output.axis)
+            axes.append(None if unknown else (of_input, of_output))
         by_rule = {}
         for layer, parameters in self._network.parameters.items():
             groups = parameter_groups(parameters, [use.parameters for use in together])
@@ -196,14 +163,14 @@ class Probe:
         return self._unchanged(GradientPlan(repeated=frozenset([number])))
 
     def _unchanged(self, plan: GradientPlan, substitutes: Mapping[str, torch.Tensor] | None = None) -> bool:
-        """Whether the network still gives the same outputs with a plan and substitutes."""
+        """Whether the network still gives the same outputs with a plan and substitutes, and depends on all of these."""
         try:
             outputs, _ = self._network.run(self._batch, SAMPLES, plan, substitutes=substitutes)
-        except (*_FAULTS, UnsupportedModelError):
+        except (*FAULTS, UnsupportedModelError):
             return False
-        return outputs.shape == self.outputs.shape and _close(
-            outputs.detach(), self.outputs, _SAME_SHAPE_TOLERANCE[self._network.dtype]
-        )
+        if any(all(leaf is not tensor for leaf in leaves(outputs)) for tensor in (substitutes or {}).values()):
+            return False
+        return close(outputs.detach(), self.outputs, SAME_SHAPE_TOLERANCE[self._network.dtype])
 
     def _next(self, plan: GradientPlan, layer: str, ways: Iterator[Way]) -> GradientPlan:
         """The plan with the next way for a layer that is possible; raises where none is left."""
@@ -236,6 +203,8 @@ class Probe:
         """With its parameters once for each sample, whose gradients come by sample from the same backward pass."""
         tensors, found = dict(self._network.trained()), {}
         for name in self._network.parameters[layer]:
+            if name in plan.absent:
+                continue
             tensor = tensors[name]
             candidates = [*([-1] if tensor.ndim and tensor.shape[0] == 1 else []), *range(_AXES)]
             for axes in candidates:
@@ -253,8 +222,8 @@ class Probe:
             return None
         if path not in plan.call_axes:
             batch, one = (
-                self._run(inputs, samples, plan, watched=[path])[1].calls.get(path, [])
-                for inputs, samples in ((self._batch, SAMPLES), (self._first, 1))
+                self._network.run(inputs, samples, plan, watched=[path])[1].calls.get(path, [])
+                for inputs, samples in ((self._batch, SAMPLES), (taken(self._batch, [0]), 1))
             )
             if not batch or len(batch) != len(one):
                 return None
@@ -287,7 +256,7 @@ class Probe:
             self._faults.pop(layer, None)
         try:
             return self._network.rows(layers, self._batch, SAMPLES, plan, derivatives_of)[0]
-        except (*_FAULTS, PlanMismatchError) as error:
+        except (*FAULTS, PlanMismatchError) as error:
             if len(layers) == 1:
                 self._faults[layers[0]] = f"its gradients cannot be computed: {error or type(error).__name__}"
                 return {}
@@ -304,7 +273,7 @@ class Probe:
             return False
         norms = reference.norms[layer]
         size = max(float(_finite(norms).max()), _UNIMPORTANT * reference.network, 1e-300)
-        allowed = _TOLERANCE[self._network.dtype] * size
+        allowed = TOLERANCE[self._network.dtype] * size
         random = [self._random[name] for name in self._network.parameters[layer]]
         try:
             compared = rows.take(torch.tensor(_COMPARED, device=self._network.device))
@@ -313,19 +282,10 @@ class Probe:
                 vector = torch.cat([part.vector(number) for part in random])
                 products = compared.project(vector[None])[:, 0].cpu()
                 agrees.append(_near(products, reference.products[layer][:, number], _VECTOR_SLACK * allowed))
-        except _FAULTS as error:
+        except FAULTS as error:
             self._faults[layer] = f"its gradients cannot be computed: {error}"
             return False
         return all(agrees)
-
-
-def probe_index(samples: int) -> torch.Tensor:
-    """Positions of the first, the middle and the last sample; some coincide where there are fewer than three."""
-    return torch.linspace(0, samples - 1, SAMPLES).long()
-
-
-def _sample(inputs: Any, index: Sequence[int]) -> Any:
-    return tree_map_only(torch.Tensor, lambda tensor: tensor[list(index)], inputs)
 
 
 def _finite(tensor: torch.Tensor) -> torch.Tensor:
@@ -335,8 +295,3 @@ def _finite(tensor: torch.Tensor) -> torch.Tensor:
 
 def _near(found: torch.Tensor, expected: torch.Tensor, allowed: float) -> bool:
     return bool((((found - expected).abs() <= allowed) | ~expected.isfinite()).all())
-
-
-def _close(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
-    size = float(_finite(expected).abs().max()) if expected.numel() else 0.0
-    return torch.allclose(found, expected, rtol=tolerance, atol=tolerance * size, equal_nan=True)

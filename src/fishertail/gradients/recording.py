@@ -5,7 +5,7 @@ autograd's graph (a gradient edge, which in-place operations after it do not bre
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,6 +89,12 @@ class ModuleCall:
     kwargs: Mapping[str, Any]
     shapes: tuple[torch.Size, ...]  # of the tensors in its output
     edges: tuple[GradientEdge | None, ...]
+
+    @property
+    def given_shapes(self) -> tuple[torch.Size, ...]:
+        """Shapes of the tensors in its arguments."""
+        leaves = tree_flatten((self.args, self.kwargs))[0]
+        return tuple(leaf.shape for leaf in leaves if isinstance(leaf, torch.Tensor))
 
     @classmethod
     def of(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> "ModuleCall":
@@ -195,6 +201,19 @@ def gradients_at(
         return [None] * len(edges)
     found = iter(torch.autograd.grad(outputs, wanted, derivatives, allow_unused=True))
     return [None if edge is None else next(found) for edge in edges]
+
+
+def leaves(outputs: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The tensors without a history, such as Parameters, that outputs depend on."""
+    pending, seen = [outputs.grad_fn], set()
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        pending += [before for before, _ in node.next_functions]
+        if node.name() == "torch::autograd::AccumulateGrad":
+            yield node.variable  # type: ignore[attr-defined]
 
 
 def _edge(tensor: torch.Tensor) -> GradientEdge | None:

@@ -22,7 +22,12 @@ class Stored:
     def empty(self, samples: int) -> Self:
         return self._with(lambda tensor: tensor.new_empty(samples, *tensor.shape[1:]))
 
+    def holds(self, rows: Any) -> bool:
+        return bool(_form(self) == _form(rows))
+
     def fill(self, positions: torch.Tensor | slice, rows: Self) -> None:
+        if not self.holds(rows):
+            raise ValueError(f"rows: {_form(self)} expected, found {_form(rows)}")
         for own, others in zip(self.tensors(), rows.tensors(), strict=True):
             own[positions] = others
 
@@ -50,6 +55,15 @@ def _applied(function: Callable[[torch.Tensor], torch.Tensor], value: Any) -> An
     if isinstance(value, tuple):
         return tuple(_applied(function, item) for item in value)
     return value
+
+
+def _form(value: Any) -> Any:
+    """What rows have in common that can lie in one block of memory: everything but the samples."""
+    if isinstance(value, torch.Tensor):
+        return value.shape[1:], value.dtype
+    if isinstance(value, Stored):
+        return type(value), *(_form(getattr(value, f.name)) for f in fields(value))  # type: ignore[arg-type]
+    return tuple(map(_form, value)) if type(value) is tuple else value
 
 
 @dataclass(frozen=True)

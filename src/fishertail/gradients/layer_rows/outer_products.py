@@ -8,10 +8,11 @@ The cheapest way is chosen by counting multiplications. With T positions, O x I 
   cache counts as `_SLOW_ENTRY` multiplications.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch.nn import functional as F
 
 from fishertail.gradients.accurate_sums import inner_products, lengths, long_product, sum_of
 from fishertail.gradients.layer_rows.dense import DenseRows, Stored
@@ -120,6 +121,16 @@ class OuterProductRows(Stored):
         if self.bias:
             parts.append(self._bias_gradients())
         return DenseRows(torch.cat(parts, dim=1), self.scale)
+
+    def padded(self, positions: Sequence[int]) -> "OuterProductRows":
+        """The same rows with more positions in each use, at which the factors are 0."""
+        missing = [count - right.shape[1] for count, right in zip(positions, self.rights, strict=True)]
+        lefts = [
+            F.pad(left, (0, 0, 0, more) if left.is_floating_point() else (0, more))
+            for left, more in zip(self.lefts, missing, strict=True)
+        ]
+        rights = [F.pad(right, (0, 0, 0, more)) for right, more in zip(self.rights, missing, strict=True)]
+        return replace(self, lefts=tuple(lefts), rights=tuple(rights))
 
     @property
     def pair_cost(self) -> int:

@@ -48,8 +48,11 @@ class Rows(Protocol):
     def empty(self, samples: int) -> Self:
         """Uninitialised memory for so many rows of the same layer."""
 
+    def holds(self, rows: Any) -> bool:
+        """Whether other rows are stored as these are: of the same type, with as many positions."""
+
     def fill(self, positions: torch.Tensor | slice, rows: Any) -> None:
-        """Overwrite the rows at `positions` with `rows`, which are of the same type."""
+        """Overwrite the rows at `positions` with `rows`; raise `ValueError` unless these can hold them."""
 
     def tensors(self) -> Iterator[torch.Tensor]:
         """The tensors in which they are stored."""
