@@ -22,7 +22,9 @@ def dense_gradients(model, images, labels, loss=None) -> dict[str, np.ndarray]:
     for x, y in zip(images, labels, strict=True):
         x = x.double() if x.is_floating_point() else x
         model.zero_grad()
-        loss(model(x[None]), y[None]).backward()
+        value = loss(model(x[None]), y[None])
+        if value.requires_grad:  # or no parameter has been used
+            value.backward()
         for layer, parameters in owners.items():
             flat = [torch.zeros_like(p) if p.grad is None else p.grad.to_dense() for p in parameters]
             rows[layer].append(torch.cat([g.flatten() for g in flat]).numpy().copy())

@@ -92,6 +92,17 @@ def test_the_model_is_left_as_it_was(case):
     assert any(not torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("case", ["another path for each sample", "weight norm", "LSTM", "scale of a layer"])
+def test_hooks_on_the_users_parameters_are_not_called(case):
+    model, inputs, labels = made(case)
+    expected, calls = fishertail.gradient_norms(model, inputs, labels, batch_size=4), []
+    for parameter in model.parameters():
+        parameter.register_hook(lambda gradient: calls.append(gradient) or 0 * gradient)
+    found = fishertail.gradient_norms(model, inputs, labels, batch_size=4)
+    np.testing.assert_array_equal(found.per_layer, expected.per_layer)
+    assert not calls
+
+
 def _scripted(module: nn.Module) -> bool:
     return isinstance(module, torch.jit.ScriptModule)
 

@@ -59,6 +59,12 @@ def scaled_where(m, x):
     return hidden.index_put((chosen.nonzero().flatten(),), hidden[chosen] * m.s)
 
 
+def unchanged_where(m, x):
+    """Outputs that depend on no parameter for some samples."""
+    chosen = x[:, 0] > 0
+    return x[:, :3].index_put((chosen.nonzero().flatten(),), m.o(x[chosen])) if chosen.any() else x[:, :3]
+
+
 def by_length(m, x):
     """The samples in the order of their lengths, longest first, as recurrent layers of packed batches want them."""
     lengths = (x != 0).sum(1)
@@ -94,6 +100,7 @@ GATED = {
     ),
     "parameters": lambda: Lambda(scales, o=nn.Linear(6, 3), s=scale(), t=scale()),
     "a parameter for some samples": lambda: Lambda(scaled_where, o=nn.Linear(6, 3), s=scale()),
+    "no parameter for some samples": lambda: Lambda(unchanged_where, o=nn.Linear(6, 3)),
 }
 
 

@@ -78,15 +78,17 @@ def replay(
         by_sample = torch.func.vmap(
             torch.func.grad(product_of_one), in_dims=(None, input_axes, part_axes), randomness="different"
         )
-        values = {name: value.detach() for name, value in parameters.items()}
-        gradients: dict[str, torch.Tensor] = by_sample(values, inputs, parts)
+        detached = {name: value.detach() for name, value in parameters.items()}
+        gradients: dict[str, torch.Tensor] = by_sample(detached, inputs, parts)
         return gradients
     rows: dict[str, list[torch.Tensor]] = {name: [] for name in parameters}
     for sample in range(samples):
         own_inputs, own_parts = (_of_one(tensors, sample) for tensors in (given, returned.values()))
         with torch.enable_grad():
             product = product_of_one(parameters, own_inputs, own_parts)
-        found = torch.autograd.grad(product, list(parameters.values()), allow_unused=True)
+        values = list(parameters.values())
+        used = product.requires_grad  # or this sample's outputs depend on no parameter at all
+        found = torch.autograd.grad(product, values, allow_unused=True) if used else [None] * len(values)
         for (name, value), gradient in zip(parameters.items(), found, strict=True):
             rows[name].append(torch.zeros_like(value) if gradient is None else _dense(gradient))
     return {name: torch.stack(parts) for name, parts in rows.items()}

@@ -6,7 +6,7 @@ substituted weights and whatever a module writes into itself during a call stay 
 
 import copy
 from collections import ChainMap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,7 +31,7 @@ def private_copy(model: nn.Module, deep: bool = False) -> nn.Module:
     """
     deep = deep or _DEEP in model.__dict__
     copies = {id(module): module if is_script(module) else _empty(module) for module in model.modules()}
-    memo: dict[int, Any] = {**copies, **_shared_parameters(model)}
+    memo: dict[int, Any] = {**copies, **_parameters_by_id(model, lambda parameter: parameter)}  # which share memory
     for module in model.modules():
         if is_script(module):
             continue
@@ -57,14 +57,14 @@ def _empty(module: nn.Module) -> nn.Module:
     return made
 
 
-def _shared_parameters(model: nn.Module) -> dict[int, nn.Parameter]:
-    """New Parameters that share the memory of the model's, by the ids of these."""
+def _parameters_by_id(model: nn.Module, values: Callable[[torch.Tensor], torch.Tensor]) -> dict[int, nn.Parameter]:
+    """New Parameters for the model's, by the ids of these; `values` gives theirs."""
     found = {}
     for module in model.modules():
         if not is_script(module):
             for parameter in module._parameters.values():
                 if parameter is not None and id(parameter) not in found:
-                    found[id(parameter)] = nn.Parameter(parameter.detach(), parameter.requires_grad)
+                    found[id(parameter)] = nn.Parameter(values(parameter.detach()), parameter.requires_grad)
     return found
 
 
@@ -99,28 +99,14 @@ def computable(model: nn.Module, own: torch.device, device: torch.device) -> nn.
     if device == own and not (low_precision or for_inference or scripted):
         return model
     try:
-        with torch.inference_mode(False):
-            model = _moved(copy.deepcopy(model), device)
+        with torch.inference_mode(False):  # `to` alone would make new Parameters on some devices, in place of tied ones
+            memo = _parameters_by_id(model, lambda parameter: parameter.to(device, copy=True))
+            model = copy.deepcopy(model, memo).to(device)
     except (RuntimeError, TypeError, AssertionError) as error:
         raise UnsupportedModelError(
             f"the model cannot be copied to another device or precision ({error}); move it there before the call"
         ) from error
     return model.float() if low_precision else model
-
-
-def _moved(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model, moved to a device in place. Tied Parameters stay tied; on some devices torch makes new ones."""
-    shared: dict[int, list[tuple[nn.Module, str]]] = {}
-    for module in model.modules():
-        for name, parameter in module._parameters.items():
-            if parameter is not None:
-                shared.setdefault(id(parameter), []).append((module, name))
-    model.to(device)
-    for (first, its_name), *others in shared.values():
-        for module, name in others:
-            if module._parameters[name] is not first._parameters[its_name]:
-                module._parameters[name] = first._parameters[its_name]
-    return model
 
 
 @contextmanager
