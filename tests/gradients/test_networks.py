@@ -76,6 +76,8 @@ def test_the_model_is_left_as_it_was(case):
     attributes = {name: dict(module.__dict__) for name, module in model.named_modules() if not _scripted(module)}
     hooks = {name: [len(h) for h in _hooks(module)] for name, module in model.named_modules() if not _scripted(module)}
     fishertail.fisher_eigenpairs(model, inputs, labels, layers=["network"])
+    with GradientMatrix(model, inputs, labels) as matrix:
+        matrix.outputs(torch.arange(len(labels)))
     assert {name: id(p) for name, p in model.named_parameters(remove_duplicate=False)} == parameters
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())

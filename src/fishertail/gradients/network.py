@@ -166,7 +166,8 @@ class Network:
 
     def outputs(self, inputs: Any, samples: int) -> torch.Tensor:
         """The output (n, ...) by a forward pass alone, of inputs as `run` takes them."""
-        return chosen_output(called(self.model, inputs), self.output, samples)
+        with Recorder({}):  # in which no function writes into a weight
+            return chosen_output(called(self.model, inputs), self.output, samples)
 
     def rows(
         self,
