@@ -13,7 +13,7 @@ from fishertail.errors import UnsupportedModelError
 from fishertail.gradients.cache import RowCache
 from fishertail.gradients.layer_rows.protocol import Rows
 from fishertail.gradients.matrix import GradientMatrix
-from tests.gradients.layers import Lambda
+from tests.gradients.parts import Lambda
 from tests.truth import dense_gradients
 
 SAMPLES = 33
