@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 import fishertail
 from fishertail.errors import UnsupportedModelError
+from tests.gradients.parts import Rounded
 
 MEASURED = [
     "norms", "spectrum", "outliers", "sample_scores", "noise_scale", "hessian", "true_fisher", "eigenvalue_statistics",
@@ -210,20 +211,3 @@ def test_what_cannot_be_measured_of_the_samples_is_refused_before_training(tmp_p
         model = nn.Sequential(nn.Linear(32, 10), Rounded())
     with pytest.raises(UnsupportedModelError, match=message):
         fishertail.Watch(model, upper, targets, folder=tmp_path, measurements=[measurement], device="cpu")
-
-
-class Rounded(nn.Module):
-    """Rounds, with the derivative of the identity and no derivative of that."""
-
-    def forward(self, inputs):
-        return _Round.apply(inputs)
-
-
-class _Round(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, inputs):
-        return inputs.round()
-
-    @staticmethod
-    def backward(ctx, derivatives):
-        return derivatives

@@ -10,6 +10,7 @@ from torch import nn
 
 from fishertail.errors import UnsupportedModelError
 from fishertail.fisher.hessian import Hessian
+from tests.gradients.parts import Rounded
 from tests.measurements import measured
 
 LAYERS = {"first": ["first"], "second": ["second"], "network": measured.LAYERS}
@@ -141,16 +142,6 @@ def test_a_hessian_of_zero_and_one_that_is_not_finite():
     assert np.isnan(hessian.eigenpairs(names, k=1, both_ends=False, rtol=1e-3).eigenvalues).all()
 
 
-class Rounded(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, inputs):
-        return inputs.round()
-
-    @staticmethod
-    def backward(ctx, derivatives):
-        return derivatives
-
-
 class Shifted(torch.autograd.Function):
     """Squares, whose derivatives stand at the wrong places."""
 
@@ -186,9 +177,17 @@ class Applied(nn.Module):
 def test_what_has_no_second_derivative_says_so():
     _, inputs, labels = wide(0, nn.Identity())
     with pytest.raises(UnsupportedModelError, match="no second derivative: In order to use an autograd"):
-        Hessian(nn.Sequential(nn.Linear(6, 3), Applied(Rounded)), inputs, labels, None, 5)
+        Hessian(nn.Sequential(nn.Linear(6, 3), Rounded()), inputs, labels, None, 5)
     with pytest.raises(UnsupportedModelError, match=r"not symmetric, so one of its operations .* differ by"):
         Hessian(nn.Sequential(nn.Linear(6, 3), Applied(Shifted)), inputs, labels, None, 5)
+
+
+def test_weights_of_a_limited_embedding_are_left_as_they_were():
+    model = nn.Sequential(nn.Embedding(9, 4, max_norm=0.5), nn.Flatten(), nn.Linear(8, 3))
+    before, words, labels = copy.deepcopy(model), torch.arange(20).reshape(10, 2) % 9, torch.arange(10) % 3
+    hessian = Hessian(model, words, labels, None, 5)
+    assert np.isfinite(hessian.eigenpairs(["0.weight"], k=1, both_ends=False, rtol=1e-3).eigenvalues).all()
+    assert torch.equal(model[0].weight, before[0].weight)
 
 
 def test_the_model_is_left_as_it_was():

@@ -23,6 +23,7 @@ from fishertail.gradients.inputs import Samples, samples_of
 from fishertail.gradients.losses import loss_of
 from fishertail.gradients.model_outputs import called, chosen_output
 from fishertail.gradients.private_copy import private_copy
+from fishertail.gradients.recording import Recorder
 
 _Batch = dict[str, Any]  # inputs and targets of some samples, and how many these are
 _Function = Callable[[torch.Tensor, Any], torch.Tensor]  # of outputs and targets: one number
@@ -153,7 +154,8 @@ class _Sum(nn.Module):
         self.model, self._function, self._output = model, function, output
 
     def forward(self, batch: _Batch) -> torch.Tensor:
-        outputs = chosen_output(called(self.model, batch["inputs"]), self._output, batch["samples"])
+        with Recorder({}):  # in which no function writes into a weight
+            outputs = chosen_output(called(self.model, batch["inputs"]), self._output, batch["samples"])
         # vmap needs a second derivative by every parameter, one that is not used included
         nothing = 0 * sum_of([parameter.square().sum() for parameter in self.model.parameters()])
         return self._function(outputs + nothing, batch["targets"])

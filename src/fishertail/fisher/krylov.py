@@ -85,13 +85,17 @@ class KrylovSpace:
         """Whether all pairs have converged, or more products would not improve them."""
         if self._exhausted or self._blocks >= MAX_PRODUCTS:
             return True
-        enough = self._accurate(self.residuals + self._outside)
-        in_vain = (self.residuals < 0.1 * self._outside) & self._accurate(self.residuals)
-        return self._blocks > 0 and self._settled and bool((enough | in_vain).all())
+        return self._blocks > 0 and self._settled and self._found()
 
     def converged(self, residuals: torch.Tensor) -> torch.Tensor:
         """(k,) bool: whether eigenvalues with these residuals are within the tolerance, and the largest."""
         return self._accurate(residuals) & (self._settled | self._exhausted)
+
+    def _found(self) -> bool:
+        """Whether all wanted pairs have converged, or only other samples add to their residuals."""
+        enough = self._accurate(self.residuals + self._outside)
+        in_vain = (self.residuals < 0.1 * self._outside) & self._accurate(self.residuals)
+        return bool((enough | in_vain).all())
 
     @property
     def _settled(self) -> bool:
@@ -127,14 +131,15 @@ class KrylovSpace:
         self.next_value = float(values[self._k]) if len(values) > self._k else None
         self.following = self._following(sizes)
         unfinished = ~self._accurate(self.residuals + self._outside)[:count]
-        accurate = not bool(unfinished.any())
-        if len(values) > count and not accurate:
+        if len(values) > count and unfinished.any():
             # the next pair is also iterated on as long as it may be as large as a wanted one
             close = (values[:count] - self.residuals[:count] <= self.following)[unfinished].any().view(1)
             unfinished = torch.cat([unfinished, close])
         candidates = residuals[: len(unfinished)][unfinished.to(residuals.device)]
         if self._scout is not None:
-            along = self._scout.follow(self._basis, self._products, self._rotation, values, self._k, accurate=accurate)
+            along = self._scout.follow(
+                self._basis, self._products, self._rotation, values, self._k, found=self._found()
+            )
             candidates = torch.cat([candidates, along])
         self._propose(candidates)
 

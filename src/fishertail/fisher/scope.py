@@ -20,7 +20,6 @@ class Scope:
     start_gram: torch.Tensor = field(init=False)  # W G G^T W (n, n) float64 of the samples of the start
     next_at_most: torch.Tensor = field(init=False)  # (k,) float64: upper bounds of the eigenvalue after each
     start: Start = field(init=False)
-    start_is_complete: bool = True  # whether it has something of all the wanted eigenvectors
     space: Space = field(init=False)  # the eigenpairs over the active samples
     found: Eigenpairs = field(init=False)  # over all samples
 

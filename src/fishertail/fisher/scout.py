@@ -61,7 +61,7 @@ class Scout:
         values: torch.Tensor,
         k: int,
         *,
-        accurate: bool,
+        found: bool,
     ) -> torch.Tensor:
         """The direction to go on in (1, P), or none (0, P) once this is settled.
 
@@ -71,7 +71,7 @@ class Scout:
             rotation: (b, b) float64: the Ritz vectors in the basis, as columns.
             values: (b,) float64: their Ritz values, largest first.
             k: how many pairs are wanted.
-            accurate: whether these have converged; before, a larger eigenvalue may be mixed into them.
+            found: whether these have converged; before, a larger eigenvalue may be mixed into them.
         """
         if self.settled:
             return self.vector[:0]
@@ -88,7 +88,7 @@ class Scout:
         last = chain.vectors[-1]
         image = self._chain[-1].to(products) @ products
         outside = float(lengths(image[None]).cpu()) ** 2 - float((values * last).square().sum())
-        if accurate and len(values) > k:
+        if found and len(values) > k:
             hidden = chain.hidden_at_most(MARGIN * float(values[k - 1]), math.sqrt(max(outside, 0.0)))
             self.settled = hidden <= CHANCE / self._size
         return self.vector[:0] if self.settled else image[None]

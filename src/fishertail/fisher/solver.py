@@ -169,7 +169,7 @@ class JointSolver:
         problems = _problems(scopes)
         starts = starts_from_grams(self._cache, problems, [scope.start_gram for scope in scopes], sample)
         for scope, start in zip(scopes, starts, strict=True):
-            scope.start, scope.start_is_complete = start, start.complete
+            scope.start = start
         level = level_sample(problems, self._samples)
         if len(level.index) > LEVEL_GROWTH * len(sample.index):
             for scope in scopes:
@@ -177,7 +177,7 @@ class JointSolver:
             weights = [problem.weights[level.index] * level.factor for problem in problems]
             nothing = [0.0] * len(scopes)  # the samples that were drawn stand for the others
             for scope, space in zip(scopes, self._iterated(scopes, level.index, weights, nothing), strict=True):
-                scope.start = Start.from_space(space)
+                scope.start = Start.from_space(space, scope.start.complete)
 
     def _solve_on_active(self, scopes: Sequence[Scope]) -> None:
         """The eigenpairs from the active samples; once more with more of them where the others add too much."""
@@ -191,7 +191,7 @@ class JointSolver:
             if not scopes or len(active) == self._samples:
                 return
             for scope in scopes:
-                scope.start = Start.from_space(scope.space)
+                scope.start = Start.from_space(scope.space, scope.start.complete)
 
     def _find_spaces(self, scopes: Sequence[Scope], active: torch.Tensor) -> None:
         """The eigenpairs over the active samples, by their Gram matrices or by iteration."""
@@ -232,7 +232,7 @@ class JointSolver:
                 following=scope.start.following(),
                 outside=added,
                 blocks=self._plan.blocks,
-                scouted=self._plan.room > 0 and not scope.start_is_complete,
+                scouted=self._plan.room > 0 and not scope.start.complete,
                 room=self._plan.room,
             )
             for scope, of_scope, added in zip(scopes, weights, outside, strict=True)

@@ -35,9 +35,9 @@ class Start:
     complete: bool = True  # whether no eigenvector that was left out could be among the wanted ones
 
     @classmethod
-    def from_space(cls, space: Space) -> "Start":
+    def from_space(cls, space: Space, complete: bool) -> "Start":
         """A start from the eigenpairs on some of the samples."""
-        return cls(space.ritz_vectors, float(space.values[-1]), space.next_value or 0.0)
+        return cls(space.ritz_vectors, float(space.values[-1]), space.next_value or 0.0, complete=complete)
 
     def following(self) -> float | None:
         """The eigenvalue after the wanted ones, with a margin; None if it may be as large as these."""
