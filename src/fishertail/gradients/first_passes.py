@@ -39,13 +39,18 @@ def first_passes(network: Network, samples: Any) -> FirstPasses:
     """
     before = RandomState(network.device)
     try:
-        found = _first_passes(network, samples)
+        found, independent = _first_passes(network, samples)
     finally:
         random = before.restore()
     if random:
         raise UnsupportedModelError(
             "the network draws random numbers, so per-sample gradients are not defined; call model.eval(), or leave "
             "out what is random"
+        )
+    if not independent:
+        raise UnsupportedModelError(
+            "the output of a sample in a batch differs from its output alone: samples of a batch influence one "
+            "another, or the network is random; per-sample gradients are not defined"
         )
     return found
 
@@ -63,7 +68,8 @@ def close(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool
     )
 
 
-def _first_passes(network: Network, samples: Any) -> FirstPasses:
+def _first_passes(network: Network, samples: Any) -> tuple[FirstPasses, bool]:
+    """The passes, and whether no sample influences the output of another."""
     network.channels_last, preferred = False, network.channels_last
     own, outputs = network.cast(samples), None
     network.channels_last = preferred
@@ -79,8 +85,8 @@ def _first_passes(network: Network, samples: Any) -> FirstPasses:
     if not network.channels_last or outputs is None:
         inputs = own
         outputs, together, saved = _self_contained(network, inputs)
-    alone = _independent(network, inputs, outputs.detach())
-    return FirstPasses(inputs, outputs, together, alone, saved)
+    alone, independent = _independent(network, inputs, outputs.detach())
+    return FirstPasses(inputs, outputs, together, alone, saved), independent
 
 
 def _run(network: Network, inputs: Any, samples: int = SAMPLES) -> tuple[torch.Tensor, Recording]:
@@ -124,17 +130,9 @@ def _self_contained(network: Network, inputs: Any) -> tuple[torch.Tensor, Record
     )
 
 
-def _independent(network: Network, inputs: Any, together: torch.Tensor) -> Recording:
-    """Refuse a network in which samples influence one another. Returns what was recorded of the first alone."""
+def _independent(network: Network, inputs: Any, together: torch.Tensor) -> tuple[Recording, bool]:
+    """What is recorded of the first sample alone, and whether outputs stay the same among other samples, or none."""
     alone, recording = _run(network, taken(inputs, [0]), 1)
     surrounded = _run(network, taken(inputs, [2, 1, 1]))[0].detach()[1]  # by other samples than in the batch
-    for found, expected, tolerance in (
-        (alone.detach()[0], together[0], TOLERANCE[network.dtype]),
-        (surrounded, together[1], SAME_SHAPE_TOLERANCE[network.dtype]),
-    ):
-        if not close(found, expected, tolerance):
-            raise UnsupportedModelError(
-                "the output of a sample in a batch differs from its output alone: samples of a batch influence one "
-                "another, or the network is random; per-sample gradients are not defined"
-            )
-    return recording
+    same = close(alone.detach()[0], together[0], TOLERANCE[network.dtype])
+    return recording, same and close(surrounded, together[1], SAME_SHAPE_TOLERANCE[network.dtype])
