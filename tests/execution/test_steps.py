@@ -1,6 +1,5 @@
 """What the rules of a run do, on a small real run: its files fit together, and those of another run are refused."""
 
-from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -178,7 +177,7 @@ def test_where_a_x_is_gone_that_of_the_kept_run_stays_as_long_as_it_is_of_the_mi
 
 
 def test_files_of_another_run_are_refused(run, tmp_path):
-    other = replace(job(epochs=[3, 4], octaves=False), parameters={"run": RUN | {"seed": 1}, "epochs": [3, 4]})
+    other = job(run=RUN | {"seed": 1}, epochs=[3, 4], octaves=False)
     made = {"checkpoints": str(tmp_path / "c.safetensors"), "metrics": str(tmp_path / "m.csv")}
     with pytest.raises(StorageError, match=r"of the run digits-fc/bs60/seed1 expected, found one of .*seed0"):
         steps.train(other, {"dataset": run.data, "previous": run.checkpoints[:1]}, made)

@@ -79,21 +79,33 @@ def test_a_killed_job_is_made_good_by_the_same_command(project, finished_once, r
 
 
 @pytest.mark.slow
-def test_a_killed_measurement_goes_on_from_the_checkpoints_it_had_saved(project, finished_once):
+@pytest.mark.parametrize(
+    ("rule", "file", "saved", "message"),
+    [
+        ("train", "metrics.csv", ".train.unfinished/step00000006.metrics.parquet", "2 of 3 epochs are already trained"),
+        (
+            "per_sample_gradients",
+            "norms.parquet",
+            ".norms.unfinished/step00000002.norms.parquet",
+            r"[3-9] of \d+ checkpoints are already measured",
+        ),
+    ],
+)
+def test_a_killed_job_goes_on_from_what_it_had_saved(project, finished_once, rule, file, saved, message):
     code = project.path / "src/fishertail/execution/unfinished.py"
     text = code.read_text().replace("INTERVAL = 30.0", "INTERVAL = 0.0")
     code.write_text(text.replace("self._pending.clear()", "self._pending.clear(); time.sleep(1)"))  # time for the kill
     assert code.read_text().count("sleep") == 1
-    with project.start(str(BLOCK / "norms.parquet")) as snakemake:
-        wait_for(lambda: len(list((project.path / BLOCK).glob(".norms.unfinished/step*"))) >= 2)
-        script_process(snakemake, "per_sample_gradients").send_signal(signal.SIGKILL)
+    with project.start(str(BLOCK / file)) as snakemake:
+        wait_for((project.path / BLOCK / saved).exists)
+        script_process(snakemake, rule).send_signal(signal.SIGKILL)
         assert snakemake.wait(120) != 0
-    assert not (project.path / BLOCK / "norms.parquet").exists()
-    project.run(str(BLOCK / "norms.parquet"))
-    (log,) = (project.path / "logs/per_sample_gradients").glob("*.log")
-    assert re.search(r"[2-9] of \d+ checkpoints are already measured", log.read_text())
-    assert not (project.path / BLOCK / ".norms.unfinished").exists()
-    found, expected = (storage.read_table(each.path / BLOCK / "norms.parquet") for each in (project, finished_once))
+    assert not (project.path / BLOCK / file).exists()
+    project.run(str(BLOCK / file))
+    (log,) = (project.path / "logs" / rule).glob("*.log")
+    assert re.search(message, log.read_text())
+    assert not (project.path / BLOCK / saved).parent.exists()
+    found, expected = (storage.read_table(each.path / BLOCK / file) for each in (project, finished_once))
     pd.testing.assert_frame_equal(found, expected, check_exact=True)  # the files name their code, which is not the same
 
 

@@ -22,7 +22,7 @@ from fishertail.measurements.measurement import (
     RunTables,
 )
 from fishertail.results.schema import Table, joined
-from fishertail.training.checkpoints import Weights, prefix
+from fishertail.training.checkpoints import Weights, of_step, prefix
 
 Tensors = dict[str, torch.Tensor]
 Tables = dict[str, Any]  # by name, a data frame, or tensors by name
@@ -81,7 +81,7 @@ def by_gradients(
             loss=loss,
             learning_rate=learning_rate,
             output=output,
-            tensors={name: _without_step(each, step) for name, each in (tensors or {}).items()},
+            tensors={name: of_step(each, step) for name, each in (tensors or {}).items()},
         ) as at:
             for table in measurement.tables:
                 if table.of_layers is not None:
@@ -159,8 +159,8 @@ def measured_checkpoints(
         parameters: called with an SGD step, gives the weights as `MeasuredCheckpoint` has them.
     """
     for step in common_steps(tables):
-        of_step = {name: _without_step(each, step) for name, each in tensors.items()}
-        yield MeasuredCheckpoint(step, _at(tables, step), of_step, parameters(step))
+        own = {name: of_step(each, step) for name, each in tensors.items()}
+        yield MeasuredCheckpoint(step, _at(tables, step), own, parameters(step))
 
 
 def last_of(checkpoints: Iterable[MeasuredCheckpoint]) -> MeasuredCheckpoint | None:
@@ -229,11 +229,6 @@ def _epochs(tables: Mapping[str, pd.DataFrame]) -> dict[int, float]:
     """The epochs of the steps that all tables have."""
     first = next(iter(tables.values()))
     return dict(zip(first["step"], first["epoch"], strict=True))
-
-
-def _without_step(tensors: Mapping[str, torch.Tensor], step: int) -> dict[str, torch.Tensor]:
-    start = prefix(step)
-    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
 def _at(tables: Mapping[str, pd.DataFrame], step: int) -> dict[str, pd.DataFrame]:

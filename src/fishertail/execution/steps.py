@@ -26,7 +26,7 @@ from fishertail.statistics.minimum import lowest_validation_loss
 from fishertail.training import checkpoints, sgd
 from fishertail.training.checkpoints import Weights
 from fishertail.training.losses import loss_of_run
-from fishertail.training.metrics import METRICS, Metrics, metrics_table
+from fishertail.training.metrics import METRICS, metrics_table
 from fishertail.training.networks.build import of_run as network_of_run
 from fishertail.training.schedule import Selection, landmarks, steps_per_epoch
 
@@ -36,22 +36,44 @@ Files = Mapping[str, Any]  # a rule's input or output: a path, or paths, by name
 def train(job: Job, files: Files, outputs: Files) -> None:
     """Train a block of epochs; keep the weights and the metrics at its checkpoints."""
     run, epochs, data = job.parameters["run"], job.parameters["epochs"], dataset.read(files["dataset"])
+    octaves, per_epoch = job.parameters["octaves"], steps_per_epoch(len(data.train_labels), run["batch_size"])
     model = network_of_run(run, data.shape, data.classes)
     if previous := files["previous"]:
         of_run.check(previous[0], storage.read_provenance(previous[0]), run)
         step, state = checkpoints.read_last(previous[0])
-        expected = (epochs[0] - 1) * steps_per_epoch(len(data.train_labels), run["batch_size"])
+        expected = (epochs[0] - 1) * per_epoch
         if step != expected:
             raise StorageError(f"{previous[0]}: weights of step {expected} expected, found those of {step}")
         model.load_state_dict(state)
-    found: dict[int, Metrics] = {}
-    weights: dict[int, Weights] = {}
-    for at in sgd.train_run(model, data, epochs, run, octaves=job.parameters["octaves"], device=job.device):
-        found[at.step], weights[at.step] = at.metrics, at.weights
     record = job.provenance([data.content_hash], run=run, machine=True)
-    per_epoch = steps_per_epoch(len(data.train_labels), run["batch_size"])
-    storage.write_table(metrics_table(found, per_epoch), outputs["metrics"], record)
-    checkpoints.write(weights, outputs["checkpoints"], record)
+    steps = Selection(epochs, octaves).steps(Block.of(epochs), per_epoch)
+    start = storage.tensor_checksum(model.state_dict())
+    saved = Unfinished("train", (METRICS, checkpoints.TABLE), outputs, record, dict.fromkeys(steps, start))
+    found = _trained(saved, epochs, per_epoch)
+    left = [epoch for epoch in epochs if epoch * per_epoch not in found]
+    if found:
+        print(f"{len(epochs) - len(left)} of {len(epochs)} epochs are already trained, by an earlier start of this job")
+        last = max(found)
+        model.load_state_dict(checkpoints.of_step(found[last]["checkpoints"], last))
+    for at in sgd.train_run(model, data, left, run, octaves=octaves, device=job.device) if left else ():
+        metrics, weights = metrics_table({at.step: at.metrics}, per_epoch), checkpoints.named({at.step: at.weights})
+        found[at.step] = {"metrics": metrics, "checkpoints": weights}
+        saved.add(at.step, found[at.step])
+    storage.write_table(joined([each["metrics"] for each in found.values()]), outputs["metrics"], record)
+    tensors = {name: tensor for each in found.values() for name, tensor in each["checkpoints"].items()}
+    storage.write_tensors(tensors, outputs["checkpoints"], record)
+    saved.remove()
+
+
+def _trained(saved: Unfinished, epochs: Sequence[int], per_epoch: int) -> dict[int, Tables]:
+    """The checkpoints that were saved up to the end of an epoch, without a gap: training goes on after an epoch."""
+    found, whole = saved.read(), {}
+    for step in sorted(saved.inputs):
+        if step not in found:
+            break
+        whole[step] = found[step]
+    last = max((epoch * per_epoch for epoch in epochs if epoch * per_epoch in whole), default=-1)
+    return {step: tables for step, tables in whole.items() if step <= last}
 
 
 def put_metrics_together(job: Job, files: Sequence[str], outputs: Files) -> None:
@@ -231,7 +253,7 @@ def _measured(
     run = job.parameters["run"]
     record = job.provenance([data.content_hash], run=run, machine=True)
     inputs = {step: checksum(state, tables, tensors, step) for step, state in weights.items()}
-    saved = Unfinished(measurement, outputs, record, inputs)
+    saved = Unfinished(measurement.name, measurement.tables, outputs, record, inputs)
     if known := saved.read():
         print(f"{len(known)} of {len(weights)} checkpoints are already measured, by an earlier start of this job")
     left = {step: state for step, state in weights.items() if step not in known}

@@ -1,15 +1,15 @@
-"""The checkpoints that a job has measured, saved while it runs, so that a job that was killed does not start over.
+"""The checkpoints that a job has finished, saved while it runs, so that a job that was killed does not start over.
 
 They are saved in a hidden folder beside the job's outputs, which is removed once these are written. A saved checkpoint
-is taken only if its weights and whatever else it is measured from, the options, the code, the versions and the machine
-are the same, so that a kill alters no bit of the results.
+is taken only if whatever it is made from, the options, the code, the versions and the machine are the same, so that a
+kill alters no bit of the results.
 """
 
 import hashlib
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,27 +18,28 @@ import pandas as pd
 
 from fishertail.errors import StorageError
 from fishertail.execution.measuring import Tables, Tensors
-from fishertail.measurements.measurement import Measurement
 from fishertail.results import storage
 from fishertail.results.schema import Table
 from fishertail.training.checkpoints import Weights, prefix
 
 INTERVAL = 30.0  # seconds of work that a kill may lose, besides the checkpoint under way
-_SELECTION = {"epochs", "checkpoints", "blocks"}  # parameters that only say which checkpoints are measured
+_SELECTION = {"epochs", "checkpoints", "blocks"}  # parameters that only say which checkpoints are wanted
 
 
 @dataclass
 class Unfinished:
-    """The checkpoints that a job has measured.
+    """The checkpoints that a job has finished.
 
     Attributes:
-        measurement: what is measured.
-        outputs: the files that the job is to write, by the names of the measurement's tables.
+        name: of what the job does.
+        tables: that it makes for each checkpoint.
+        outputs: the files that it is to write, by the names of these tables.
         provenance: of these files.
-        inputs: by SGD step, the `checksum` of what the checkpoint is measured from.
+        inputs: by SGD step, a checksum of what the tables of the checkpoint are made from.
     """
 
-    measurement: Measurement
+    name: str
+    tables: Sequence[Table]
     outputs: Mapping[str, str]
     provenance: Mapping[str, Any]
     inputs: Mapping[int, str]
@@ -48,20 +49,20 @@ class Unfinished:
     @property
     def folder(self) -> Path:
         """Where they are saved."""
-        return Path(self.outputs[self.measurement.tables[0].name]).parent / f".{self.measurement.name}.unfinished"
+        return Path(self.outputs[self.tables[0].name]).parent / f".{self.name}.unfinished"
 
     def read(self) -> dict[int, Tables]:
-        """The tables of each checkpoint that was saved and would be measured alike today, by step."""
+        """The tables of each checkpoint that was saved and would be made alike today, by step."""
         found = {}
         for step in self.inputs:
             try:
-                found[step] = {table.name: self._read(table, step) for table in self.measurement.tables}
+                found[step] = {table.name: self._read(table, step) for table in self.tables}
             except StorageError:  # not saved, broken, or of something else
                 continue
         return found
 
     def add(self, step: int, tables: Tables) -> None:
-        """Take what was measured at a checkpoint, and save it once `INTERVAL` has passed since the last time.
+        """Take the tables of a checkpoint, and save them once `INTERVAL` has passed since the last time.
 
         A disk that is full does not end the job here: it may have room for the outputs.
         """
@@ -70,7 +71,7 @@ class Unfinished:
             return
         try:
             for each, given in self._pending.items():
-                for table in self.measurement.tables:
+                for table in self.tables:
                     self._write(table, each, given[table.name])
         except StorageError as error:
             print(f"not saved before the job's end: {error}")
@@ -94,7 +95,7 @@ class Unfinished:
         path = self._path(table, step)
         found = {key: value for key, value in storage.read_provenance(path).items() if key != "sha256"}
         if found != self._record(step):
-            raise StorageError(f"{path}: measured of something else")
+            raise StorageError(f"{path}: of something else")
         return storage.read_tensors(path) if path.suffix == ".safetensors" else storage.read_table(path)
 
     def _write(self, table: Table, step: int, found: Any) -> None:

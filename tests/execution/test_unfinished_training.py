@@ -1,0 +1,162 @@
+"""A training job that was killed goes on after the last epoch that it had saved, and gives the same bits."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fishertail.data import dataset
+from fishertail.execution import steps, unfinished
+from fishertail.grid import config
+from fishertail.results import storage
+from fishertail.training import checkpoints, sgd
+from tests.execution.small_run import job
+
+EPOCHS = list(range(7))
+ARCHITECTURES = {"fc": {"hidden_widths": [8] * 4}}
+
+
+class Killed(Exception):
+    """Ends a training as SIGKILL would."""
+
+
+class Training:
+    """The jobs that train a run on 120 of the digits."""
+
+    def __init__(self, folder: Path, digits: dataset.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.files = folder, {"dataset": str(folder / "digits.safetensors"), "previous": []}
+        small = replace(digits, train_images=digits.train_images[:120], train_labels=digits.train_labels[:120])
+        dataset.write(small, self.files["dataset"], {"data": [small.content_hash]})
+        self.outputs = {"checkpoints": str(folder / "checkpoints.safetensors"), "metrics": str(folder / "metrics.csv")}
+        self.until: int | None = None
+        self.trained: list[int] = []
+        own = sgd.train_epoch
+
+        def train_epoch(*arguments, epoch, **options):
+            if epoch == self.until:
+                raise Killed
+            self.trained.append(epoch)
+            own(*arguments, epoch=epoch, **options)
+
+        monkeypatch.setattr(sgd, "train_epoch", train_epoch)
+        monkeypatch.setattr(unfinished, "INTERVAL", 0.0)
+
+    def run(self, epochs=EPOCHS, *, until: int | None = None, model: str = "fc", **changes) -> list[int]:
+        """The epochs that are trained before the job ends, or is killed in epoch `until`."""
+        self.until, self.trained = until, []
+        grid = config.complete()(
+            datasets=["digits"], models=[model], batch_sizes=[50], seeds=[0], architectures=ARCHITECTURES
+        )
+        parameters = {"run": grid.parameters_of(grid.runs[0]), "epochs": epochs, "octaves": epochs[0] == 0}
+        try:
+            steps.train(job(**parameters | {"code": "one"} | changes), self.files, self.outputs)
+        except Killed:
+            assert not any(Path(path).exists() for path in self.outputs.values())
+        return self.trained
+
+    def take(self) -> dict[str, bytes]:
+        """The files that the job wrote, which are removed."""
+        found = {name: Path(path).read_bytes() for name, path in self.outputs.items()}
+        for path in self.outputs.values():
+            Path(path).unlink()
+        return found
+
+    @property
+    def saved(self) -> Path:
+        return self.folder / ".train.unfinished"
+
+
+@pytest.fixture
+def training(tmp_path, digits, monkeypatch) -> Training:
+    return Training(tmp_path, digits, monkeypatch)
+
+
+@pytest.mark.parametrize("model", ["fc", pytest.param("googlenet", marks=pytest.mark.slow)])
+def test_it_goes_on_after_the_last_epoch_and_gives_the_same_bits(training, capsys, model):
+    assert training.run(model=model) == EPOCHS[1:]
+    undisturbed = training.take()
+    assert not training.saved.exists()
+    assert training.run(until=2, model=model) == [1]
+    assert training.run(until=6, model=model) == [2, 3, 4, 5]
+    assert training.run(model=model) == [6]
+    assert "6 of 7 epochs are already trained, by an earlier start of this job" in capsys.readouterr().out
+    assert training.take() == undisturbed
+    assert not training.saved.exists()
+
+
+def test_a_kill_inside_an_epoch_goes_back_to_its_start(training):
+    training.run()
+    undisturbed = training.take()
+    training.run(until=3)
+    (training.saved / "step00000006.checkpoints.safetensors").unlink()  # the end of epoch 2, in which step 4 was saved
+    assert training.run() == EPOCHS[2:]
+    assert training.take() == undisturbed
+
+
+def test_a_kill_before_the_first_epoch_has_ended_starts_over(training):
+    training.run()
+    undisturbed = training.take()
+    assert training.run(until=1) == []
+    assert {path.name.split(".")[0] for path in training.saved.iterdir()} == {"step00000000"}
+    assert training.run() == EPOCHS[1:]
+    assert training.take() == undisturbed
+
+
+def test_a_kill_before_the_outputs_are_written_loses_nothing(training, monkeypatch):
+    training.run()
+    undisturbed = training.take()
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "write_table", failing_for(training.outputs["metrics"], storage.write_table))
+        assert training.run() == EPOCHS[1:]
+    assert training.run() == []
+    assert training.take() == undisturbed
+
+
+def failing_for(path, write):
+    """`write`, which is killed where it is to write `path`."""
+
+    def written(frame, at, provenance):
+        if str(at) == path:
+            raise Killed
+        write(frame, at, provenance)
+
+    return written
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-20])])
+@pytest.mark.parametrize("name", ["metrics.parquet", "checkpoints.safetensors"])
+def test_training_goes_on_before_a_broken_or_missing_file(training, name, spoil):
+    training.run()
+    undisturbed = training.take()
+    training.run(until=6)
+    spoil(training.saved / f"step00000012.{name}")  # the end of epoch 4
+    assert training.run() == [4, 5, 6]
+    assert training.take() == undisturbed
+
+
+def test_other_code_or_another_start_trains_again(training):
+    training.run([0, 1, 2])
+    last = training.folder / "last.safetensors"
+    Path(training.outputs["checkpoints"]).rename(last)
+    training.files["previous"] = [str(last)]
+    training.outputs = {
+        name: path.replace(str(training.folder), f"{training.folder}/b") for name, path in training.outputs.items()
+    }
+    assert training.run([3, 4, 5], until=5) == [3, 4]
+    assert training.run([3, 4, 5], until=5, code="two") == [3, 4]
+    tensors = storage.read_tensors(last)
+    state = {name: tensor * 1.001 for name, tensor in checkpoints.read_last(str(last))[1].items()}
+    storage.write_tensors(tensors | checkpoints.named({6: state}), last, storage.read_provenance(last))
+    assert training.run([3, 4, 5], code="two") == [3, 4, 5]
+
+
+def test_a_longer_block_in_the_same_folder_keeps_what_is_trained(training):
+    training.run([0, 1, 2, 3], until=3)
+    assert training.run([0, 1, 2, 3, 4]) == [3, 4]
+
+
+def test_quick_jobs_save_nothing_on_the_way(training, monkeypatch):
+    monkeypatch.setattr(unfinished, "INTERVAL", 30.0)
+    training.run(until=6)
+    assert not training.saved.exists()
+    assert training.run() == EPOCHS[1:]
