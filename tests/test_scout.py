@@ -35,12 +35,12 @@ def test_the_bound_is_reached_where_all_that_is_hidden_lies_at_one_place():
     assert chain.hidden_at_most(1.0, 0.0) == pytest.approx(0.001, rel=1e-6)
 
 
-def blocks(scouted: bool, rtol: float = 1e-4) -> KrylovSpace:
+def blocks(scouted: bool, outside: float = 0.0) -> KrylovSpace:
     """F with an eigenvalue for each of 300 axes, started from exact eigenvectors that are not the largest ones."""
     values = torch.cat([torch.tensor([1.0, 0.7, 0.6, 0.5]), torch.linspace(0.4, 0.01, 296)])
     rows = torch.diag(values.sqrt())
     start = torch.eye(300)[[1, 2, 3]]
-    space = KrylovSpace(start, torch.ones(300, dtype=torch.float64), k=1, extra=2, rtol=rtol, scouted=scouted)
+    space = KrylovSpace(start, torch.ones(300, dtype=torch.float64), k=1, extra=2, rtol=1e-4, outside=outside, scouted=scouted)
     while not space.finished():
         directions = space.directions()
         space.expand(directions, (rows @ directions.T).double(), directions @ rows.T @ rows)
@@ -59,6 +59,13 @@ def test_a_pair_that_a_scout_has_not_settled_has_not_converged(monkeypatch):
     found = blocks(scouted=True)
     assert found.product_count < MAX_PRODUCTS
     assert not found.converged(torch.zeros(1, dtype=torch.float64)).any()
+
+
+def test_what_other_samples_add_does_not_keep_a_scout_going():
+    alone, beside = blocks(scouted=True), blocks(scouted=True, outside=0.01)  # with which no pair meets the tolerance
+    assert beside.product_count <= 2 * alone.product_count
+    assert beside.converged(beside.residuals).all()
+    assert float(beside.values[0]) == pytest.approx(1, rel=1e-3)
 
 
 def test_a_scout_begins_again_where_the_basis_does(monkeypatch):
