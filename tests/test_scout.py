@@ -40,7 +40,9 @@ def blocks(scouted: bool, outside: float = 0.0) -> KrylovSpace:
     values = torch.cat([torch.tensor([1.0, 0.7, 0.6, 0.5]), torch.linspace(0.4, 0.01, 296)])
     rows = torch.diag(values.sqrt())
     start = torch.eye(300)[[1, 2, 3]]
-    space = KrylovSpace(start, torch.ones(300, dtype=torch.float64), k=1, extra=2, rtol=1e-4, outside=outside, scouted=scouted)
+    space = KrylovSpace(
+        start, torch.ones(300, dtype=torch.float64), k=1, extra=2, rtol=1e-4, outside=outside, scouted=scouted
+    )
     while not space.finished():
         directions = space.directions()
         space.expand(directions, (rows @ directions.T).double(), directions @ rows.T @ rows)

@@ -2,6 +2,11 @@
 
 import json
 
+from login import wait_for
+
+from fishertail.results import storage
+
+BLOCK = "results/runs/digits-fc/bs256/seed0/epochs0001-0002"
 BY_GRADIENTS = ("per_sample_gradients", "fim_eigen", "trimmed_eigenvalues")
 
 
@@ -18,6 +23,20 @@ class Workflow:
         log = (login.path / "logs/train/digits-fc-bs256-seed0-epochs0001-0002.log").read_text()
         for part in ("job ", "attempt 1, on tsubame", "peak memory"):
             assert part in log
+
+    def test_a_cancelled_training_goes_on_after_its_last_epoch(self, login, scheduler, finished_once):
+        login.save_every_checkpoint()
+        process = login.start("--set-threads", "train=1", "--", f"{BLOCK}/metrics.csv")
+        saved = login.path / BLOCK / ".train.unfinished"
+        wait_for((saved / "step00000006.metrics.parquet").exists, 300, "the end of the first epoch")
+        scheduler.cancel(scheduler.job_ids()[0])
+        login.end(process)
+        log = (login.path / "logs/train/digits-fc-bs256-seed0-epochs0001-0002.log").read_text()
+        assert "2 of 3 epochs are already trained, by an earlier start of this job" in log
+        assert not saved.exists()
+        for name, read in (("metrics.csv", storage.read_table), ("checkpoints.safetensors", storage.read_tensors)):
+            found, expected = (read(each.path / BLOCK / name) for each in (login, finished_once))
+            assert all((found[column] == expected[column]).all() for column in expected)
 
     def test_a_whole_node_has_four_workers_on_four_gpus(self, login):
         login.jobs("out/whole_node.json")
