@@ -3,11 +3,25 @@
 import base64
 import io
 
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
+from fishertail.measurements.measurement import measurements
 from fishertail.page import data
+from fishertail.page.instruments import all_instruments
+from fishertail.results.exhibits import Results
+from fishertail.results.schema import RUN
+
+RUN_OF_GRID = {"dataset": "mnist", "model": "fc", "batch_size": 16, "seed": 0}
+
+
+def explorer_data(settings, **tables):
+    """Of one run."""
+    tables = {name: table.assign(**RUN_OF_GRID)[[*RUN, *table]] for name, table in tables.items()}
+    results = Results([RUN_OF_GRID | {"figure_layer": "fc4"}], tables, settings)
+    return data.explorer_data(results, [], all_instruments(measurements(), tables))
 
 
 @pytest.mark.parametrize(
@@ -20,3 +34,16 @@ def test_images_of_any_number_of_channels_are_shown_small(channels, kind, mode):
     picture = Image.open(io.BytesIO(base64.b64decode(content)))
     assert start == f"data:image/{kind};base64"
     assert (picture.size, picture.mode) == ((48, 96), mode)
+
+
+@pytest.mark.parametrize(("reading", "counts"), [("distance", [1, 2, 123_457]), ("norm", [300, 200, 100])])
+def test_outliers_are_counted_as_the_settings_say_and_shown_to_the_last(reading, counts):
+    steps = {"step": [0, 4, 8], "epoch": [0.0, 1.0, 2.0]}
+    both = {"outliers_distance": [1, 2, 123_457], "outliers_norm": [300, 200, 100]}
+    outliers = pd.DataFrame({**steps, "layer": "network", **both, "samples": 1_000_000})
+    metrics = pd.DataFrame({**steps, "train_loss": [3.0, 2, 1], "train_accuracy": [0.1, 0.5, 0.9]})
+    shown = explorer_data({"measurements.outliers.reading": reading}, outliers=outliers, metrics=metrics)
+    run = shown["runs"][0]
+    assert run["layers"]["network"]["curves"]["outliers"]["values"] == counts
+    assert [share for *_, share in run["fit"]] == pytest.approx([count / 1e6 for count in counts], rel=1e-4)
+    assert shown["fit"]["loss"] == (-1 if reading == "distance" else 1)
