@@ -93,6 +93,14 @@ def test_a_table_shows_every_cell_to_four_digits():
     assert texts == ["item", "value", "A", "CPU", "x", "0.1235", "cores", "2", "2e-09"]
 
 
+@pytest.mark.parametrize("figure", [pytest.param(each, id=each.rule) for each in exhibits.figures().values()])
+def test_a_figure_of_what_no_run_has_is_no_error(figure, tmp_path):
+    empty = {name: TABLES[name].iloc[:0] for name in figure.needs if name != "metrics"}
+    drawn, table = figure.draw(results(**empty))
+    drawn.savefig(tmp_path / "figure.png")
+    assert isinstance(table, pd.DataFrame)
+
+
 def test_layers_are_drawn_by_depth_and_time():
     figure, table = draw("layers")
     first = figure.axes[0]  # lambda_1 of fc at batch size 16

@@ -68,8 +68,10 @@ def shares(histograms: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 
 def grid_of_panels(table: pd.DataFrame, sharey: Any) -> tuple[Figure, dict[tuple[str, str], Axes]]:
-    """A figure with a panel for each data set and model."""
+    """A figure with a panel for each data set and model; of a table without rows one that says so, without panels."""
     pairs = list(dict.fromkeys(zip(table["dataset"], table["model"], strict=True)))
+    if not pairs:
+        return nothing("Nothing of what this figure shows has been measured."), {}
     columns = min(len(pairs), 2) if len(pairs) > 1 else 1
     rows = -(-len(pairs) // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(3.5 * columns, 2.5 * rows), squeeze=False, sharey=sharey)
@@ -175,6 +177,8 @@ def not_shown(minima: Mapping[tuple[Any, ...], Minimum], dataset: str, model: st
 
 def tidy(figure: Figure, panels: Mapping[Any, Axes]) -> None:
     """Labels on the outer panels alone, and one legend for all."""
+    if not panels:
+        return
     for axes in panels.values():
         axes.label_outer()
         axes.xaxis.set_tick_params(labelbottom=True)
@@ -206,7 +210,9 @@ def colour_of(batch_size: int) -> tuple[str, Any]:
     """Colour and line of a batch size."""
     if batch_size in _FIRST_COLOURS:
         return _FIRST_COLOURS[batch_size]
-    return _OTHER_COLOURS[int(np.log2(batch_size)) % len(_OTHER_COLOURS)]
+    turn, place = divmod(int(np.log2(batch_size)), len(_OTHER_COLOURS))
+    line = (place + turn - 1) % len(_OTHER_COLOURS)  # another one where a colour comes again, as of 64 and 1024
+    return _OTHER_COLOURS[place][0], _OTHER_COLOURS[line][1]
 
 
 class LogarithmicTime:
