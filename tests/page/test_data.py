@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from fishertail.measurements.measurement import measurements
-from fishertail.page import data
+from fishertail.page import data, render
 from fishertail.page.instruments import all_instruments
 from fishertail.results.exhibits import Results
 from fishertail.results.schema import RUN
@@ -47,3 +47,20 @@ def test_outliers_are_counted_as_the_settings_say_and_shown_to_the_last(reading,
     assert run["layers"]["network"]["curves"]["outliers"]["values"] == counts
     assert [share for *_, share in run["fit"]] == pytest.approx([count / 1e6 for count in counts], rel=1e-4)
     assert shown["fit"]["loss"] == (-1 if reading == "distance" else 1)
+
+
+ONE = (
+    "1 run: mnist/fc, at batch size 16. 1 stopped early, so its validation loss may fall further: mnist-fc/bs16/seed0."
+)
+TWO = (
+    "2 runs: mnist/fc, at batch size 16. 2 stopped early, so their validation loss may fall further: "
+    "mnist-fc/bs16/seed0, mnist-fc/bs16/seed1."
+)
+
+
+@pytest.mark.parametrize(("seeds", "text"), [([0], ONE), ([0, 1], TWO)])
+def test_how_many_runs_there_are_is_said_in_words(seeds, text):
+    runs = [RUN_OF_GRID | {"seed": seed} for seed in seeds]
+    losses = pd.DataFrame({"step": [0, 4], "epoch": [0.0, 1.0], "validation_loss": [2.0, 1.0]})
+    metrics = pd.concat([losses.assign(**run) for run in runs])
+    assert render.networks(Results(runs, {"metrics": metrics}, {})) == text

@@ -205,10 +205,11 @@ def networks(results: Results) -> str:
     names = ", ".join(dict.fromkeys(f"{run['dataset']}/{run['model']}" for run in runs))
     sizes = ", ".join(str(size) for size in sorted({run["batch_size"] for run in runs}))
     unfinished = [key for key, found in results.minima().items() if not found.passed]
-    text = f"{len(runs)} runs: {names}, at batch sizes {sizes}."
+    text = f"{len(runs)} run{'s' * (len(runs) != 1)}: {names}, at batch size{'s' * (', ' in sizes)} {sizes}."
     if unfinished:
         which = ", ".join("{}-{}/bs{}/seed{}".format(*key) for key in unfinished)
-        text += f" {len(unfinished)} stopped early, so their validation loss may fall further: {which}."
+        whose = "its" if len(unfinished) == 1 else "their"
+        text += f" {len(unfinished)} stopped early, so {whose} validation loss may fall further: {which}."
     return text
 
 
