@@ -64,3 +64,8 @@ def test_how_many_runs_there_are_is_said_in_words(seeds, text):
     losses = pd.DataFrame({"step": [0, 4], "epoch": [0.0, 1.0], "validation_loss": [2.0, 1.0]})
     metrics = pd.concat([losses.assign(**run) for run in runs])
     assert render.networks(Results(runs, {"metrics": metrics}, {})) == text
+
+
+def test_counts_are_whole_where_a_run_lacks_one():
+    html = render.table_html(pd.DataFrame({"outliers": [16_599, None], "lambda_1": [0.123456, 1e-9]}))
+    assert all(f'"number">{cell}</td>' in html for cell in ("16599", "–", "0.1235", "1e-09"))

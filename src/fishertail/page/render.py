@@ -21,6 +21,7 @@ from fishertail.data.source import built_in
 from fishertail.page import charts, data, forest
 from fishertail.page.instruments import Instrument
 from fishertail.paper import exhibits, stopping
+from fishertail.results import formats
 from fishertail.results.exhibits import Results
 
 SCRIPTS = (
@@ -179,7 +180,7 @@ def _number(column: str) -> Callable[[float], str]:
     """How the numbers of a column are written."""
     if column in _SHARES:
         return lambda value: f"{100 * value:.2f}"
-    return "{:.3f}".format if column.endswith("_percent") else "{:.4g}".format
+    return "{:.3f}".format if column.endswith("_percent") else formats.number
 
 
 def _heading(column: str) -> str:
