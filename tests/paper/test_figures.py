@@ -120,3 +120,13 @@ def test_the_noise_scale_stands_beside_the_batch_sizes():
     drawn = [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_linestyle() == ":"]
     assert drawn == [16, 256]
     assert table.loc[(table["model"] == "fc") & (table["epoch"] == 2), "mean"].tolist() == [20.5, 20.5]
+
+
+def test_a_checkpoint_that_one_seed_alone_has_is_a_dot_beside_the_means():
+    noise = TABLES["noise_scale"]
+    figure, table = draw("noise", noise_scale=noise[(noise["seed"] == 0) | (noise["epoch"] != 3)])
+    lines = [line for line in figure.axes[0].lines if line.get_label() == "batch size 16"]
+    dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [list(line.get_ydata()) for line in lines] == [[1, 5, 20.5, 5000]]
+    assert [list(line.get_ydata()) for line in dots] == [[300], [300]]  # of either batch size
+    assert set(table.loc[table["epoch"] == 3, "seeds"]) == {1}

@@ -83,7 +83,7 @@ def grid_of_panels(table: pd.DataFrame, sharey: Any) -> tuple[Figure, dict[tuple
 def over_training(results: Results, table: pd.DataFrame, value: str, label: str, *, log: bool = False) -> Drawing:
     """A column over training: a panel for each data set and model, a line for each batch size, a band over the seeds.
 
-    Each octave of steps is as wide as the next.
+    Dots are checkpoints that some seeds lack. Each octave of steps is as wide as the next.
 
     Args:
         results: of all runs.
@@ -107,10 +107,16 @@ def over_training(results: Results, table: pd.DataFrame, value: str, label: str,
 
 
 def curves(axes: Axes, table: pd.DataFrame) -> None:
-    """A line for each batch size over `epoch`, with its band."""
-    for batch_size, curve in by_batch_size(table):
+    """A line for each batch size over `epoch`, with its band.
+
+    A landmark of one seed is not to be compared with means: what some seeds lack is a dot beside the line.
+    """
+    for batch_size, part in by_batch_size(table):
         colour, line = colour_of(batch_size)
-        curve = curve.sort_values("epoch")
+        of_all = part["seeds"] == part["seeds"].max()
+        curve, others = part[of_all].sort_values("epoch"), part[~of_all]
+        if len(others):
+            axes.plot(others["epoch"], others["mean"], "o", color=colour, markersize=2.5)
         label = f"batch size {batch_size}"
         axes.plot(curve["epoch"], curve["mean"], color=colour, linestyle=line, label=label)
         axes.fill_between(curve["epoch"], curve["lowest"], curve["highest"], color=colour, alpha=0.2, lw=0)
