@@ -103,24 +103,27 @@ def largest_eigenvalues(results: Results) -> pd.DataFrame:
 # ---- rate over batch size --------------------------------------------------------------------------------------------
 
 
-def log_ratio(one: pd.DataFrame, other: pd.DataFrame, clock: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Points of a clock, and log(lambda_1 of the other run / that of the one) there.
+def points_of_all(runs: Sequence[pd.DataFrame], clock: str) -> NDArray[np.float64]:
+    """Points of a clock, uniform in its logarithm, from the first checkpoint after 0 that all runs have to the last."""
+    times = [run.loc[run[clock] > 0, clock] for run in runs]
+    return np.geomspace(max(each.min() for each in times), min(each.max() for each in times), POINTS)
 
-    The points are uniform in the logarithm of the clock, from the first checkpoint after 0 that both have to the last;
-    between checkpoints the logarithm of lambda_1 is linear in that of the clock.
+
+def log_ratio(one: pd.DataFrame, other: pd.DataFrame, clock: str, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log(lambda_1 of the other run / that of the one) at points of a clock.
+
+    Between checkpoints the logarithm of lambda_1 is linear in that of the clock.
 
     Args:
         one, other: step, epoch and eigenvalue of a run.
         clock: a column of both.
+        points: see `points_of_all`.
     """
-    curves = []
+    logs: list[NDArray[np.float64]] = []
     for run in (one, other):
-        rows = run[run[clock] > 0].sort_values(clock)
-        curves.append((rows[clock].to_numpy(dtype=float), rows["eigenvalue"].to_numpy(dtype=float)))
-    first, last = max(times[0] for times, _ in curves), min(times[-1] for times, _ in curves)
-    points = np.geomspace(first, last, POINTS)
-    of_one, of_other = (np.interp(np.log(points), np.log(times), np.log(values)) for times, values in curves)
-    return points, of_other - of_one
+        rows = np.log(run.loc[run[clock] > 0, [clock, "eigenvalue"]].astype(float).sort_values(clock))
+        logs.append(np.interp(np.log(points), rows[clock], rows["eigenvalue"]))
+    return logs[1] - logs[0]
 
 
 class Trained(NamedTuple):
@@ -157,8 +160,9 @@ def pairs_compared(curves: pd.DataFrame, rates: Mapping[str, float]) -> pd.DataF
         by_seed = [_by_seed(curves, each) for each in (one, other)]
         seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
         for clock in CLOCKS if seeds else ():
-            of_seeds = [log_ratio(by_seed[0][seed], by_seed[1][seed], clock) for seed in seeds]
-            points, logs = of_seeds[0][0], np.mean([each for _, each in of_seeds], axis=0)
+            of_seeds = [(by_seed[0][seed], by_seed[1][seed]) for seed in seeds]
+            points = points_of_all([run for both in of_seeds for run in both], clock)
+            logs = np.mean([log_ratio(*both, clock, points) for both in of_seeds], axis=0)
             found.setdefault((kind, clock), []).append(logs)
             row: dict[str, Any] = {"equal": kind, "clock": clock}
             row["pair"] = ", ".join(f"{each.rate:g} at {each.batch_size}" for each in (one, other))
@@ -337,7 +341,8 @@ def beside_the_smallest_rate(curves: pd.DataFrame, rates: Mapping[str, float]) -
         place = dict(zip(RUN, key, strict=True))
         reference = references.get(tuple(place[column] for column in same))
         if reference is not None:
-            points, logs = log_ratio(reference, run, TIME)
+            points = points_of_all([reference, run], TIME)
+            logs = log_ratio(reference, run, TIME, points)
             rows.append(place | _factors(logs) | {"compared_until": float(points[-1])})
     return pd.DataFrame(rows, columns=[*RUN, *_factors(np.zeros(1)), "compared_until"])
 

@@ -50,10 +50,12 @@ def curve(model, rate, batch_size, steps, seed=0, factor=1.0):
 
 def test_log_ratios_of_power_laws_are_exact():
     one, other = curve("a", 0.0125, 16, 15_000), curve("b", 0.0125, 64, 9_000)
-    points, logs = extensions.log_ratio(one, other, "step")
+    points = extensions.points_of_all([one, other], "step")
+    logs = extensions.log_ratio(one, other, "step", points)
     assert (points[0], points[-1]) == (pytest.approx(1), pytest.approx(9_000))
     np.testing.assert_allclose(logs, np.log((1 / 4) ** BY_RATIO), rtol=1e-9)
-    _, logs = extensions.log_ratio(one, other, "epoch")  # at equal epochs 64 has taken a quarter of the steps
+    points = extensions.points_of_all([one, other], "epoch")
+    logs = extensions.log_ratio(one, other, "epoch", points)  # at equal epochs 64 has taken a quarter of the steps
     np.testing.assert_allclose(logs, np.log((1 / 4) ** BY_RATIO * (3750 / 938) ** -GROWTH), rtol=1e-9)
 
 
@@ -159,3 +161,14 @@ def test_seeds_count_as_their_geometric_mean():
     curves = pd.concat([curve("a", 0.1, batch_size, 1000, seed, factor) for batch_size, seed, factor in runs])
     found = extensions.pairs_compared(curves, {"a": 0.1}).query("clock == 'step' and seeds == 2")
     assert found["geometric_mean"].item() == pytest.approx(4 * 4**-BY_RATIO)
+
+
+def test_seeds_of_different_lengths_are_compared_at_the_same_points():
+    """The ratio is the step itself, so that it is known where the two seeds are compared."""
+    runs = [(size, seed, steps) for size in (16, 64) for seed, steps in ((0, 1000), (1, 100))]
+    curves = pd.concat([curve("a", 0.1, size, steps, seed) for size, seed, steps in runs])
+    curves["eigenvalue"] *= np.where(curves["batch_size"] == 64, 4**BY_RATIO * curves["step"], 1)
+    found = extensions.pairs_compared(curves, {"a": 0.1}).query("clock == 'step' and seeds == 2")
+    assert found["geometric_mean"].item() == pytest.approx(10)
+    assert found["largest_factor"].item() == pytest.approx(100)
+    assert found["largest_at"].item() == pytest.approx(100)

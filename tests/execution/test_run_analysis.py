@@ -138,6 +138,12 @@ def test_many_layers_have_a_short_legend():
     assert len(colours) == 41
 
 
+def test_a_layer_whose_name_begins_with_an_underscore_is_named():
+    one = analysis().spectrum.query("layer == 'network'")
+    figure = fishertail.RunAnalysis({"spectrum": pd.concat([one.assign(layer="_fc"), one])}).plot("spectrum")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["_fc", "network"]
+
+
 def test_a_figure_leaves_the_users_matplotlib_as_it_was():
     plt = pytest.importorskip("matplotlib.pyplot")
     before, style = plt.get_fignums(), dict(plt.rcParams)

@@ -52,3 +52,16 @@ def test_the_figure_says_the_rank_correlation_of_all_checkpoints():
     assert titles[0] == titles[1]  # of 1 - accuracy, which grows with the loss here
     assert table["outlier_share"].to_numpy() == pytest.approx(counts[1:] / 100)
     plt.close("all")
+
+
+def test_the_figure_says_where_there_is_no_rank_correlation():
+    run = dict(zip(RUN, ("mnist", "fc", 16, 0), strict=True))
+    rows = pd.DataFrame({"step": [0, 4], "epoch": [0.0, 1.0]}).assign(**run)
+    metrics = rows.assign(train_loss=[2.0, 1.0], train_accuracy=[0.1, 0.5])
+    outliers = rows.assign(layer="network", outliers_distance=0, outliers_norm=0, samples=100)
+    (figure,) = measurements()["fit"].figures
+    tables = {"metrics": metrics, "outliers": outliers}
+    drawn, _ = figure.draw(Results([run], tables, {"measurements.outliers.reading": "distance"}))
+    titles = [axes.get_title(loc="left") or axes.get_title() for axes in drawn.axes]
+    assert titles == ["no rank correlation\n(1 run, 2 checkpoints)"] * 2
+    plt.close("all")

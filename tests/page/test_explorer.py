@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from fishertail.execution.so_far import RunSoFar, make_page
+from fishertail.page import of_folder
 from tests.page import runs
 from tests.page.browser import ARTEFACTS, Opened, needed
 
@@ -77,6 +78,16 @@ def test_it_opens_on_what_happened_in_the_run(page):
     assert page.inner_text("#story-title") == "blobs, fc, batch size 16, seed 0"
     page.click("#events button >> text=epoch 2")
     assert page.inner_text("#epoch-shown") == "epoch 2"
+
+
+def test_growth_is_against_the_first_step_that_was_measured(browser, tmp_path):
+    given = runs.tables(0)
+    given["spectrum"] = given["spectrum"][given["spectrum"]["step"] >= runs.PER_EPOCH]
+    of_folder.write(runs.write(tmp_path / "run", given), tmp_path / "page.html")
+    opened = Opened(browser, tmp_path / "page.html")
+    values = given["spectrum"][given["spectrum"]["layer"] == "network"]["eigenvalue"].to_numpy()
+    assert f"{float(f'{values.max() / values[0]:.2g}'):g} times that after epoch 1" in opened.page.inner_text("#events")
+    opened.close()
 
 
 def test_what_is_still_to_come_is_listed(page):

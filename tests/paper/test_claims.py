@@ -1,5 +1,7 @@
 """Verdicts on made-up results whose truth is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +16,7 @@ from fishertail.paper.claims.claim5 import measure as measure_5
 from fishertail.paper.claims.claim5 import onset
 from fishertail.paper.claims.judging import FAILS, HOLDS, NOT_RUN, STOPPED_EARLY, UNDECIDED
 from fishertail.paper.claims.points import times
+from fishertail.paper.tables import claims as claims_table
 from fishertail.results.exhibits import Results
 from fishertail.results.schema import RUN
 from tests.paper.made_up import MINIMUM, PER_EPOCH, SETTINGS, STEPS, TABLES, joined, results, without
@@ -131,6 +134,21 @@ def test_what_was_not_measured_in_a_seed_does_not_hold_in_every_seed():
 def test_without_any_table_there_are_no_claims():
     alone = Results(results().runs, {"metrics": results()["metrics"]}, SETTINGS)
     assert verdicts.verdicts_table(verdicts.effects_table(alone)).empty
+
+
+def test_tables_without_a_claim_have_their_columns():
+    found = results(seeds=[0])
+    made = claims_table.TABLE.make(replace(found, tables={name: found[name] for name in ("metrics", "spectrum")}))
+    for table in claims_table.TABLE.tables:
+        table.check(made[table.name], table.name)
+        assert made[table.name].empty
+
+
+def test_against_a_network_whose_gradients_are_0_there_is_no_ratio():
+    dead = {name: lambda t, name=name: t[name].where(t["batch_size"] == 256, 0.0) for name in ("eigenvalue", "largest")}
+    effects = verdicts.effects_table(results(**dead))
+    assert effects[effects["claim"] == 3]["seeds"].tolist() == [0, 0, 3] * 2
+    assert effects[effects["claim"] == 3]["verdict"].tolist() == [UNDECIDED, UNDECIDED, HOLDS] * 2
 
 
 def test_one_batch_size_of_the_paper_leaves_the_pair_not_run():

@@ -93,6 +93,14 @@ def test_a_table_shows_every_cell_to_four_digits():
     assert texts == ["item", "value", "A", "CPU", "x", "0.1235", "cores", "2", "2e-09"]
 
 
+@pytest.mark.parametrize("figure", [pytest.param(each, id=each.rule) for each in exhibits.figures().values()])
+def test_a_figure_of_what_no_run_has_is_no_error(figure, tmp_path):
+    empty = {name: TABLES[name].iloc[:0] for name in figure.needs if name != "metrics"}
+    drawn, table = figure.draw(results(**empty))
+    drawn.savefig(tmp_path / "figure.png")
+    assert isinstance(table, pd.DataFrame)
+
+
 def test_layers_are_drawn_by_depth_and_time():
     figure, table = draw("layers")
     first = figure.axes[0]  # lambda_1 of fc at batch size 16
@@ -112,3 +120,13 @@ def test_the_noise_scale_stands_beside_the_batch_sizes():
     drawn = [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_linestyle() == ":"]
     assert drawn == [16, 256]
     assert table.loc[(table["model"] == "fc") & (table["epoch"] == 2), "mean"].tolist() == [20.5, 20.5]
+
+
+def test_a_checkpoint_that_one_seed_alone_has_is_a_dot_beside_the_means():
+    noise = TABLES["noise_scale"]
+    figure, table = draw("noise", noise_scale=noise[(noise["seed"] == 0) | (noise["epoch"] != 3)])
+    lines = [line for line in figure.axes[0].lines if line.get_label() == "batch size 16"]
+    dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [list(line.get_ydata()) for line in lines] == [[1, 5, 20.5, 5000]]
+    assert [list(line.get_ydata()) for line in dots] == [[300], [300]]  # of either batch size
+    assert set(table.loc[table["epoch"] == 3, "seeds"]) == {1}

@@ -11,6 +11,7 @@ from matplotlib import pyplot as plt
 from fishertail.paper import exhibits
 from fishertail.paper.figures.fig6_trimmed_eigenvalues import PAPER
 from fishertail.paper.printed import PRINTED
+from fishertail.results import drawing
 from fishertail.results.exhibits import Results
 from fishertail.results.schema import RUN
 from tests.paper.made_up_figures import (
@@ -85,6 +86,11 @@ def test_a_batch_size_keeps_its_colour_in_another_grid():
     found = colours(draw("fig1", metrics=grid)[0])
     assert found["batch size 256"] == {"#D55E00"}
     assert not found["batch size 64"] & {"#D55E00", "#0072B2"}
+
+
+def test_no_two_batch_sizes_of_an_octave_each_look_alike():
+    looks = [drawing.colour_of(2**power) for power in range(13)]
+    assert len(set(looks)) == len(looks)
 
 
 def test_fig_1_draws_the_error_of_each_run_on_a_logarithmic_axis():

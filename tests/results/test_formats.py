@@ -1,5 +1,7 @@
 """Tables for readers hold every cell, escape what their format would read, and carry their provenance."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -35,6 +37,17 @@ def test_html_holds_every_cell(tmp_path):
     formats.write_table(FRAME, tmp_path / "t.html", RECORD)
     text = (tmp_path / "t.html").read_text()
     assert all(f"<td>{cell}</td>" in text for cell in FRAME.to_numpy().ravel())
+
+
+NUMBERS = pd.DataFrame({"layer": ["1.10", "0"], "B": [2.448e-8, 0.432], "outliers": [16599, None], "p": [1.0, 0.25]})
+
+
+@pytest.mark.parametrize("suffix", [".md", ".tex", ".html"])
+def test_names_and_numbers_are_what_they_were(suffix, tmp_path):
+    formats.write_table(NUMBERS, tmp_path / f"t{suffix}", RECORD)
+    text = (tmp_path / f"t{suffix}").read_text()
+    cells = re.findall("<td>(.*?)</td>", text) or re.split(r" *[|&] *", re.search(r"1\.10? .*\d", text)[0])
+    assert cells[:4] == ["1.10", "2.448e-08", "16599", "1"]
 
 
 def test_each_path_takes_the_table_of_its_stem(tmp_path):

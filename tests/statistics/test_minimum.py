@@ -1,5 +1,7 @@
 """E*, the epoch of lowest validation loss, and whether a run has passed it."""
 
+import math
+
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -28,6 +30,7 @@ def metrics(losses):
         ([9] * 5 + [1, 2], 5, "passed"),  # 6 >= 1.2 * 5
         ([9] * 6 + [1, 2], 6, STOPPED),  # 7 < 1.2 * 6
         ([9] * 6 + [1, 2, 2], 6, "passed"),
+        ([3, 1, math.nan, 2], 1, "passed"),  # what is no number is not the lowest
     ],
 )
 def test_lowest_validation_loss(losses, epoch, status):

@@ -54,3 +54,8 @@ def test_of_one_sign_both_ends_keep_what_is_large():
 @pytest.mark.parametrize(("largest", "left", "percent"), [(4, 1, 75), (2, 2, 0), (0, 0, 0), (3, 0, 100)])
 def test_the_decrease_is_in_per_cent_and_0_of_nothing(largest, left, percent):
     assert decrease(largest, left) == percent
+
+
+def test_the_decrease_of_what_is_not_defined_is_none():
+    assert np.isnan(decrease(np.nan, np.nan))
+    assert np.isnan(decrease(np.inf, np.inf))

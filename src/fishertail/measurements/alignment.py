@@ -119,7 +119,8 @@ FIGURE = Figure(
     caption=(
         "How much of the squared displacement of the weights between checkpoints lies in the leading eigenvectors of F "
         "at the checkpoint before, for the whole network: the mean over the seeds, with a band from the lowest to the "
-        "highest. A random direction has the share eigenpairs / parameters, in alignment.csv. Time is logarithmic."
+        "highest; dots are checkpoints that some seeds lack. A random direction has the share eigenpairs / parameters, "
+        "in alignment.csv. Time is logarithmic."
     ),
     needs=("alignment",),
     draw=draw,

@@ -104,7 +104,8 @@ FIGURE = Figure(
     name="rate_of_convergence",
     title="Rate at which training converges",
     caption="2 / lambda_max of the Fisher matrix of the network under its own predictions, on the number of samples in "
-    "the table. The mean over the seeds, with a band from the lowest to the highest. Time is logarithmic.",
+    "the table. The mean over the seeds, with a band from the lowest to the highest; dots are checkpoints that some "
+    "seeds lack. Time is logarithmic.",
     needs=("eigenvalue_statistics",),
     draw=draw,
 )

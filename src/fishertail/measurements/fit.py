@@ -84,9 +84,11 @@ def _shown(results: Results) -> "pd.DataFrame":
 
 
 def _said(table: "pd.DataFrame", values: "pd.Series[float]") -> str:
-    """Spearman's rank correlation of the share of outliers with some values, and over what it is."""
+    """Spearman's rank correlation of the share of outliers with some values, if they differ, and over what it is."""
     correlation = values.rank().corr(table["outlier_share"].rank())
-    return f"rank correlation {correlation:.3f}\n({table.groupby(RUN).ngroups} runs, {len(table)} checkpoints)"
+    said = f"rank correlation {correlation:.3f}" if correlation == correlation else "no rank correlation"
+    runs, checkpoints = table.groupby(RUN).ngroups, len(table)
+    return f"{said}\n({runs} run{'s' * (runs != 1)}, {checkpoints} checkpoint{'s' * (checkpoints != 1)})"
 
 
 TABLE = Table(

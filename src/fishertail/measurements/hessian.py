@@ -133,7 +133,7 @@ FIGURE = Figure(
     title="Edge of stability",
     caption="Learning rate times the largest eigenvalue of the Hessian of the network, on the number of samples in the "
     "table; above 2, the dotted line, gradient descent on a quadratic is unstable. The mean over the seeds, with a "
-    "band from the lowest to the highest. Time is logarithmic.",
+    "band from the lowest to the highest; dots are checkpoints that some seeds lack. Time is logarithmic.",
     needs=("hessian",),
     draw=draw,
 )

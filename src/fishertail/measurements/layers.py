@@ -72,6 +72,8 @@ def draw(results: Results) -> Drawing:
 
     table = results["layers"]
     table = table[table["dataset"] == results.dataset]
+    if table.empty:
+        return drawing.nothing("No layer has been measured."), table
     columns = [name for name in SHOWN if table[name].notna().any()]
     means = _means(table, [*drawing.NETWORK, "depth", "layer", "step", "epoch"], columns)
     networks = dict(iter(means.groupby(["model", "batch_size"], sort=False)))

@@ -81,9 +81,9 @@ FIGURE = Figure(
     title="Noise scale",
     caption=(
         "The simple noise scale tr(Sigma) / |mean g|^2 in the figure layer during training: the mean over the seeds, "
-        "with a band from the lowest to the highest. Dotted lines are the batch sizes: where a curve is above the line "
-        "of its colour, the noise of a mini-batch is larger than the mean gradient, and diffusion replaces drift. Time "
-        "is logarithmic."
+        "with a band from the lowest to the highest; dots are checkpoints that some seeds lack. Dotted lines are the "
+        "batch sizes: where a curve is above the line of its colour, the noise of a mini-batch is larger than the mean "
+        "gradient, and diffusion replaces drift. Time is logarithmic."
     ),
     needs=("noise_scale",),
     draw=draw,

@@ -94,7 +94,7 @@ def draw_agreement(results: Results) -> Drawing:
     """Spearman's rank correlation between scores, each the mean over the seeds."""
     import pandas as pd
 
-    from fishertail.results.drawing import NETWORK, table_figure
+    from fishertail.results.drawing import NETWORK, nothing, table_figure
     from fishertail.statistics.samples import SCORES, mean_over_seeds
 
     rows = []
@@ -104,6 +104,8 @@ def draw_agreement(results: Results) -> Drawing:
         pairs = {f"{first} and {other}": correlations.loc[first, other] for other in others}
         pairs["el2n and loss"] = correlations.loc["el2n", "loss"]
         rows.append({**dict(zip(NETWORK, network, strict=True)), "seeds": part["seed"].nunique(), **pairs})
+    if not rows:
+        return nothing("No sample has scores."), pd.DataFrame(columns=[*NETWORK, "seeds"])
     return table_figure(pd.DataFrame(rows))
 
 

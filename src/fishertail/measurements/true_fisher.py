@@ -158,7 +158,8 @@ FIGURE = Figure(
     name="true_fisher",
     title="True against empirical Fisher matrix",
     caption="lambda_1 of the Fisher matrix under the model's own predictions, divided by that of the empirical one: "
-    "the mean over the seeds, with a band from the lowest to the highest. Time is logarithmic.",
+    "the mean over the seeds, with a band from the lowest to the highest; dots are checkpoints that some seeds lack. "
+    "Time is logarithmic.",
     needs=("true_fisher",),
     draw=draw,
     rule="true_fisher_ratio",

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from fishertail.statistics.minimum import lowest_validation_loss
 
 LARGEST_SIDE = 96  # pixels of an image: the page shows 72
 NETWORK = "network"  # the layer that stands for all of them
+READING = "measurements.outliers.reading"  # the setting; distance where there is none
 _DIGITS = 5  # significant ones: more than a screen shows
 
 Run = Mapping[str, Any]
@@ -31,10 +33,11 @@ def explorer_data(
 
     Args:
         results: a run may lack any of the tables, and a table any of the runs. A run may have a `name` besides the
-            columns that name a run of the grid.
+            columns that name a run of the grid. What an outlier is stands in its settings.
         datasets: whose images are shown.
         instruments: by key.
     """
+    instruments = {key: _by_reading(each, _counted(results)) for key, each in instruments.items()}
     histograms = results.tables.get("ax_histogram", pd.DataFrame({"bin_left": []}))
     edges = np.append(np.sort(histograms["bin_left"].unique()).astype(float), np.inf)
     samples = results.tables.get("outlier_samples", pd.DataFrame())
@@ -71,9 +74,18 @@ def run_data(run: Run, results: Results, instruments: Mapping[str, Instrument]) 
         "curves": {key: curve for key, curve in curves.items() if curve["steps"]},
         "layers": layers,
         "outliers": _outliers(tables.get("outlier_samples"), run["figure_layer"]),
-        "fit": _fit(tables.get("metrics"), tables.get("outliers")),
+        "fit": _fit(tables.get("metrics"), tables.get("outliers"), _counted(results)),
         "failures": _failures(tables.get("failures")),
     }
+
+
+def _counted(results: Results) -> str:
+    """The column of `outliers` that counts them as the figures do."""
+    return f"outliers_{results.settings.get(READING, 'distance')}"
+
+
+def _by_reading(instrument: Instrument, counted: str) -> Instrument:
+    return replace(instrument, column=counted) if instrument.column == "outliers_distance" else instrument
 
 
 def _of_run(table: pd.DataFrame, run: Run) -> pd.DataFrame:
@@ -132,7 +144,8 @@ def _layer_data(
 
 
 def _curve(part: pd.DataFrame, instrument: Instrument) -> dict[str, Any]:
-    values = _rounded(part[instrument.column]) if len(part) else []
+    written = _whole if instrument.kind == "count" else _rounded
+    values = written(part[instrument.column]) if len(part) else []
     known = [(step, value) for step, value in zip(part.get("step", []), values, strict=True) if value is not None]
     return {"steps": [int(step) for step, _ in known], "values": [value for _, value in known]}
 
@@ -172,13 +185,13 @@ def _known(value: Any, kind: type) -> Any:
     return None if pd.isna(value) else kind(value)
 
 
-def _fit(metrics: pd.DataFrame | None, outliers: pd.DataFrame | None) -> list[list[float | None]]:
+def _fit(metrics: pd.DataFrame | None, outliers: pd.DataFrame | None, counted: str) -> list[list[float | None]]:
     """Step, training loss, training accuracy and the network's share of outliers, at the checkpoints that have all."""
     if metrics is None or outliers is None or not {"train_loss", "train_accuracy"} <= set(metrics.columns):
         return []
     of_network = outliers[outliers["layer"] == NETWORK]
     joined = metrics.merge(of_network.drop(columns=[*RUN, "epoch"], errors="ignore"), on="step")
-    joined["share"] = joined["outliers_distance"] / joined["samples"]
+    joined["share"] = joined[counted] / joined["samples"]
     joined = joined[["step", "train_loss", "train_accuracy", "share"]].dropna()
     return [[int(step), *_rounded(values)] for step, *values in joined.itertuples(index=False, name=None)]
 
@@ -229,3 +242,8 @@ def _uri(image: NDArray[np.uint8]) -> str:
 def _rounded(values: Iterable[float]) -> list[float | None]:
     """To _DIGITS significant digits; null where a value is not finite, which JSON cannot say."""
     return [float(f"{value:.{_DIGITS}g}") if np.isfinite(value) else None for value in map(float, values)]
+
+
+def _whole(values: Iterable[float]) -> list[int | None]:
+    """Counts as they are; null where there is none."""
+    return [int(value) if np.isfinite(value) else None for value in map(float, values)]

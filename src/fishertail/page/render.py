@@ -21,6 +21,7 @@ from fishertail.data.source import built_in
 from fishertail.page import charts, data, forest
 from fishertail.page.instruments import Instrument
 from fishertail.paper import exhibits, stopping
+from fishertail.results import formats
 from fishertail.results.exhibits import Results
 
 SCRIPTS = (
@@ -179,7 +180,7 @@ def _number(column: str) -> Callable[[float], str]:
     """How the numbers of a column are written."""
     if column in _SHARES:
         return lambda value: f"{100 * value:.2f}"
-    return "{:.3f}".format if column.endswith("_percent") else "{:.4g}".format
+    return "{:.3f}".format if column.endswith("_percent") else formats.number
 
 
 def _heading(column: str) -> str:
@@ -205,10 +206,11 @@ def networks(results: Results) -> str:
     names = ", ".join(dict.fromkeys(f"{run['dataset']}/{run['model']}" for run in runs))
     sizes = ", ".join(str(size) for size in sorted({run["batch_size"] for run in runs}))
     unfinished = [key for key, found in results.minima().items() if not found.passed]
-    text = f"{len(runs)} runs: {names}, at batch sizes {sizes}."
+    text = f"{len(runs)} run{'s' * (len(runs) != 1)}: {names}, at batch size{'s' * (', ' in sizes)} {sizes}."
     if unfinished:
         which = ", ".join("{}-{}/bs{}/seed{}".format(*key) for key in unfinished)
-        text += f" {len(unfinished)} stopped early, so their validation loss may fall further: {which}."
+        whose = "its" if len(unfinished) == 1 else "their"
+        text += f" {len(unfinished)} stopped early, so {whose} validation loss may fall further: {which}."
     return text
 
 

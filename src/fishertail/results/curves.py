@@ -121,7 +121,7 @@ def _time(axes: Axes, steps: "pd.Series[Any]") -> None:
 def _legend(figure: Figure, axes: Axes, names: Sequence[str]) -> None:
     if len(names) < 2:
         return
-    handles, labels = axes.get_legend_handles_labels()
+    handles, labels = axes.lines, [shown_layer(name) for name in names]  # axes would leave out a layer named _fc
     of_layers = [i for i, name in enumerate(labels) if name != _NETWORK]
     shown = set(range(len(labels)))
     if len(labels) > _IN_LEGEND:

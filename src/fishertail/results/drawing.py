@@ -68,8 +68,10 @@ def shares(histograms: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 
 def grid_of_panels(table: pd.DataFrame, sharey: Any) -> tuple[Figure, dict[tuple[str, str], Axes]]:
-    """A figure with a panel for each data set and model."""
+    """A figure with a panel for each data set and model; of a table without rows one that says so, without panels."""
     pairs = list(dict.fromkeys(zip(table["dataset"], table["model"], strict=True)))
+    if not pairs:
+        return nothing("Nothing of what this figure shows has been measured."), {}
     columns = min(len(pairs), 2) if len(pairs) > 1 else 1
     rows = -(-len(pairs) // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(3.5 * columns, 2.5 * rows), squeeze=False, sharey=sharey)
@@ -81,7 +83,7 @@ def grid_of_panels(table: pd.DataFrame, sharey: Any) -> tuple[Figure, dict[tuple
 def over_training(results: Results, table: pd.DataFrame, value: str, label: str, *, log: bool = False) -> Drawing:
     """A column over training: a panel for each data set and model, a line for each batch size, a band over the seeds.
 
-    Each octave of steps is as wide as the next.
+    Dots are checkpoints that some seeds lack. Each octave of steps is as wide as the next.
 
     Args:
         results: of all runs.
@@ -105,10 +107,16 @@ def over_training(results: Results, table: pd.DataFrame, value: str, label: str,
 
 
 def curves(axes: Axes, table: pd.DataFrame) -> None:
-    """A line for each batch size over `epoch`, with its band."""
-    for batch_size, curve in by_batch_size(table):
+    """A line for each batch size over `epoch`, with its band.
+
+    A landmark of one seed is not to be compared with means: what some seeds lack is a dot beside the line.
+    """
+    for batch_size, part in by_batch_size(table):
         colour, line = colour_of(batch_size)
-        curve = curve.sort_values("epoch")
+        of_all = part["seeds"] == part["seeds"].max()
+        curve, others = part[of_all].sort_values("epoch"), part[~of_all]
+        if len(others):
+            axes.plot(others["epoch"], others["mean"], "o", color=colour, markersize=2.5)
         label = f"batch size {batch_size}"
         axes.plot(curve["epoch"], curve["mean"], color=colour, linestyle=line, label=label)
         axes.fill_between(curve["epoch"], curve["lowest"], curve["highest"], color=colour, alpha=0.2, lw=0)
@@ -175,6 +183,8 @@ def not_shown(minima: Mapping[tuple[Any, ...], Minimum], dataset: str, model: st
 
 def tidy(figure: Figure, panels: Mapping[Any, Axes]) -> None:
     """Labels on the outer panels alone, and one legend for all."""
+    if not panels:
+        return
     for axes in panels.values():
         axes.label_outer()
         axes.xaxis.set_tick_params(labelbottom=True)
@@ -206,7 +216,9 @@ def colour_of(batch_size: int) -> tuple[str, Any]:
     """Colour and line of a batch size."""
     if batch_size in _FIRST_COLOURS:
         return _FIRST_COLOURS[batch_size]
-    return _OTHER_COLOURS[int(np.log2(batch_size)) % len(_OTHER_COLOURS)]
+    turn, place = divmod(int(np.log2(batch_size)), len(_OTHER_COLOURS))
+    line = (place + turn - 1) % len(_OTHER_COLOURS)  # another one where a colour comes again, as of 64 and 1024
+    return _OTHER_COLOURS[place][0], _OTHER_COLOURS[line][1]
 
 
 class LogarithmicTime:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from fishertail.results import storage
 
@@ -16,9 +17,9 @@ _PAGE_STYLE = "<style>body {font: 15px sans-serif} td, th {padding: 3px 12px; te
 def write_table(frame: pd.DataFrame, path: str | os.PathLike[str], provenance: Mapping[str, Any]) -> None:
     """Write `frame` as CSV, Parquet, Markdown, LaTeX or HTML, which the suffix of `path` chooses."""
     render = {
-        ".md": lambda: frame.map(_markdown_cell).to_markdown(index=False) + "\n",
-        ".tex": lambda: frame.to_latex(index=False, escape=True),
-        ".html": lambda: _PAGE_STYLE + frame.to_html(index=False, border=0, float_format="{:.4g}".format),
+        ".md": lambda: _markdown(frame),
+        ".tex": lambda: frame.to_latex(index=False, escape=True, float_format=number),
+        ".html": lambda: _PAGE_STYLE + frame.to_html(index=False, border=0, float_format=number),
     }
     suffix = Path(path).suffix
     if suffix in render:
@@ -33,6 +34,17 @@ def write_tables(
     """Write each path's table, chosen by its stem, as `write_table` does."""
     for path in paths:
         write_table(tables[Path(path).stem], path, provenance)
+
+
+def number(value: float) -> str:
+    """To four digits, and counts, which are not whole in a column that lacks one, to the last."""
+    return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.4g}"
+
+
+def _markdown(frame: pd.DataFrame) -> str:
+    """With text as it is: a layer named 1.10 is no number."""
+    text = [position for position, column in enumerate(frame) if not is_numeric_dtype(frame[column])]
+    return frame.map(_markdown_cell).to_markdown(index=False, disable_numparse=text) + "\n"
 
 
 def _markdown_cell(value: object) -> object:

@@ -36,11 +36,11 @@ def lowest_validation_loss(metrics: pd.DataFrame) -> Minimum:
 
     Args:
         metrics: columns step, epoch and validation_loss; checkpoints inside epochs are left out, and so is step 0,
-            unless there is nothing else.
+            unless there is nothing else. A loss that is NaN is not the lowest.
     """
     ends = metrics[metrics["epoch"] == np.floor(metrics["epoch"])].sort_values("step", ignore_index=True)
     trained = ends[ends["epoch"] >= 1]
     shown = trained if len(trained) else ends
-    row = shown.iloc[int(shown["validation_loss"].to_numpy().argmin())]
+    row = shown.iloc[int(shown["validation_loss"].fillna(np.inf).to_numpy().argmin())]
     last = int(ends["epoch"].max())
     return Minimum(int(row["epoch"]), int(row["step"]), float(row["validation_loss"]), last)

@@ -38,5 +38,8 @@ def trimmed_at_both_ends(projections: ArrayLike, fraction: float = 0.1) -> NDArr
 
 
 def decrease(largest: float, left: float) -> float:
-    """By how many per cent `left` is smaller than `largest`: 100 (1 - left / largest), and 0 where that is 0."""
-    return 100 * (1 - left / largest) if largest > 0 else 0.0
+    """By how many per cent `left` is smaller than `largest`: 100 (1 - left / largest), and 0 where that is 0.
+
+    It is NaN where F is not defined.
+    """
+    return 100 * (1 - left / largest) if largest != 0 else 0.0

@@ -11,7 +11,8 @@ const largest = (run) => {
   const { steps, values } = curveOf(run, "spectrum");
   if (!steps.length) return [];
   const top = values.indexOf(Math.max(...values)), start = values[0];
-  const against = top === 0 ? ": the first that was measured" : start > 0 ? `, ${times(values[top] / start)} times that at the start` : "";
+  const when = steps[0] === 0 ? "at the start" : `after ${timeText(steps[0], run)}`;
+  const against = top === 0 ? ": the first that was measured" : start > 0 ? `, ${times(values[top] / start)} times that ${when}` : "";
   return [{ step: steps[top], what: `lambda_1 of ${state.layer} is largest`, detail: `${number(values[top])}${against}` }];
 };
 const onset = (run) => {

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 def measure(results: Results) -> "pd.DataFrame":
     """A network's batch sizes, 256 against 16 or the largest against the smallest, each at its own E*, by seed."""
+    import numpy as np
     import pandas as pd
 
     from fishertail.paper.claims.judging import batch_sizes, in_words
@@ -39,12 +40,14 @@ def measure(results: Results) -> "pd.DataFrame":
             if large == small or not set(pair) <= set(passed):
                 continue
             at = [(run, passed[run].minimum.step) for run in pair]
-            lambda_1 = [eigenvalues.value(*each, "eigenvalue") for each in at]
-            largest = [statistics.value(*each, "largest") for each in at]
+            lambda_1 = np.array([eigenvalues.value(*each, "eigenvalue") for each in at])
+            largest = np.array([statistics.value(*each, "largest") for each in at])
             near = [clipped(statistics.value(*e, "near_zero_share"), statistics.value(*e, "samples")) for e in at]
+            with np.errstate(divide="ignore", invalid="ignore"):  # a dead network has no gradients
+                ratios = {"eigenvalue_ratio": lambda_1[0] / lambda_1[1], "largest_ratio": largest[0] / largest[1]}
             rows.append(
                 {"dataset": network[0], "model": network[1], "batch_size": in_words(large, small), "seed": seed}
-                | {"eigenvalue_ratio": lambda_1[0] / lambda_1[1], "largest_ratio": largest[0] / largest[1]}
+                | ratios
                 | {"near_zero_odds": odds_ratio(near[1], near[0])}
             )
     columns = ["dataset", "model", "batch_size", "seed", *(quantity.column for quantity in QUANTITIES)]

@@ -252,7 +252,8 @@ def verdicts_table(effects: pd.DataFrame) -> pd.DataFrame:
             | {name.replace(" ", "_"): int((voting["verdict"] == name).sum()) for name in (HOLDS, FAILS, *ORDER)}
             | {"networks": _listed(voting), "extensions": _listed(others)}
         )
-    return pd.DataFrame(rows)
+    counts = [name.replace(" ", "_") for name in (HOLDS, FAILS, *ORDER)]
+    return pd.DataFrame(rows, columns=["claim", "statement", "verdict", *counts, "networks", "extensions"])
 
 
 def _listed(networks: pd.DataFrame) -> str:

@@ -46,7 +46,7 @@ TABLE = TableOfRuns(
             columns=(
                 _LEFT_OUT,
                 _RULE,
-                Column("threshold", "fitted on all runs: a share of outliers, or minus a training loss"),
+                Column("threshold", "fitted on all runs: a share of outliers, or a training loss"),
                 Column("runs", "number of runs tested"),
                 Column("mean_error", "mean of \\|log2(estimate / true epoch)\\|"),
                 Column("within_factor_2", "share of the runs"),
