@@ -1,6 +1,5 @@
 """What the rules of a run do, on a small real run: its files fit together, and those of another run are refused."""
 
-
 import pandas as pd
 import pytest
 

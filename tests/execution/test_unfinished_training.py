@@ -1,5 +1,7 @@
 """A training job that was killed goes on after the last epoch that it had saved, and gives the same bits."""
 
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,22 @@ from fishertail.training import checkpoints, sgd
 from tests.execution.small_run import job
 
 EPOCHS = list(range(7))
-ARCHITECTURES = {"fc": {"hidden_widths": [8] * 4}}
+ARCHITECTURES = {
+    "fc": {"hidden_widths": [8] * 4},
+    "mine": {"factory": "my_network:make", "learning_rate": 0.05, "figure_layer": "network"},
+}
+_COUNTING = """
+from torch import nn
+class Counting(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.calls, self.head = 0, nn.Linear(64, classes)
+    def forward(self, x):
+        self.calls += self.training
+        return self.head(x.flatten(1)) * (1 + self.calls / 10)
+def make(shape, classes):
+    return Counting(classes)
+"""
 
 
 class Killed(Exception):
@@ -148,6 +165,37 @@ def test_other_code_or_another_start_trains_again(training):
     state = {name: tensor * 1.001 for name, tensor in checkpoints.read_last(str(last))[1].items()}
     storage.write_tensors(tensors | checkpoints.named({6: state}), last, storage.read_provenance(last))
     assert training.run([3, 4, 5], code="two") == [3, 4, 5]
+
+
+@pytest.fixture
+def own_network(tmp_path, monkeypatch):
+    """Writes the file of a factory, of which nothing is imported yet."""
+    monkeypatch.syspath_prepend(tmp_path / "own")
+    (tmp_path / "own").mkdir()
+
+    def write(text: str) -> None:
+        (tmp_path / "own/my_network.py").write_text(text)
+        shutil.rmtree(tmp_path / "own/__pycache__", ignore_errors=True)
+        sys.modules.pop("my_network", None)
+
+    yield write
+    sys.modules.pop("my_network", None)
+
+
+def test_an_edited_factory_trains_again(training, own_network):
+    own_network(_COUNTING)
+    training.run(model="mine", until=4)
+    own_network(_COUNTING.replace("/ 10", "/ 20"))
+    assert training.run(model="mine") == EPOCHS[1:]
+
+
+def test_a_network_that_holds_more_than_its_weights_gives_the_same_bits(training, own_network):
+    own_network(_COUNTING)
+    training.run(model="mine")
+    undisturbed = training.take()
+    training.run(model="mine", until=4)
+    assert training.run(model="mine") == [4, 5, 6]
+    assert training.take() == undisturbed
 
 
 def test_a_longer_block_in_the_same_folder_keeps_what_is_trained(training):

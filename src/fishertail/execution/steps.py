@@ -27,6 +27,7 @@ from fishertail.training import checkpoints, sgd
 from fishertail.training.checkpoints import Weights
 from fishertail.training.losses import loss_of_run
 from fishertail.training.metrics import METRICS, metrics_table
+from fishertail.training.networks import factory
 from fishertail.training.networks.build import of_run as network_of_run
 from fishertail.training.schedule import Selection, landmarks, steps_per_epoch
 
@@ -48,7 +49,7 @@ def train(job: Job, files: Files, outputs: Files) -> None:
     record = job.provenance([data.content_hash], run=run, machine=True)
     steps = Selection(epochs, octaves).steps(Block.of(epochs), per_epoch)
     start = storage.tensor_checksum(model.state_dict())
-    saved = Unfinished("train", (METRICS, checkpoints.TABLE), outputs, record, dict.fromkeys(steps, start))
+    saved = Unfinished("train", (METRICS, checkpoints.TABLE), outputs, record, dict.fromkeys(steps, start), _code(run))
     found = _trained(saved, epochs, per_epoch)
     left = [epoch for epoch in epochs if epoch * per_epoch not in found]
     if found:
@@ -236,6 +237,12 @@ def _weights(path: str, steps: Sequence[int], run: Mapping[str, Any]) -> dict[in
     return checkpoints.read(path, steps)
 
 
+def _code(run: Mapping[str, Any]) -> str:
+    """A hash of the user's code that makes the network of a run; "" for a built-in network."""
+    path = run["architecture"].get("factory")
+    return factory.code(path) if path else ""
+
+
 @contextmanager
 def _measured(
     job: Job,
@@ -253,7 +260,7 @@ def _measured(
     run = job.parameters["run"]
     record = job.provenance([data.content_hash], run=run, machine=True)
     inputs = {step: checksum(state, tables, tensors, step) for step, state in weights.items()}
-    saved = Unfinished(measurement.name, measurement.tables, outputs, record, inputs)
+    saved = Unfinished(measurement.name, measurement.tables, outputs, record, inputs, _code(run))
     if known := saved.read():
         print(f"{len(known)} of {len(weights)} checkpoints are already measured, by an earlier start of this job")
     left = {step: state for step, state in weights.items() if step not in known}

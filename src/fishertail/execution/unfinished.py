@@ -36,6 +36,7 @@ class Unfinished:
         outputs: the files that it is to write, by the names of these tables.
         provenance: of these files.
         inputs: by SGD step, a checksum of what the tables of the checkpoint are made from.
+        network: a hash of the user's code that makes the network, which the provenance does not know; "" if none does.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Unfinished:
     outputs: Mapping[str, str]
     provenance: Mapping[str, Any]
     inputs: Mapping[int, str]
+    network: str = ""
     _pending: dict[int, Tables] = field(default_factory=dict)
     _saved: float = field(default_factory=time.monotonic)
 
@@ -84,7 +86,7 @@ class Unfinished:
 
     def _record(self, step: int) -> dict[str, Any]:
         parameters = {key: value for key, value in self.provenance["parameters"].items() if key not in _SELECTION}
-        record = {**self.provenance, "parameters": parameters, "inputs": self.inputs[step]}
+        record = {**self.provenance, "parameters": parameters, "inputs": self.inputs[step], "network": self.network}
         return dict(json.loads(json.dumps(record)))
 
     def _path(self, table: Table, step: int) -> Path:
