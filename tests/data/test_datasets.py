@@ -215,6 +215,20 @@ def test_a_folder_without_classes_is_named(tree):
     assert refused("pets", tree.parent) == f"{tree}/test: one folder for each class expected, found none"
 
 
+@pytest.mark.parametrize("name", ["bee", "emu"])  # which comes first or last
+def test_a_training_class_without_pictures_is_named(tree, name):
+    (tree / "test" / "cat" / "0.png").unlink()  # a class may lack test images
+    assert len(datasets.load("pets", tree.parent).test_labels) == 1
+    (tree / "train" / name).mkdir()
+    assert refused("pets", tree.parent) == f"{tree}/train/{name}: pictures of a class expected, found none"
+
+
+def test_pictures_in_a_folder_of_a_class_are_not_overlooked(tree):
+    (tree / "train" / "dog" / "more").mkdir()
+    (tree / "train" / "dog" / "1.png").rename(tree / "train" / "dog" / "more" / "1.png")
+    assert refused("pets", tree.parent) == f"{tree}/train/dog/more: a picture expected, found a folder"
+
+
 def test_a_test_class_that_train_lacks_is_named(tree):
     (tree / "test" / "dog").rename(tree / "test" / "emu")
     assert refused("pets", tree.parent) == f"{tree}/test: classes ['emu'] are not among those of train"
