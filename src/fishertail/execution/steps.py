@@ -20,7 +20,7 @@ from fishertail.measurements.checkpoint import flat_parameters
 from fishertail.measurements.collect import of_one_run, run_tables
 from fishertail.measurements.measurement import MeasuredCheckpoint, Measurement, measurements
 from fishertail.results import of_run, provenance, storage
-from fishertail.results.run import LANDMARKS, Block
+from fishertail.results.run import LANDMARKS, RESUMED, Block
 from fishertail.results.schema import Table, joined
 from fishertail.statistics.minimum import lowest_validation_loss
 from fishertail.training import checkpoints, sgd
@@ -53,7 +53,7 @@ def train(job: Job, files: Files, outputs: Files) -> None:
     found = _trained(saved, epochs, per_epoch)
     left = [epoch for epoch in epochs if epoch * per_epoch not in found]
     if found:
-        print(f"{len(epochs) - len(left)} of {len(epochs)} epochs are already trained, by an earlier start of this job")
+        print(f"{len(epochs) - len(left)} of {len(epochs)} epochs are already trained, {RESUMED}")
         last = max(found)
         model.load_state_dict(checkpoints.of_step(found[last]["checkpoints"], last))
     for at in sgd.train_run(model, data, left, run, octaves=octaves, device=job.device) if left else ():
@@ -262,7 +262,7 @@ def _measured(
     inputs = {step: checksum(state, tables, tensors, step) for step, state in weights.items()}
     saved = Unfinished(measurement.name, measurement.tables, outputs, record, inputs, _code(run))
     if known := saved.read():
-        print(f"{len(known)} of {len(weights)} checkpoints are already measured, by an earlier start of this job")
+        print(f"{len(known)} of {len(weights)} checkpoints are already measured, {RESUMED}")
     left = {step: state for step, state in weights.items() if step not in known}
     measure = partial(
         _of_share,
