@@ -47,7 +47,7 @@ def layers_of(
 
     Raises:
         UnsupportedModelError: no parameter is trained, or a layer is called "network".
-        ValueError: there is no such layer.
+        ValueError: there is no such layer, or none is wanted.
     """
     layers: dict[str, list[str]] = {}
     for path, _ in model.named_modules():
@@ -58,10 +58,17 @@ def layers_of(
         raise UnsupportedModelError("the model has no parameters that require gradients")
     if NETWORK in layers:
         raise UnsupportedModelError(f"a layer is named {NETWORK!r}, which stands for all layers together; rename it")
+    check_names(wanted, [*layers, NETWORK])
     for name in wanted or ():
         if name not in layers and name != NETWORK:
             raise ValueError(_unknown_layer(model, name, layers, names))
     return {layer: own for layer, own in layers.items() if wanted is None or NETWORK in wanted or layer in wanted}
+
+
+def check_names(wanted: Sequence[str] | None, known: Sequence[str]) -> None:
+    """Raise `ValueError` where names of layers are none, or one string, which is a sequence of letters."""
+    if wanted is not None and (isinstance(wanted, str) or not len(wanted)):
+        raise ValueError(f"layers: a list of names among {', '.join(known)} expected, found {wanted!r}")
 
 
 def _unknown_layer(model: nn.Module, name: str, layers: Collection[str], names: Mapping[int, str]) -> str:

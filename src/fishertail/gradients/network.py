@@ -63,6 +63,9 @@ class Network:
         device: str | torch.device | None = None,
         output: str | int | None = None,
     ) -> None:
+        if not isinstance(model, nn.Module):
+            found = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+            raise TypeError(f"model: a torch.nn.Module expected, found {found}")
         model = unwrapped(model)
         refuse_undefined_gradients(model)
         own = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
