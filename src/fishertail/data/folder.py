@@ -72,7 +72,8 @@ def _pixels(path: Path) -> "np.ndarray":
 def files(name: str, data_dir: Path) -> list[Path]:
     """The pictures; none where there is no such tree."""
     root = data_dir / name
-    return sorted(path for path in root.glob("*/*/*") if path.is_file()) if (root / "train").is_dir() else []
+    found = (path for split in SPLITS for path in root.glob(f"{split}/*/*") if path.is_file())
+    return sorted(found) if (root / "train").is_dir() else []
 
 
 def training_samples(name: str, data_dir: Path) -> int:
