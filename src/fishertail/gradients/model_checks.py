@@ -1,6 +1,7 @@
 """What is refused before anything is computed, and which layers a model has."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -8,6 +9,13 @@ from torch import nn
 from fishertail.errors import UnsupportedModelError
 
 NETWORK = "network"  # all layers together
+
+
+def check_model(model: Any) -> None:
+    """Raise `TypeError` unless it is a network."""
+    if not isinstance(model, nn.Module):
+        found = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+        raise TypeError(f"model: a torch.nn.Module expected, found {found}")
 
 
 def refuse_undefined_gradients(model: nn.Module) -> None:
