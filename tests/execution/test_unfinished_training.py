@@ -198,6 +198,31 @@ def test_a_network_that_holds_more_than_its_weights_gives_the_same_bits(training
     assert training.take() == undisturbed
 
 
+_ELSEWHERE = """
+import torch
+from torch import nn
+class Elsewhere(torch.Tensor):
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
+    def numpy(self):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+class Network(nn.Linear):
+    def state_dict(self, *arguments, **options):
+        own = super().state_dict(*arguments, **options)
+        return {name: tensor.as_subclass(Elsewhere) for name, tensor in own.items()}
+    def forward(self, x):
+        return super().forward(x.flatten(1))
+def make(shape, classes):
+    return Network(64, classes)
+"""
+
+
+def test_a_factory_may_put_its_network_on_a_gpu(training, own_network):
+    own_network(_ELSEWHERE)  # a tensor that behaves as one on a GPU
+    assert training.run(model="mine", until=4) == [1, 2, 3]
+    assert training.run(model="mine") == [4, 5, 6]
+
+
 def test_a_longer_block_in_the_same_folder_keeps_what_is_trained(training):
     training.run([0, 1, 2, 3], until=3)
     assert training.run([0, 1, 2, 3, 4]) == [3, 4]

@@ -48,7 +48,7 @@ def train(job: Job, files: Files, outputs: Files) -> None:
         model.load_state_dict(state)
     record = job.provenance([data.content_hash], run=run, machine=True)
     steps = Selection(epochs, octaves).steps(Block.of(epochs), per_epoch)
-    start = storage.tensor_checksum(model.state_dict())
+    start = storage.tensor_checksum({name: tensor.cpu() for name, tensor in model.state_dict().items()})
     saved = Unfinished("train", (METRICS, checkpoints.TABLE), outputs, record, dict.fromkeys(steps, start), _code(run))
     found = _trained(saved, epochs, per_epoch)
     left = [epoch for epoch in epochs if epoch * per_epoch not in found]
