@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fishertail.data import dataset
+from fishertail.errors import StorageError
 from fishertail.execution import steps, unfinished
 from fishertail.grid import config
 from fishertail.results import storage
@@ -127,6 +128,21 @@ def test_a_kill_before_the_outputs_are_written_loses_nothing(training, monkeypat
         assert training.run() == EPOCHS[1:]
     assert training.run() == []
     assert training.take() == undisturbed
+
+
+def test_a_disk_that_fails_for_a_while_leaves_no_gap(training, monkeypatch, capsys):
+    write = storage.write_tensors
+
+    def failing(tensors, path, provenance):
+        if Path(path).name.startswith("step00000006") and training.trained == [1, 2]:  # the end of epoch 2
+            raise StorageError(f"{path}: cannot write: Input/output error")
+        write(tensors, path, provenance)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "write_tensors", failing)
+        training.run(until=5)
+    assert "not saved before the job's end: " in capsys.readouterr().out
+    assert training.run() == [5, 6]
 
 
 def failing_for(path, write):

@@ -66,18 +66,19 @@ class Unfinished:
     def add(self, step: int, tables: Tables) -> None:
         """Take the tables of a checkpoint, and save them once `INTERVAL` has passed since the last time.
 
-        A disk that is full does not end the job here: it may have room for the outputs.
+        A disk that is full does not end the job here: it may have room for the outputs. What could not be saved is
+        tried again with the next, since training goes on before the first gap.
         """
         self._pending[step] = tables
         if time.monotonic() - self._saved < INTERVAL:
             return
         try:
-            for each, given in self._pending.items():
+            for each, given in list(self._pending.items()):
                 for table in self.tables:
                     self._write(table, each, given[table.name])
+                del self._pending[each]
         except StorageError as error:
             print(f"not saved before the job's end: {error}")
-        self._pending.clear()
         self._saved = time.monotonic()
 
     def remove(self) -> None:
