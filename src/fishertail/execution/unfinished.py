@@ -12,15 +12,17 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from fishertail.errors import StorageError
-from fishertail.execution.measuring import Tables, Tensors
 from fishertail.results import storage
 from fishertail.results.schema import Table
 from fishertail.training.checkpoints import Weights, prefix
+
+if TYPE_CHECKING:  # what trains does not depend on what measures
+    from fishertail.execution.measuring import Tables, Tensors
 
 INTERVAL = 30.0  # seconds of work that a kill may lose, besides the checkpoint under way
 _SELECTION = {"epochs", "checkpoints", "blocks"}  # parameters that only say which checkpoints are wanted
@@ -45,7 +47,7 @@ class Unfinished:
     provenance: Mapping[str, Any]
     inputs: Mapping[int, str]
     network: str = ""
-    _pending: dict[int, Tables] = field(default_factory=dict)
+    _pending: "dict[int, Tables]" = field(default_factory=dict)
     _saved: float = field(default_factory=time.monotonic)
 
     @property
@@ -53,7 +55,7 @@ class Unfinished:
         """Where they are saved."""
         return Path(self.outputs[self.tables[0].name]).parent / f".{self.name}.unfinished"
 
-    def read(self) -> dict[int, Tables]:
+    def read(self) -> "dict[int, Tables]":
         """The tables of each checkpoint that was saved and would be made alike today, by step."""
         found = {}
         for step in self.inputs:
@@ -63,7 +65,7 @@ class Unfinished:
                 continue
         return found
 
-    def add(self, step: int, tables: Tables) -> None:
+    def add(self, step: int, tables: "Tables") -> None:
         """Take the tables of a checkpoint, and save them once `INTERVAL` has passed since the last time.
 
         A disk that is full does not end the job here: it may have room for the outputs. What could not be saved is
@@ -106,7 +108,7 @@ class Unfinished:
         write(found, self._path(table, step), self._record(step))
 
 
-def checksum(weights: Weights, tables: Mapping[str, pd.DataFrame], tensors: Mapping[str, Tensors], step: int) -> str:
+def checksum(weights: Weights, tables: Mapping[str, pd.DataFrame], tensors: "Mapping[str, Tensors]", step: int) -> str:
     """A SHA-256, in hexadecimal, of all that a checkpoint is measured from, besides the data.
 
     Args:
