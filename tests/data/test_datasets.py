@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 
 from fishertail.data import dataset as stored
 from fishertail.data import loading as datasets
-from fishertail.data import torchvision
+from fishertail.data import source, torchvision
 from fishertail.data.operators import declare_torchvision_operators
 from fishertail.errors import DatasetError, StorageError
 from fishertail.results import provenance
@@ -213,6 +213,28 @@ def test_a_folder_without_classes_is_named(tree):
         path.rename(tree / "test" / f"{path.parent.name}.png")
         path.parent.rmdir()
     assert refused("pets", tree.parent) == f"{tree}/test: one folder for each class expected, found none"
+
+
+def test_pictures_of_other_splits_are_no_files_of_the_data_set(tree):
+    before = source.source_files("pets", tree.parent)
+    assert len(before) == 8
+    (tree / "val" / "cat").mkdir(parents=True)
+    (tree / "train" / "cat" / "0.png").rename(tree / "val" / "cat" / "0.png")
+    assert source.source_files("pets", tree.parent) == [path for path in before if "train/cat/0" not in path]
+
+
+@pytest.mark.parametrize("name", ["bee", "emu"])  # which comes first or last
+def test_a_training_class_without_pictures_is_named(tree, name):
+    (tree / "test" / "cat" / "0.png").unlink()  # a class may lack test images
+    assert len(datasets.load("pets", tree.parent).test_labels) == 1
+    (tree / "train" / name).mkdir()
+    assert refused("pets", tree.parent) == f"{tree}/train/{name}: pictures of a class expected, found none"
+
+
+def test_pictures_in_a_folder_of_a_class_are_not_overlooked(tree):
+    (tree / "train" / "dog" / "more").mkdir()
+    (tree / "train" / "dog" / "1.png").rename(tree / "train" / "dog" / "more" / "1.png")
+    assert refused("pets", tree.parent) == f"{tree}/train/dog/more: a picture expected, found a folder"
 
 
 def test_a_test_class_that_train_lacks_is_named(tree):

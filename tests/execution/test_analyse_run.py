@@ -1,6 +1,7 @@
 """The analysis of a run in a call, in this process and in submitit's."""
 
 import os
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 
 import fishertail
 from fishertail.errors import CheckpointError, WorkerError
+from fishertail.execution import analyse_run
 from tests.truth import dense_gradients
 
 
@@ -153,6 +155,36 @@ def test_faults(tmp_path):
         fishertail.analyse_run(
             model, {0: model.state_dict()}, *samples, loss=dies, cluster="local", folder=tmp_path / "jobs"
         )
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"checkpoints": {"step10": {}}}, "SGD steps, whole numbers of 0 or more, expected as keys, found 'step10'"),
+        ({"checkpoints": {-1: {}}}, "SGD steps, whole numbers of 0 or more, expected as keys, found -1"),
+        ({"checkpoints": [{}]}, "a mapping of SGD steps to state dicts or files expected, found list"),
+        ({"steps_per_epoch": 0}, "steps_per_epoch: a number above 0 expected, found 0"),
+        ({"layers": "network"}, "layers: a list of names among , network expected, found 'network'"),
+        ({"layers": []}, "layers: a list of names among , network expected, found []"),
+        ({"model": nn.Linear}, "model: a torch.nn.Module expected, found the class Linear"),
+    ],
+)
+def test_what_is_wrong_is_said_before_a_checkpoint_is_measured(monkeypatch, changes, expected):
+    monkeypatch.setattr(analyse_run, "_analyse", lambda *arguments, **options: pytest.fail("checkpoints are measured"))
+    model = nn.Linear(3, 2)
+    call = {"model": model, "checkpoints": {0: model.state_dict()}}
+    call |= {"images": torch.randn(8, 3), "labels": torch.randint(2, (8,))} | changes
+    with pytest.raises((ValueError, TypeError)) as error:
+        analyse_run.analyse_run(**call)
+    assert str(error.value).endswith(expected)
+
+
+@pytest.mark.parametrize("model", [None, nn.Linear])
+def test_what_is_no_network_is_named(tmp_path, model):
+    samples = torch.randn(8, 3), torch.randint(2, (8,))
+    for call in (fishertail.rank_samples, partial(fishertail.Watch, folder=tmp_path)):
+        with pytest.raises(TypeError, match=r"model: a torch\.nn\.Module expected, found "):
+            call(model, *samples)
 
 
 def test_what_fails_at_a_checkpoint_leaves_the_others():

@@ -1,11 +1,14 @@
 """A training job that was killed goes on after the last epoch that it had saved, and gives the same bits."""
 
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fishertail.data import dataset
+from fishertail.errors import StorageError
 from fishertail.execution import steps, unfinished
 from fishertail.grid import config
 from fishertail.results import storage
@@ -13,7 +16,22 @@ from fishertail.training import checkpoints, sgd
 from tests.execution.small_run import job
 
 EPOCHS = list(range(7))
-ARCHITECTURES = {"fc": {"hidden_widths": [8] * 4}}
+ARCHITECTURES = {
+    "fc": {"hidden_widths": [8] * 4},
+    "mine": {"factory": "my_network:make", "learning_rate": 0.05, "figure_layer": "network"},
+}
+_COUNTING = """
+from torch import nn
+class Counting(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.calls, self.head = 0, nn.Linear(64, classes)
+    def forward(self, x):
+        self.calls += self.training
+        return self.head(x.flatten(1)) * (1 + self.calls / 10)
+def make(shape, classes):
+    return Counting(classes)
+"""
 
 
 class Killed(Exception):
@@ -112,6 +130,21 @@ def test_a_kill_before_the_outputs_are_written_loses_nothing(training, monkeypat
     assert training.take() == undisturbed
 
 
+def test_a_disk_that_fails_for_a_while_leaves_no_gap(training, monkeypatch, capsys):
+    write = storage.write_tensors
+
+    def failing(tensors, path, provenance):
+        if Path(path).name.startswith("step00000006") and training.trained == [1, 2]:  # the end of epoch 2
+            raise StorageError(f"{path}: cannot write: Input/output error")
+        write(tensors, path, provenance)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "write_tensors", failing)
+        training.run(until=5)
+    assert "not saved before the job's end: " in capsys.readouterr().out
+    assert training.run() == [5, 6]
+
+
 def failing_for(path, write):
     """`write`, which is killed where it is to write `path`."""
 
@@ -148,6 +181,62 @@ def test_other_code_or_another_start_trains_again(training):
     state = {name: tensor * 1.001 for name, tensor in checkpoints.read_last(str(last))[1].items()}
     storage.write_tensors(tensors | checkpoints.named({6: state}), last, storage.read_provenance(last))
     assert training.run([3, 4, 5], code="two") == [3, 4, 5]
+
+
+@pytest.fixture
+def own_network(tmp_path, monkeypatch):
+    """Writes the file of a factory, of which nothing is imported yet."""
+    monkeypatch.syspath_prepend(tmp_path / "own")
+    (tmp_path / "own").mkdir()
+
+    def write(text: str) -> None:
+        (tmp_path / "own/my_network.py").write_text(text)
+        shutil.rmtree(tmp_path / "own/__pycache__", ignore_errors=True)
+        sys.modules.pop("my_network", None)
+
+    yield write
+    sys.modules.pop("my_network", None)
+
+
+def test_an_edited_factory_trains_again(training, own_network):
+    own_network(_COUNTING)
+    training.run(model="mine", until=4)
+    own_network(_COUNTING.replace("/ 10", "/ 20"))
+    assert training.run(model="mine") == EPOCHS[1:]
+
+
+def test_a_network_that_holds_more_than_its_weights_gives_the_same_bits(training, own_network):
+    own_network(_COUNTING)
+    training.run(model="mine")
+    undisturbed = training.take()
+    training.run(model="mine", until=4)
+    assert training.run(model="mine") == [4, 5, 6]
+    assert training.take() == undisturbed
+
+
+_ELSEWHERE = """
+import torch
+from torch import nn
+class Elsewhere(torch.Tensor):
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
+    def numpy(self):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+class Network(nn.Linear):
+    def state_dict(self, *arguments, **options):
+        own = super().state_dict(*arguments, **options)
+        return {name: tensor.as_subclass(Elsewhere) for name, tensor in own.items()}
+    def forward(self, x):
+        return super().forward(x.flatten(1))
+def make(shape, classes):
+    return Network(64, classes)
+"""
+
+
+def test_a_factory_may_put_its_network_on_a_gpu(training, own_network):
+    own_network(_ELSEWHERE)  # a tensor that behaves as one on a GPU
+    assert training.run(model="mine", until=4) == [1, 2, 3]
+    assert training.run(model="mine") == [4, 5, 6]
 
 
 def test_a_longer_block_in_the_same_folder_keeps_what_is_trained(training):

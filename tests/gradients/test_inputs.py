@@ -1,6 +1,7 @@
 """Losses, targets, containers, precisions and contexts that people have; and what a user is told where one is wrong."""
 
 import copy
+import re
 import tracemalloc
 
 import numpy as np
@@ -242,6 +243,12 @@ class Augmented(TensorDataset):
         return image + torch.randn(()), label
 
 
+class InWords(TensorDataset):
+    def __getitem__(self, i):
+        image, label = super().__getitem__(i)
+        return image, "abcde"[label]
+
+
 class Endless(IterableDataset):
     def __iter__(self):
         yield from zip(*sequences(), strict=True)
@@ -268,6 +275,7 @@ def test_data_that_do_not_do_are_refused_in_a_sentence():
         "images: a tensor or an array with a row for each sample expected, found str": ("images", labels),
         "images: at least one tensor expected, found an empty mapping": ({}, labels),
         "labels: 0 to 4 expected, found 0 to 8": (inputs, torch.where(torch.arange(SAMPLES) == 10, 8, labels)),
+        "labels: a tensor of integers expected, found tuple": (InWords(inputs, labels),),
         "labels: one integer per sample expected, (1,) for outputs (1, 5); found torch.int64 of shape (1, 1)": (
             inputs, labels[:, None],
         ),
@@ -281,6 +289,30 @@ def test_data_that_do_not_do_are_refused_in_a_sentence():
     }  # fmt: skip
     for sentence, data in cases.items():
         assert sentence in refused(mlp(), *data)
+    assert refused(nn.Linear, inputs, labels) == "model: a torch.nn.Module expected, found the class Linear"
+    assert refused(None, inputs, labels) == "model: a torch.nn.Module expected, found NoneType"
+
+
+@pytest.mark.parametrize("wanted", [[], "fc9"])
+def test_layers_are_a_list_of_names(wanted):
+    expected = f"layers: a list of names among 0, 2, network expected, found {wanted!r}"
+    model = nn.Sequential(nn.Linear(16, 4), nn.Flatten(), nn.Linear(40, 5))
+    assert refused(model, *sequences(), layers=wanted) == expected
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        fishertail.fisher_eigenpairs(model, *sequences(), layers=wanted)
+
+
+def test_a_loss_that_gives_no_tensor_is_named():
+    given = "the loss of one sample must be a tensor of one number, found float"
+    assert refused(mlp(), *sequences(), loss=lambda outputs, label: outputs.sum().item()) == given
+    expected = "loss: a function of the outputs and labels of one sample expected, found 'mse'"
+    assert refused(mlp(), *sequences(), loss="mse") == expected
+
+
+def test_labels_in_an_array_are_checked_before_anything_is_computed(monkeypatch):
+    monkeypatch.setattr(GradientMatrix, "norms", lambda self: pytest.fail("norms of a batch are computed"))
+    inputs, labels = sequences()
+    assert refused(mlp(), inputs, labels.numpy() + 5) == f"labels: 0 to 4 expected, found {5 + labels.min()} to 9"
     assert "'wrong'" in refused(mlp(), {"wrong": inputs}, labels)
 
 

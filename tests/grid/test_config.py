@@ -123,6 +123,10 @@ FAULTS = [
     ),
     ({"models": ["fc", "resnet"]}, f"models.1: unknown model 'resnet', expected one of {KNOWN}"),
     ({"only": ["mnist-fc/*", "svhn-*"]}, "only.1: a pattern of runs such as mnist-fc/bs16/seed0 expected, found"),
+    ({"epochs": {"default": 3, 1: 3}}, "epochs.1: input should be a valid string, found 1"),
+    ({"pathvars": {"result": "mine"}}, "pathvars.result: input should be 'results', 'logs' or 'benchmarks', found"),
+    ({"pathvars": {"results": ""}}, "pathvars.results: string should match pattern '^[^<>{}]+$', found ''"),
+    ({"pathvars": {"benchmarks": "<results>/times"}}, "pathvars.benchmarks: string should match pattern '^[^<>{}]+$'"),
     ({"kept": ["nowhere"]}, "kept.0: a folder with finished runs in runs/ expected, found 'nowhere'"),
     (
         measured(spectrum={"checkpoints": [1, 5, 3]}),

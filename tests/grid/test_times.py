@@ -12,7 +12,7 @@ from fishertail.grid import checks, times
 from fishertail.grid.estimate import DEFAULT, KEPT, OWN, SHORTEST, UNKNOWN, Estimate, Estimator
 from fishertail.grid.plan import RunPlan
 from fishertail.grid.times import START, MeasuredJob, Times
-from fishertail.results.run import Run
+from fishertail.results.run import RESUMED, Run
 
 PASSES = {"train": 1.0, "per_sample_gradients": 1.0, "fim_eigen": 2.0}
 GRID = {
@@ -55,11 +55,22 @@ def test_benchmarks_are_read_and_what_is_none_is_passed_over(tmp_path):
     write(tmp_path, "prepare_dataset", "mnist", 3)
     write(tmp_path / "demo", "train", "mnist-fc-bs16-seed0-epochs0001-0010", 1)  # of another grid, in a folder below
     (tmp_path / "train" / "mnist-fc-bs16-seed2-epochs0001-0010.tsv").write_text("")  # of a job that was killed
-    assert list(times.benchmarks(tmp_path)) == [
+    assert list(times.benchmarks(tmp_path, tmp_path / "logs")) == [
         MeasuredJob("fim_eigen_at_landmarks", "cifar10", "conv", 256, None, 7.0),
         MeasuredJob("train", "mnist", "fc", 16, "epochs0001-0010", 100.5),
     ]
-    assert list(times.benchmarks(tmp_path / "nowhere")) == []
+    assert list(times.benchmarks(tmp_path / "nowhere", tmp_path / "logs")) == []
+
+
+def test_the_time_of_a_job_that_went_on_after_a_kill_is_none_of_all_its_epochs(tmp_path):
+    for seed, said in (("0", f"9 of 10 epochs are already trained, {RESUMED}\n"), ("1", "attempt 1\n")):
+        job = f"mnist-fc-bs16-seed{seed}-epochs0011-0020"
+        write(tmp_path / "benchmarks", "train", job, 60)
+        (tmp_path / "logs" / "train").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "logs" / "train" / f"{job}.log").write_text(said)
+    write(tmp_path / "benchmarks", "train", "mnist-fc-bs16-seed2-epochs0011-0020", 70)  # whose log was deleted
+    found = times.benchmarks(tmp_path / "benchmarks", tmp_path / "logs")
+    assert [job.seconds for job in found] == [60, 70]
 
 
 def test_a_kept_table_says_its_units_or_leaves_them_to_the_configuration(tmp_path):
@@ -127,7 +138,7 @@ def test_own_benchmarks_are_counted_by_the_configuration(tmp_path):
     write(tmp_path, "fim_eigen", "mnist-fc-bs256-seed0-epochs0011-0020", START + 20)  # 4 checkpoints
     write(tmp_path, "train", "nosuch-fc-bs256-seed0-epochs0011-0020", 1)  # of a data set that is no more
     write(tmp_path, "nosuchrule", "mnist-fc-bs256-seed0-epochs0011-0020", 1)
-    known = estimator(own=times.benchmarks(tmp_path))
+    known = estimator(own=times.benchmarks(tmp_path, tmp_path / "logs"))
     assert known.of("train", wildcards()).seconds == pytest.approx(START + 7 * 13)
     assert known.of("fim_eigen", wildcards()).seconds == pytest.approx(START + 5 * 19)
     assert known.of("fim_eigen_at_landmarks", wildcards(None)).seconds == pytest.approx(START + 5 * 3)

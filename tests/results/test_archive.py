@@ -71,6 +71,12 @@ def test_the_tables_of_a_finished_run_are_kept_bit_for_bit(results):
     assert all((place / name).read_bytes() == (results / PLACE / name).read_bytes() for name in FILES)
 
 
+def test_a_target_that_is_no_folder_is_named(results):
+    (results.parent / "kept").write_text("")
+    with pytest.raises(StorageError, match=r"/kept/runs/.*: cannot write: Not a directory"):
+        keep(results)
+
+
 def test_what_is_missing_is_named_and_the_rest_kept(results):
     (results / PLACE / "outliers.csv").unlink()
     (results / PLACE / "landmarks/spectrum.csv").unlink()

@@ -58,7 +58,7 @@ def workers_of(rule_name):
 SOURCES = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
 ESTIMATOR = Estimator(
     PLAN,
-    own=times.benchmarks(Path(CONFIG.pathvars.get("benchmarks", "benchmarks"))),
+    own=times.benchmarks(*(Path(CONFIG.pathvars.get(name, name)) for name in ("benchmarks", "logs"))),
     kept=times.kept(SOURCES / "docs/reproduction/times.csv"),
     workers=workers_of,
 )

@@ -28,7 +28,7 @@ def load(name: str, data_dir: Path, attempts: int) -> tuple[Arrays, str | Path]:
         classes = classes or found
         if not set(found) <= set(classes):
             raise DatasetError(f"{directory}: classes {sorted(set(found) - set(classes))} are not among those of train")
-        paths = [path for name in found for path in sorted((directory / name).iterdir()) if path.is_file()]
+        paths = [path for name in found for path in _pictures(directory / name, needed=split == "train")]
         images: list[np.ndarray] = []
         for path in paths:
             images.append(_pixels(path))
@@ -39,6 +39,17 @@ def load(name: str, data_dir: Path, attempts: int) -> tuple[Arrays, str | Path]:
         arrays[f"{split}_images"] = np.stack(images) if images else np.empty((0, 1, 1), np.uint8)
         arrays[f"{split}_labels"] = np.array([classes.index(path.parent.name) for path in paths], dtype=np.int64)
     return arrays, root
+
+
+def _pictures(folder: Path, *, needed: bool) -> list[Path]:
+    """The files of a class: none of them may be overlooked, and in training a class without any is no class."""
+    paths = sorted(folder.iterdir())
+    inside = next((path for path in paths if path.is_dir()), None)
+    if inside is not None:
+        raise DatasetError(f"{inside}: a picture expected, found a folder")
+    if needed and not paths:
+        raise DatasetError(f"{folder}: pictures of a class expected, found none")
+    return paths
 
 
 def _pixels(path: Path) -> "np.ndarray":
@@ -61,7 +72,8 @@ def _pixels(path: Path) -> "np.ndarray":
 def files(name: str, data_dir: Path) -> list[Path]:
     """The pictures; none where there is no such tree."""
     root = data_dir / name
-    return sorted(path for path in root.glob("*/*/*") if path.is_file()) if (root / "train").is_dir() else []
+    found = (path for split in SPLITS for path in root.glob(f"{split}/*/*") if path.is_file())
+    return sorted(found) if (root / "train").is_dir() else []
 
 
 def training_samples(name: str, data_dir: Path) -> int:

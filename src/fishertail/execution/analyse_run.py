@@ -4,6 +4,7 @@ import copy
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,9 +17,10 @@ from fishertail.errors import CheckpointError
 from fishertail.execution import measuring, workers
 from fishertail.execution.chosen import CHECKPOINT, DEFAULT, FAILURES, Chosen, Failures, choose
 from fishertail.execution.measuring import Tables
-from fishertail.execution.options import Given
+from fishertail.execution.options import Given, checked_steps_per_epoch
 from fishertail.execution.run_analysis import RunAnalysis
 from fishertail.gradients.inputs import samples_of
+from fishertail.gradients.model_checks import check_model
 from fishertail.measurements.checkpoint import flat_parameters
 from fishertail.training.checkpoints import Weights
 
@@ -81,15 +83,15 @@ def analyse_run(
         FishertailError, ValueError, TypeError: see `fisher_eigenpairs`; ValueError also for an unknown
             measurement or option, or a wrong value of one.
     """
-    if not checkpoints:
-        raise ValueError("checkpoints: at least one SGD step expected, found none")
+    check_model(model)
+    _check_steps(checkpoints)
     if jobs < 1:
         raise ValueError(f"jobs: 1 or more expected, found {jobs}")
     if device != devices.AUTO:
         devices.known(device)  # before any job starts: a job's machine may have devices that this one lacks
     chosen = choose(model, measurements, layers=layers, k=k, rtol=rtol, threshold=threshold, loss=loss, given=options)
     samples_of(images, labels)  # what they lack is an error before any job starts
-    per_epoch = float("nan") if steps_per_epoch is None else float(steps_per_epoch)
+    per_epoch = checked_steps_per_epoch(steps_per_epoch)
     work = partial(
         _analyse,
         model,
@@ -127,6 +129,19 @@ def analyse_run(
         tables[FAILURES.name] = failures.table(per_epoch)
         _warn(tables[FAILURES.name])
     return RunAnalysis(tables)
+
+
+def _check_steps(checkpoints: Any) -> None:
+    """Before a checkpoint is measured, which may take hours."""
+    if not isinstance(checkpoints, Mapping):
+        raise TypeError(
+            f"checkpoints: a mapping of SGD steps to state dicts or files expected, found {type(checkpoints).__name__}"
+        )
+    if not checkpoints:
+        raise ValueError("checkpoints: at least one SGD step expected, found none")
+    for step in checkpoints:
+        if not isinstance(step, Integral) or step < 0:
+            raise ValueError(f"checkpoints: SGD steps, whole numbers of 0 or more, expected as keys, found {step!r}")
 
 
 def _warn(failures: pd.DataFrame) -> None:

@@ -1,12 +1,13 @@
 """The options of measurements outside the workflow: those of a call, over the defaults of the configuration."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 from torch import nn
 
-from fishertail.gradients.network import NETWORK
+from fishertail.gradients.model_checks import NETWORK, check_names
 from fishertail.grid.faults import described
 from fishertail.measurements.measurement import Measurement, Options, measurements
 
@@ -34,6 +35,7 @@ def sections(
     Raises:
         ValueError: names the measurement and the option, or the layer, that does not exist, or whose value is wrong.
     """
+    check_names(layers, _known_layers(model))
     _check_layers(model, layers or (), "layers")
     given = given or {}
     taken = list(dict.fromkeys(name for each in chosen for name in (each.name, *each.options_of)))
@@ -63,6 +65,19 @@ def sections(
     return found
 
 
+def checked_steps_per_epoch(steps: float | None) -> float:
+    """The number that the column `epoch` is told by; NaN for None.
+
+    Raises:
+        ValueError: it is none above 0.
+    """
+    if steps is None:
+        return float("nan")
+    if not 0 < steps < math.inf:
+        raise ValueError(f"steps_per_epoch: a number above 0 expected, found {steps}")
+    return float(steps)
+
+
 def _check_names(name: str, own: Any) -> None:
     known = [key for key in measurements()[name].options.model_fields if key not in _OF_THE_WORKFLOW]
     if not isinstance(own, Mapping):
@@ -75,10 +90,11 @@ def _check_names(name: str, own: Any) -> None:
 
 def _check_layers(model: nn.Module, layers: Sequence[str], where: str) -> None:
     """Before a pass is paid for: the workflow leaves layers out that a model lacks, since a grid has several."""
-    owners = [
-        name for name, module in model.named_modules() if next(module.parameters(recurse=False), None) is not None
-    ]
-    unknown = [name for name in layers if name not in (*owners, NETWORK)]
-    if unknown:
-        known = ", ".join([*owners, NETWORK])
-        raise ValueError(f"{where}: among {known} expected, found {', '.join(map(repr, unknown))}")
+    known = _known_layers(model)
+    if unknown := [name for name in layers if name not in known]:
+        raise ValueError(f"{where}: among {', '.join(known)} expected, found {', '.join(map(repr, unknown))}")
+
+
+def _known_layers(model: nn.Module) -> list[str]:
+    owners = (name for name, each in model.named_modules() if next(each.parameters(recurse=False), None) is not None)
+    return [*owners, NETWORK]

@@ -11,7 +11,7 @@ from torch import nn
 from fishertail.execution.analyse_run import analyse_run
 from fishertail.execution.run_analysis import RunAnalysis
 from fishertail.gradients.losses import CrossEntropy, loss_of
-from fishertail.gradients.network import NETWORK
+from fishertail.gradients.model_checks import NETWORK, check_model
 from fishertail.statistics import samples
 from fishertail.training.checkpoints import Weights
 
@@ -74,6 +74,7 @@ def rank_samples(
         return _ranked(model.tables, score, layer, threshold)
     if images is None:
         raise TypeError("images, labels: samples expected with a network, found None")
+    check_model(model)
     measurements = ["norms"]
     if isinstance(loss_of(loss), CrossEntropy):
         measurements.append("sample_scores")

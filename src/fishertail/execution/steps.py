@@ -20,13 +20,14 @@ from fishertail.measurements.checkpoint import flat_parameters
 from fishertail.measurements.collect import of_one_run, run_tables
 from fishertail.measurements.measurement import MeasuredCheckpoint, Measurement, measurements
 from fishertail.results import of_run, provenance, storage
-from fishertail.results.run import LANDMARKS, Block
+from fishertail.results.run import LANDMARKS, RESUMED, Block
 from fishertail.results.schema import Table, joined
 from fishertail.statistics.minimum import lowest_validation_loss
 from fishertail.training import checkpoints, sgd
 from fishertail.training.checkpoints import Weights
 from fishertail.training.losses import loss_of_run
 from fishertail.training.metrics import METRICS, metrics_table
+from fishertail.training.networks import factory
 from fishertail.training.networks.build import of_run as network_of_run
 from fishertail.training.schedule import Selection, landmarks, steps_per_epoch
 
@@ -47,12 +48,12 @@ def train(job: Job, files: Files, outputs: Files) -> None:
         model.load_state_dict(state)
     record = job.provenance([data.content_hash], run=run, machine=True)
     steps = Selection(epochs, octaves).steps(Block.of(epochs), per_epoch)
-    start = storage.tensor_checksum(model.state_dict())
-    saved = Unfinished("train", (METRICS, checkpoints.TABLE), outputs, record, dict.fromkeys(steps, start))
+    start = storage.tensor_checksum({name: tensor.cpu() for name, tensor in model.state_dict().items()})
+    saved = Unfinished("train", (METRICS, checkpoints.TABLE), outputs, record, dict.fromkeys(steps, start), _code(run))
     found = _trained(saved, epochs, per_epoch)
     left = [epoch for epoch in epochs if epoch * per_epoch not in found]
     if found:
-        print(f"{len(epochs) - len(left)} of {len(epochs)} epochs are already trained, by an earlier start of this job")
+        print(f"{len(epochs) - len(left)} of {len(epochs)} epochs are already trained, {RESUMED}")
         last = max(found)
         model.load_state_dict(checkpoints.of_step(found[last]["checkpoints"], last))
     for at in sgd.train_run(model, data, left, run, octaves=octaves, device=job.device) if left else ():
@@ -236,6 +237,12 @@ def _weights(path: str, steps: Sequence[int], run: Mapping[str, Any]) -> dict[in
     return checkpoints.read(path, steps)
 
 
+def _code(run: Mapping[str, Any]) -> str:
+    """A hash of the user's code that makes the network of a run; "" for a built-in network."""
+    path = run["architecture"].get("factory")
+    return factory.code(path) if path else ""
+
+
 @contextmanager
 def _measured(
     job: Job,
@@ -253,9 +260,9 @@ def _measured(
     run = job.parameters["run"]
     record = job.provenance([data.content_hash], run=run, machine=True)
     inputs = {step: checksum(state, tables, tensors, step) for step, state in weights.items()}
-    saved = Unfinished(measurement.name, measurement.tables, outputs, record, inputs)
+    saved = Unfinished(measurement.name, measurement.tables, outputs, record, inputs, _code(run))
     if known := saved.read():
-        print(f"{len(known)} of {len(weights)} checkpoints are already measured, by an earlier start of this job")
+        print(f"{len(known)} of {len(weights)} checkpoints are already measured, {RESUMED}")
     left = {step: state for step, state in weights.items() if step not in known}
     measure = partial(
         _of_share,

@@ -12,15 +12,17 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from fishertail.errors import StorageError
-from fishertail.execution.measuring import Tables, Tensors
 from fishertail.results import storage
 from fishertail.results.schema import Table
 from fishertail.training.checkpoints import Weights, prefix
+
+if TYPE_CHECKING:  # what trains does not depend on what measures
+    from fishertail.execution.measuring import Tables, Tensors
 
 INTERVAL = 30.0  # seconds of work that a kill may lose, besides the checkpoint under way
 _SELECTION = {"epochs", "checkpoints", "blocks"}  # parameters that only say which checkpoints are wanted
@@ -36,6 +38,7 @@ class Unfinished:
         outputs: the files that it is to write, by the names of these tables.
         provenance: of these files.
         inputs: by SGD step, a checksum of what the tables of the checkpoint are made from.
+        network: a hash of the user's code that makes the network, which the provenance does not know; "" if none does.
     """
 
     name: str
@@ -43,7 +46,8 @@ class Unfinished:
     outputs: Mapping[str, str]
     provenance: Mapping[str, Any]
     inputs: Mapping[int, str]
-    _pending: dict[int, Tables] = field(default_factory=dict)
+    network: str = ""
+    _pending: "dict[int, Tables]" = field(default_factory=dict)
     _saved: float = field(default_factory=time.monotonic)
 
     @property
@@ -51,7 +55,7 @@ class Unfinished:
         """Where they are saved."""
         return Path(self.outputs[self.tables[0].name]).parent / f".{self.name}.unfinished"
 
-    def read(self) -> dict[int, Tables]:
+    def read(self) -> "dict[int, Tables]":
         """The tables of each checkpoint that was saved and would be made alike today, by step."""
         found = {}
         for step in self.inputs:
@@ -61,21 +65,22 @@ class Unfinished:
                 continue
         return found
 
-    def add(self, step: int, tables: Tables) -> None:
+    def add(self, step: int, tables: "Tables") -> None:
         """Take the tables of a checkpoint, and save them once `INTERVAL` has passed since the last time.
 
-        A disk that is full does not end the job here: it may have room for the outputs.
+        A disk that is full does not end the job here: it may have room for the outputs. What could not be saved is
+        tried again with the next, since training goes on before the first gap.
         """
         self._pending[step] = tables
         if time.monotonic() - self._saved < INTERVAL:
             return
         try:
-            for each, given in self._pending.items():
+            for each, given in list(self._pending.items()):
                 for table in self.tables:
                     self._write(table, each, given[table.name])
+                del self._pending[each]
         except StorageError as error:
             print(f"not saved before the job's end: {error}")
-        self._pending.clear()
         self._saved = time.monotonic()
 
     def remove(self) -> None:
@@ -84,7 +89,7 @@ class Unfinished:
 
     def _record(self, step: int) -> dict[str, Any]:
         parameters = {key: value for key, value in self.provenance["parameters"].items() if key not in _SELECTION}
-        record = {**self.provenance, "parameters": parameters, "inputs": self.inputs[step]}
+        record = {**self.provenance, "parameters": parameters, "inputs": self.inputs[step], "network": self.network}
         return dict(json.loads(json.dumps(record)))
 
     def _path(self, table: Table, step: int) -> Path:
@@ -103,7 +108,7 @@ class Unfinished:
         write(found, self._path(table, step), self._record(step))
 
 
-def checksum(weights: Weights, tables: Mapping[str, pd.DataFrame], tensors: Mapping[str, Tensors], step: int) -> str:
+def checksum(weights: Weights, tables: Mapping[str, pd.DataFrame], tensors: "Mapping[str, Tensors]", step: int) -> str:
     """A SHA-256, in hexadecimal, of all that a checkpoint is measured from, besides the data.
 
     Args:

@@ -9,7 +9,7 @@ from torch import nn
 from fishertail.fisher.result import Eigenpairs
 from fishertail.fisher.solver import solve
 from fishertail.gradients.matrix import GradientMatrix, GradientNorms
-from fishertail.gradients.model_checks import NETWORK
+from fishertail.gradients.model_checks import NETWORK, check_names
 
 __all__ = ["Eigenpairs", "fisher_eigenpairs", "scopes_of", "solve"]
 
@@ -51,8 +51,8 @@ def fisher_eigenpairs(
 
     Raises:
         UnsupportedModelError, DeviceError, NodeError, TypeError: see `gradient_norms`.
-        ValueError: see `gradient_norms`; also an unknown layer; k or `projected` out of range; a budget that is too
-            small, with the least that would do.
+        ValueError: see `gradient_norms`; also an unknown layer, or none; k or `projected` out of range; a budget
+            that is too small, with the least that would do.
     """
     with GradientMatrix(
         model,
@@ -64,6 +64,7 @@ def fisher_eigenpairs(
         memory_budget=memory_budget,
         output=output,
     ) as matrix:
+        check_names(layers, [*matrix.layers, NETWORK])
         return solve(matrix, scopes_of(matrix, layers), norms, k=k, rtol=rtol, projected=projected)
 
 

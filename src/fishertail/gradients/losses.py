@@ -39,7 +39,10 @@ def loss_of(loss: Callable[..., torch.Tensor] | None) -> "CrossEntropy | OtherLo
 
     Raises:
         UnsupportedModelError: it is a weighted mean, in which the weight of the one sample cancels.
+        TypeError: it cannot be called.
     """
+    if loss is not None and not callable(loss):
+        raise TypeError(f"loss: a function of the outputs and labels of one sample expected, found {loss!r}")
     if _weights_cancel(loss):
         raise UnsupportedModelError(
             "loss: reduction='sum' expected with class weights, so that a sample's gradient carries the weight of its "
@@ -118,6 +121,8 @@ class CrossEntropy:
         return (losses.flatten(1).sum(1) / counted.flatten(1).sum(1).clamp_min(1)).sum()
 
     def _class_axis(self, outputs: torch.Tensor, targets: torch.Tensor) -> int:
+        if not isinstance(targets, torch.Tensor):
+            raise ValueError(f"labels: a tensor of integers expected, found {type(targets).__name__}")
         if outputs.ndim < 2:
             raise ValueError(f"cross entropy: outputs (N, classes, ...) expected, found {tuple(outputs.shape)}")
         if targets.is_floating_point():
@@ -206,6 +211,8 @@ class OtherLoss:
 
     def _of_one(self, output: torch.Tensor, target: Any) -> torch.Tensor:
         value = self._loss(output[None], tree_map_only(torch.Tensor, lambda t: t[None], target))
+        if not isinstance(value, torch.Tensor):
+            raise ValueError(f"the loss of one sample must be a tensor of one number, found {type(value).__name__}")
         if value.numel() != 1:
             raise ValueError(f"the loss of one sample must be one number, found shape {tuple(value.shape)}")
         return value.reshape(())

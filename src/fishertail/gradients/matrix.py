@@ -168,7 +168,10 @@ class GradientMatrix:
             probe = Probe(self._network, inputs)
             self._plan, footprint = probe.run()
             self._plans = {_shapes(inputs): self._plan}
-            if isinstance(targets := getattr(self._samples, "targets", None), torch.Tensor):  # before hours are spent
+            targets = getattr(self._samples, "targets", None)
+            if isinstance(targets, np.ndarray) and not isinstance(targets, np.memmap):
+                targets = torch.from_numpy(np.array(targets))
+            if isinstance(targets, torch.Tensor):  # before hours are spent
                 self._loss.check(probe.outputs, targets)
             self.batch_size = self._wanted_batch_size or batch_size_for(footprint, self.device, self.memory_budget)
             self.sample_bytes = footprint.batch

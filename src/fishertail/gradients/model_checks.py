@@ -1,6 +1,7 @@
 """What is refused before anything is computed, and which layers a model has."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -8,6 +9,13 @@ from torch import nn
 from fishertail.errors import UnsupportedModelError
 
 NETWORK = "network"  # all layers together
+
+
+def check_model(model: Any) -> None:
+    """Raise `TypeError` unless it is a network."""
+    if not isinstance(model, nn.Module):
+        found = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+        raise TypeError(f"model: a torch.nn.Module expected, found {found}")
 
 
 def refuse_undefined_gradients(model: nn.Module) -> None:
@@ -47,7 +55,7 @@ def layers_of(
 
     Raises:
         UnsupportedModelError: no parameter is trained, or a layer is called "network".
-        ValueError: there is no such layer.
+        ValueError: there is no such layer, or none is wanted.
     """
     layers: dict[str, list[str]] = {}
     for path, _ in model.named_modules():
@@ -58,10 +66,17 @@ def layers_of(
         raise UnsupportedModelError("the model has no parameters that require gradients")
     if NETWORK in layers:
         raise UnsupportedModelError(f"a layer is named {NETWORK!r}, which stands for all layers together; rename it")
+    check_names(wanted, [*layers, NETWORK])
     for name in wanted or ():
         if name not in layers and name != NETWORK:
             raise ValueError(_unknown_layer(model, name, layers, names))
     return {layer: own for layer, own in layers.items() if wanted is None or NETWORK in wanted or layer in wanted}
+
+
+def check_names(wanted: Sequence[str] | None, known: Sequence[str]) -> None:
+    """Raise `ValueError` where names of layers are none, or one string, which is a sequence of letters."""
+    if wanted is not None and (isinstance(wanted, str) or not len(wanted)):
+        raise ValueError(f"layers: a list of names among {', '.join(known)} expected, found {wanted!r}")
 
 
 def _unknown_layer(model: nn.Module, name: str, layers: Collection[str], names: Mapping[int, str]) -> str:

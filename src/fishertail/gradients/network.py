@@ -16,7 +16,7 @@ from fishertail.gradients.layer_rows.dense import DenseRows
 from fishertail.gradients.layer_rows.outer_products import added
 from fishertail.gradients.layer_rows.protocol import Rows
 from fishertail.gradients.layer_rules.module_rules import MODULE_RULES
-from fishertail.gradients.model_checks import NETWORK, layers_of, refuse_undefined_gradients
+from fishertail.gradients.model_checks import NETWORK, check_model, layers_of, refuse_undefined_gradients
 from fishertail.gradients.model_outputs import called, chosen_output, positional
 from fishertail.gradients.module_replay import replay
 from fishertail.gradients.plan_check import PlanMismatchError, check_plan, resized
@@ -63,6 +63,7 @@ class Network:
         device: str | torch.device | None = None,
         output: str | int | None = None,
     ) -> None:
+        check_model(model)
         model = unwrapped(model)
         refuse_undefined_gradients(model)
         own = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

@@ -31,6 +31,10 @@ def _device(value: str) -> str:
 Device = Annotated[str, Field(json_schema_extra={"pattern": f"^{_DEVICE}$"}), AfterValidator(_device)]
 
 
+Pathvar = Literal["results", "logs", "benchmarks"]
+Folder = Annotated[str, Field(pattern=r"^[^<>{}]+$")]  # what Snakemake replaces in paths is not known here
+
+
 class FactoryArchitecture(Architecture):
     """Any other network, made by a function of your own."""
 
@@ -90,7 +94,7 @@ class Config(Section):
     architectures: Any  # of `_architectures()`
     measurements: Any  # of `_measurements()`
     machine: Machine = Machine()
-    pathvars: dict[str, str] = Field(
+    pathvars: dict[Pathvar, Folder] = Field(
         {"benchmarks": "benchmarks/results"},
         description="folders of results, logs and benchmarks (Snakemake's path variables)",
     )

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ValidationError
 Validated = TypeVar("Validated", bound=BaseModel)
 Path = tuple[Any, ...]
 
-# drop the tags with which pydantic marks the members of a union: users know their keys only
-_UNION_TAGS = re.compile(r"^(constrained-|list\[|dict\[|literal\[|int$|float$|function-)")
+# drop the tags with which pydantic marks a mapping's keys and the members of a union: users know their keys only
+_TAGS = re.compile(r"^(constrained-|list\[|dict\[|literal\[|int$|float$|function-|\[key\]$)")
 _WRONG_KIND = (
     "dict_type", "list_type", "literal_error", "int_type", "int_parsing", "float_type", "float_parsing", "model_type",
 )  # fmt: skip
@@ -69,7 +69,7 @@ def described(found: list[Any]) -> list[str]:
     """One line for each faulty key, however many types it may have."""
     by_path: dict[str, list[Any]] = {}
     for fault in found:
-        path = ".".join(str(part) for part in fault["loc"] if not _UNION_TAGS.match(str(part)))
+        path = ".".join(str(part) for part in fault["loc"] if not _TAGS.match(str(part)))
         by_path.setdefault(path, []).append(fault)
     lines = []
     for path, faults in by_path.items():

@@ -1,6 +1,6 @@
 """Measured times of jobs, and the rates that follow from them: seconds for each epoch trained or checkpoint measured.
 
-Read while the Snakefile is parsed, so that only the standard library is imported.
+Read while the Snakefile is parsed, so that nothing heavy is imported.
 """
 
 import csv
@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from fishertail.results.run import RESUMED
 
 # Seconds that a job takes before it computes anything: the median of the six jobs of docs/reproduction that found
 # everything measured already (2.5 to 5.9 s).
@@ -38,14 +40,27 @@ class MeasuredJob:
     units: float | None = None
 
 
-def benchmarks(folder: Path) -> Iterator[MeasuredJob]:
-    """The jobs whose times Snakemake kept, in files FOLDER/RULE/JOB.tsv; other files are ignored."""
+def benchmarks(folder: Path, logs: Path) -> Iterator[MeasuredJob]:
+    """The jobs whose times Snakemake kept, in files FOLDER/RULE/JOB.tsv; other files are ignored.
+
+    So are those of jobs that were killed and went on, since a time is that of the last start alone.
+
+    Args:
+        folder: of the benchmarks.
+        logs: the folder of the logs, LOGS/RULE/JOB.log.
+    """
     for path in sorted(folder.glob("*/*.tsv")):
+        if _resumed(logs / path.parent.name / f"{path.stem}.log"):
+            continue
         with path.open(newline="") as file:
             for row in csv.DictReader(file, delimiter="\t"):
                 job = _job(path.parent.name, path.stem, row.get("s"), None)
                 if job is not None:
                     yield job
+
+
+def _resumed(log: Path) -> bool:
+    return log.is_file() and RESUMED in log.read_text(errors="replace")
 
 
 def kept(path: Path) -> Iterator[MeasuredJob]:

@@ -7,7 +7,7 @@ weights are kept as well, training goes on from them when the grid wants more ep
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,16 @@ def faults(place: str | Path, parameters: Mapping[str, Any], epochs: int) -> Ite
         )
 
 
+@contextmanager
+def _copying() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        path = error.filename2 or error.filename  # what is copied to, where a copy fails
+        raise StorageError(f"{path}: cannot write: {error.strerror or error}") from error
+
+
+@_copying()
 def keep(
     results: str | Path,
     folder: str | Path,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 LANDMARKS = "landmarks"  # the folder of the checkpoints that are known only once a run has finished
+RESUMED = "by an earlier start of this job"  # in the log of a job that did not do all of its work in the time it took
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from fishertail.results.run import Block
 from fishertail.training.checkpoints import Weights
 from fishertail.training.losses import CROSS_ENTROPY, TrainingLoss, loss_of_run
 from fishertail.training.metrics import Metrics
-from fishertail.training.networks.build import stream
+from fishertail.training.networks.build import of_run, stream
 from fishertail.training.schedule import Selection, steps_per_epoch
 
 if TYPE_CHECKING:
@@ -108,16 +108,21 @@ def train_block(
     octaves: bool = False,
     device: str = "cpu",
     name: str = "run",
+    made_again: Callable[[Weights], nn.Module] | None = None,
 ) -> Iterator[Trained]:
     """Train `model` in place for the epochs of a block; yield its state at each checkpoint.
 
     Checkpoints are the ends of the epochs, step 0 in the first block, and with `octaves` those inside the first two
     epochs.
 
+    Args:
+        made_again: called with the weights after an epoch, gives the network that the next one trains in place of
+            `model`: for a network that may hold more than its weights, such as a counter or a buffer that is not saved.
+
     Raises:
         DivergedError: a loss is not finite at a checkpoint.
     """
-    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    _place(model, device)
     training = _channels_last(*dataset.training_data(device))
     validation = _channels_last(*dataset.validation_data(device))
     per_epoch = steps_per_epoch(len(dataset.train_labels), batch_size)
@@ -132,7 +137,11 @@ def train_block(
             )
         return Trained(step, metrics, {key: t.detach().cpu().clone() for key, t in model.state_dict().items()})
 
+    given, end = model, None
     for epoch in tqdm(block.epochs, desc=name, unit="epoch"):
+        if made_again is not None and end is not None:
+            model = made_again(end.weights)
+            _place(model, device)
         start = (epoch - 1) * per_epoch
         found: list[Trained] = []
         if epoch > 0:
@@ -153,7 +162,14 @@ def train_block(
                 at=inside,
             )
         yield from found
-        yield here(epoch * per_epoch)
+        end = here(epoch * per_epoch)
+        yield end
+    if model is not given and end is not None:
+        given.load_state_dict(end.weights)
+
+
+def _place(model: nn.Module, device: str) -> None:
+    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _channels_last(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -170,7 +186,16 @@ def train_run(
     octaves: bool = False,
     device: str = "cpu",
 ) -> Iterator[Trained]:
-    """`train_block` with the batch size, seed, learning rate and loss of a run of the grid."""
+    """`train_block` with the batch size, seed, learning rate and loss of a run of the grid.
+
+    A network that a factory makes is made again for each epoch, so that its weights are the whole state, too.
+    """
+
+    def made_again(weights: Weights) -> nn.Module:
+        found = of_run(run, dataset.shape, dataset.classes)
+        found.load_state_dict(weights)
+        return found
+
     return train_block(
         model,
         dataset,
@@ -182,4 +207,5 @@ def train_run(
         octaves=octaves,
         device=device,
         name=f"{run['dataset']}-{run['model']}, batch size {run['batch_size']}, seed {run['seed']}",
+        made_again=made_again if run["architecture"].get("factory") else None,
     )

@@ -7,6 +7,7 @@ import torch
 from torch import distributed, nn
 
 from fishertail.errors import UnsupportedModelError
+from fishertail.gradients.model_checks import check_model
 from fishertail.gradients.private_copy import unwrapped
 
 
@@ -24,6 +25,7 @@ class WatchedModel:
     """
 
     def __init__(self, model: nn.Module) -> None:
+        check_model(model)
         self._model = _inner(model)
         self.device = next((each.device for each in self._model.parameters()), torch.device("cpu"))
         if _flattened(self._model) or self.sharded:

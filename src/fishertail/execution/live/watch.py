@@ -22,7 +22,7 @@ from fishertail.execution.live.scalars import scalars_of
 from fishertail.execution.live.schedule import steps_of
 from fishertail.execution.live.undisturbed import undisturbed
 from fishertail.execution.measuring import Tables
-from fishertail.execution.options import Given
+from fishertail.execution.options import Given, checked_steps_per_epoch
 from fishertail.execution.run_analysis import RunAnalysis
 from fishertail.gradients.matrix import GradientMatrix
 from fishertail.measurements.checkpoint import flat_parameters
@@ -106,7 +106,7 @@ class Watch:
         self._schedule = steps_of(schedule)
         self._model = WatchedModel(model)
         self._device = devices.resolved(self._model.device if device is None else device)
-        self._per_epoch = _per_epoch(steps_per_epoch)
+        self._per_epoch = checked_steps_per_epoch(steps_per_epoch)
         self._loss, self._memory_budget, self._output = loss, memory_budget, output
         self._learning_rate = float("nan") if learning_rate is None else float(learning_rate)
         self._done: set[int] = set()  # steps that were measured, whether or not they could be written
@@ -280,14 +280,6 @@ class Watch:
         of_run = {key: value for key, value in self._run.items() if key != "data"}
         of_machine = machine(str(self._device), torch.get_num_threads())
         return provenance("watch", of_run, [self._run["data"]], of_machine)
-
-
-def _per_epoch(steps: float | None) -> float:
-    if steps is None:
-        return float("nan")
-    if not 0 < steps < math.inf:
-        raise ValueError(f"steps_per_epoch: a number above 0 expected, found {steps}")
-    return float(steps)
 
 
 def _numbers(step: int, given: Mapping[str, Any], failures: Failures) -> dict[str, float]:

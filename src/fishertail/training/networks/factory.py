@@ -1,7 +1,10 @@
 """Any other network, made by a function of your own."""
 
+import hashlib
 import importlib
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +16,27 @@ def function(path: str) -> "Callable[..., nn.Module]":
     module, _, name = path.partition(":")
     found: Callable[..., nn.Module] = getattr(importlib.import_module(module), name)
     return found
+
+
+_KNOWN = ("fishertail", "__main__", "__mp_main__")  # of which a job's code is known; its script names the job
+
+
+def code(path: str) -> str:
+    """A hash of the user's files that a network may come from: the factory's package, and all that is not installed.
+
+    Args:
+        path: package.module:function; the module is imported.
+    """
+    module = path.partition(":")[0]
+    importlib.import_module(module)
+    digest = hashlib.sha256()
+    for name, imported in sorted(sys.modules.items()):
+        package, file = name.partition(".")[0], getattr(imported, "__file__", None)
+        if file is None or package in _KNOWN or not Path(file).is_file():
+            continue
+        if package == module.partition(".")[0] or not file.startswith((sys.prefix, sys.base_prefix)):
+            digest.update(name.encode() + Path(file).read_bytes())
+    return digest.hexdigest()
 
 
 def example(build: "Callable[..., nn.Module]", options: Mapping[str, Any]) -> "nn.Module":
