@@ -14,6 +14,7 @@ import fishertail
 from fishertail.data import loading
 from fishertail.fisher import eigenpairs as fisher
 from fishertail.fisher import krylov, solver, start
+from fishertail.fisher.leading_pairs import leading_pairs
 from fishertail.gradients.matrix import GradientMatrix
 from fishertail.grid import config
 from fishertail.training import sgd
@@ -221,6 +222,20 @@ def test_ties_have_a_right_eigenvalue_and_a_small_residual(k):
     np.testing.assert_allclose(pairs.eigenvalues, 1, rtol=RTOL)
     assert (pairs.residuals < 1e-3).all()
     assert pairs.converged.all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-20])
+@pytest.mark.parametrize("times", [1, 2, 10])
+@pytest.mark.parametrize("count", [1, 2, 3, 11])
+def test_no_copy_of_a_repeated_eigenvalue_is_missed(count, times, scale):
+    """In a Gram matrix so large that Lanczos is used, whose Krylov space has one vector for all copies."""
+    values = np.repeat(np.geomspace(1, 1e-4, 600 // times), times)
+    vectors = np.linalg.qr(np.random.default_rng(0).normal(size=(600, 600)))[0]
+    gram = torch.from_numpy(vectors * values @ vectors.T)
+    found, columns = leading_pairs((gram + gram.T) / 2 * scale, count, 1e-9)
+    np.testing.assert_allclose(found, values[:count] * scale, rtol=1e-9)
+    np.testing.assert_allclose(columns.T @ columns, np.eye(count), atol=1e-9)
+    np.testing.assert_allclose(gram @ columns, columns * values[:count], atol=1e-8)
 
 
 def test_a_rank_below_k_gives_zero_eigenvalues():
