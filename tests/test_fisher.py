@@ -245,6 +245,20 @@ def test_a_rank_below_k_gives_zero_eigenvalues():
     assert pairs.converged.all()
 
 
+@pytest.mark.parametrize("samples", [30, 300])
+def test_small_eigenvalues_are_not_taken_for_zero(samples):
+    """Below 1e-7 of the largest, where entries of the Gram matrix in float32 say nothing about them any more."""
+    rng = np.random.default_rng(0)
+    even = rng.normal(size=(samples, 70))
+    parallel = np.outer(rng.normal(size=samples), rng.normal(size=70)) + 1e-4 * even
+    uneven = even * np.r_[1, np.full(samples - 1, 1e-6)][:, None]
+    for gradients, rtol in ((parallel, 3e-3), (uneven, RTOL)):
+        pairs = eigenpairs_of(gradients, k=3)
+        values = dense_eigenvalues(gradients.astype(np.float32).astype(np.float64))[:3]
+        assert values[1] < 1e-7 * values[0]
+        np.testing.assert_allclose(pairs.eigenvalues, values, rtol=rtol)
+
+
 def test_zero_gradients_have_zero_eigenvalues_and_projections():
     pairs = eigenpairs_of(np.zeros((30, 4)), k=2)
     assert (pairs.eigenvalues == 0).all()
