@@ -150,6 +150,15 @@ def test_eigenvalues_that_repeat_or_are_zero(samples, k):
     assert found.products < 50 * k
 
 
+def test_a_loss_that_needs_outputs_and_targets_of_one_type():
+    torch.manual_seed(0)
+    model, inputs, targets = nn.Linear(6, 3), torch.randn(9, 6), torch.randn(9, 3)
+    loss, names = nn.HuberLoss(), ["weight", "bias"]
+    found = Hessian(model, inputs, targets, loss, 5).eigenpairs(names, k=1, both_ends=False, rtol=1e-3)
+    values = np.linalg.eigvalsh(dense_hessian(model, inputs, targets.double(), names, loss))
+    assert found.eigenvalues[0] == pytest.approx(values[-1], rel=1e-5)
+
+
 def test_a_small_hessian_that_is_not_finite():
     model = nn.Linear(6, 3)
     hessian = Hessian(model, torch.randn(9, 6), torch.arange(9) % 3, None, 5)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.utils._pytree import tree_map_only
 
 from fishertail.errors import UnsupportedModelError
 from fishertail.fisher.block_lanczos import block_lanczos
@@ -80,7 +81,9 @@ class Hessian:
         of_each, samples = loss_of(loss), samples_of(inputs, targets)
 
         def losses(outputs: torch.Tensor, targets: Any) -> torch.Tensor:
-            return of_each.total(outputs.double(), targets)
+            # some losses differentiate outputs and targets of one type only
+            exact = tree_map_only(torch.Tensor, lambda t: t.double() if t.is_floating_point() else t, targets)
+            return of_each.total(outputs.double(), exact)
 
         self._losses = losses
         self._batches = [_batch(samples, part) for part in torch.arange(len(samples)).split(batch_size)]
