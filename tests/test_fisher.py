@@ -14,6 +14,7 @@ import fishertail
 from fishertail.data import loading
 from fishertail.fisher import eigenpairs as fisher
 from fishertail.fisher import krylov, solver, start
+from fishertail.fisher.leading_pairs import leading_pairs
 from fishertail.gradients.matrix import GradientMatrix
 from fishertail.grid import config
 from fishertail.training import sgd
@@ -223,11 +224,39 @@ def test_ties_have_a_right_eigenvalue_and_a_small_residual(k):
     assert pairs.converged.all()
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-20])
+@pytest.mark.parametrize("times", [1, 2, 10])
+@pytest.mark.parametrize("count", [1, 2, 3, 11])
+def test_no_copy_of_a_repeated_eigenvalue_is_missed(count, times, scale):
+    """In a Gram matrix so large that Lanczos is used, whose Krylov space has one vector for all copies."""
+    values = np.repeat(np.geomspace(1, 1e-4, 600 // times), times)
+    vectors = np.linalg.qr(np.random.default_rng(0).normal(size=(600, 600)))[0]
+    gram = torch.from_numpy(vectors * values @ vectors.T)
+    found, columns = leading_pairs((gram + gram.T) / 2 * scale, count, 1e-9)
+    np.testing.assert_allclose(found, values[:count] * scale, rtol=1e-9)
+    np.testing.assert_allclose(columns.T @ columns, np.eye(count), atol=1e-9)
+    np.testing.assert_allclose(gram @ columns, columns * values[:count], atol=1e-8)
+
+
 def test_a_rank_below_k_gives_zero_eigenvalues():
     pairs = eigenpairs_of(np.outer(np.arange(1, 30), [1, 2, 0, 0]), k=3)
     expected = 5 * (np.arange(1, 30) ** 2).mean()
     np.testing.assert_allclose(pairs.eigenvalues, [expected, 0, 0], rtol=1e-6, atol=1e-6 * expected)
     assert pairs.converged.all()
+
+
+@pytest.mark.parametrize("samples", [30, 300])
+def test_small_eigenvalues_are_not_taken_for_zero(samples):
+    """Below 1e-7 of the largest, where entries of the Gram matrix in float32 say nothing about them any more."""
+    rng = np.random.default_rng(0)
+    even = rng.normal(size=(samples, 70))
+    parallel = np.outer(rng.normal(size=samples), rng.normal(size=70)) + 1e-4 * even
+    uneven = even * np.r_[1, np.full(samples - 1, 1e-6)][:, None]
+    for gradients, rtol in ((parallel, 3e-3), (uneven, RTOL)):
+        pairs = eigenpairs_of(gradients, k=3)
+        values = dense_eigenvalues(gradients.astype(np.float32).astype(np.float64))[:3]
+        assert values[1] < 1e-7 * values[0]
+        np.testing.assert_allclose(pairs.eigenvalues, values, rtol=rtol)
 
 
 def test_zero_gradients_have_zero_eigenvalues_and_projections():

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fishertail.gradients.cross_entropy import losses_and_residuals, losses_of
+from fishertail.gradients.cross_entropy import differentiable_losses, losses_and_residuals, losses_of
+from fishertail.gradients.losses import CrossEntropy
 
 logits = st.lists(st.floats(-200, 200, width=32), min_size=2, max_size=12)
 
@@ -58,3 +59,36 @@ def test_positions_of_a_sample_share_a_scale():
     largest = residuals.flatten(1).abs().amax(1)
     assert ((largest >= 0.999) & (largest < 2.001) | (torch.arange(70) == 4)).all()
     assert (losses[4], scale[4], largest[4]) == (0, 1, 0)
+
+
+@pytest.mark.parametrize("margin", [-30.0, 0.0, 30.0, 60.0, 300.0])
+def test_second_derivatives_are_exact_however_well_a_sample_is_fitted(margin):
+    row = torch.tensor([margin, 0.0, -3.0], dtype=torch.float64)
+
+    def loss(logits):
+        return differentiable_losses(logits[None], torch.tensor([0]))[0]
+
+    others = torch.exp(row - margin)[1:]
+    total = others.sum()
+    p = torch.cat([torch.ones(1, dtype=torch.float64), others]) / (1 + total)
+    expected = p.diag() - torch.outer(p, p)
+    expected.diagonal()[:] = torch.cat([total[None] / (1 + total) ** 2, p[1:] * (1 + total - others) / (1 + total)])
+    assert float(loss(row)) == pytest.approx(float(total.log1p()), rel=1e-14)
+    for hessian in (torch.func.hessian(loss)(row), torch.autograd.functional.hessian(loss, row)):
+        torch.testing.assert_close(hessian, expected, rtol=1e-12, atol=1e-14 * float(expected.max()))
+
+
+def test_ignored_positions_may_have_any_logits():
+    """A language model may give a token that never occurs, as that of padding, the logit -inf."""
+    logits = torch.randn(3, 4, 5, dtype=torch.float64)
+    logits[..., 0] = -torch.inf
+    labels = torch.tensor([[1, -100, 4, 2], [-100] * 4, [3, 1, 2, 4]])
+    exact = logits.clone().requires_grad_()
+    losses = [torch.nn.functional.cross_entropy(exact[i], labels[i]) for i in (0, 2)]
+    losses.insert(1, exact.new_zeros(()))
+    (expected,) = torch.autograd.grad(torch.stack(losses).sum(), exact)
+    found, again = CrossEntropy(by_position=True)(logits, labels), logits.clone().requires_grad_()
+    torch.testing.assert_close(found.loss, torch.stack(losses).detach())
+    torch.testing.assert_close(found.residuals * found.scale.view(-1, 1, 1), expected)
+    (by_total,) = torch.autograd.grad(CrossEntropy(by_position=True).total(again, labels), again)
+    torch.testing.assert_close(by_total, expected)

@@ -26,6 +26,7 @@ def test_the_crossing_of_each_layer():
     assert table.loc["fc1"].tolist() == pytest.approx([3, 0.75, 4, 0.25])
     assert table["crossing_step"].isna().tolist() == [False, True, True]
     assert table.loc["fc2", ["largest_ratio", "last_ratio"]].tolist() == [0.5, 0.1]
+    assert table.loc["network"].isna().all()
 
 
 def test_a_mini_batch_is_less_noisy():

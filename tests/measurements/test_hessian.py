@@ -126,6 +126,49 @@ def test_fitted_samples_keep_their_digits():
     assert found.eigenvalues[0] == pytest.approx(2 * p * np.exp(-27.0) * p, rel=1e-3)
 
 
+def test_samples_fitted_beyond_rounding_keep_theirs():
+    """p of exp(-60) is below what float64 tells from 1."""
+    model = nn.Sequential(nn.Linear(2, 2))
+    nn.init.zeros_(model[0].weight)
+    model[0].bias.data = torch.tensor([60.0, 0.0])
+    inputs, labels = torch.zeros(3, 2), torch.zeros(3, dtype=torch.long)
+    found = Hessian(model, inputs, labels, None, 2).eigenpairs(["0.bias"], k=1, both_ends=False, rtol=1e-6)
+    assert found.eigenvalues[0] == pytest.approx(2 * np.exp(-60.0), rel=1e-6)
+
+
+@pytest.mark.parametrize("samples", [40, 10])
+@pytest.mark.parametrize("k", [1, 3])
+def test_eigenvalues_that_repeat_or_are_zero(samples, k):
+    """With the squared error of a linear network an eigenvalue occurs once for each output, and 0 for few samples."""
+    torch.manual_seed(0)
+    model, inputs, targets = nn.Linear(20, 5, bias=False), torch.randn(samples, 20), torch.randn(samples, 5)
+    found = Hessian(model, inputs, targets, nn.MSELoss(), 7).eigenpairs(["weight"], k=k, both_ends=True, rtol=1e-3)
+    values = np.linalg.svd(inputs.double().numpy(), compute_uv=False) ** 2 * 2 / (5 * samples)
+    smallest = values[-1] if samples > 20 else 0.0
+    np.testing.assert_allclose(found.eigenvalues, [values[0]] * k + [smallest] * k, rtol=1e-5, atol=1e-6 * values[0])
+    assert (found.residuals < 2e-3 * values[0]).all()
+    assert found.products < 50 * k
+
+
+def test_a_loss_that_needs_outputs_and_targets_of_one_type():
+    torch.manual_seed(0)
+    model, inputs, targets = nn.Linear(6, 3), torch.randn(9, 6), torch.randn(9, 3)
+    loss, names = nn.HuberLoss(), ["weight", "bias"]
+    found = Hessian(model, inputs, targets, loss, 5).eigenpairs(names, k=1, both_ends=False, rtol=1e-3)
+    values = np.linalg.eigvalsh(dense_hessian(model, inputs, targets.double(), names, loss))
+    assert found.eigenvalues[0] == pytest.approx(values[-1], rel=1e-5)
+
+
+def test_a_small_hessian_that_is_not_finite():
+    model = nn.Linear(6, 3)
+    hessian = Hessian(model, torch.randn(9, 6), torch.arange(9) % 3, None, 5)
+    with torch.no_grad():
+        model.weight[0, 0] = torch.nan
+    found = hessian.eigenpairs(["weight", "bias"], k=2, both_ends=True, rtol=1e-3)
+    assert np.isnan(found.eigenvalues).all()
+    assert np.isnan(found.residuals).all()
+
+
 def test_a_hessian_of_zero_and_one_that_is_not_finite():
     model, inputs, labels = wide(0, nn.Identity())
     names = [name for name, _ in model.named_parameters()]

@@ -79,6 +79,41 @@ def test_samples_that_are_fitted_have_an_exact_mean():
     np.testing.assert_allclose(means[""].reshape(3, 4), expected, rtol=1e-5, atol=1e-30)
 
 
+@pytest.mark.parametrize("margins", [(200.0, 200.0, 200.0), (200.0, 1.0, 300.0)])
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_a_mean_beyond_the_range_of_float32(margins, batch_size):
+    """The bias has the derivatives by the logits as its gradient, here of 1e-87; the last sample is ignored."""
+    model = nn.Sequential(nn.Linear(1, 2))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1.0], [0.0]]))
+        model[0].bias.zero_()
+    inputs, labels = torch.tensor([*margins, 0.0])[:, None], torch.tensor([0, 0, 0, -100])
+    with GradientMatrix(model, inputs, labels, batch_size=batch_size) as matrix:
+        mean = matrix.mean()["0"][-2:]
+    p = torch.tensor(margins, dtype=torch.float64).neg().sigmoid().sum() / 4
+    torch.testing.assert_close(mean, torch.stack([-p, p]), rtol=1e-5, atol=0.0)
+
+
+class TwoBiases(nn.Module):
+    """Autograd gives both the same tensor as their gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.a, self.b = nn.Linear(4, 3), nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
+
+    def forward(self, inputs):
+        return self.linear(inputs) + (self.a + self.b)
+
+
+def test_parameters_that_are_added_up_keep_their_own_mean():
+    torch.manual_seed(0)
+    model, inputs, labels = TwoBiases(), torch.randn(10, 4), torch.arange(10) % 3
+    with GradientMatrix(model, inputs, labels, batch_size=3) as matrix:
+        mean = matrix.mean()
+    for layer, gradients in dense_gradients(model, inputs, labels).items():
+        np.testing.assert_allclose(mean[layer], gradients.mean(0), atol=1e-7)
+
+
 def test_gradients_that_are_zero_and_a_single_sample():
     dead = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     nn.init.constant_(dead[0].bias, -1e3)

@@ -12,6 +12,7 @@ from fishertail.fisher.space import eigenvalue_errors, padded
 from fishertail.gradients.cache import RowCache
 
 _ROUNDING = 4  # units of rounding in an entry of the Gram matrix, in the product of the two norms
+_ZERO = 16  # units of rounding in G^T W u
 _LANCZOS = (2000, 600)  # multiplications for each entry of the Gram matrix: for any k, and for each pair besides
 _PRODUCTS = 2  # of F with each vector, which are expected otherwise
 
@@ -28,26 +29,35 @@ class GramSpace:
     """
 
     def __init__(self, problem: Eigenproblem, gram: torch.Tensor, index: torch.Tensor, dtype: torch.dtype) -> None:
-        weights = problem.weights[index]
+        weights, eps = problem.weights[index], torch.finfo(dtype).eps
         values, vectors = leading_pairs(gram * torch.outer(weights, weights), problem.k + 1, 0.1 * problem.rtol**2)
-        usable = values > torch.finfo(dtype).eps * values[:1]
+        norms = (vectors.abs() * problem.shares[index].sqrt()[:, None]).sum(0)  # sum_x |u_x| |w_x g_x|
+        solving = torch.finfo(torch.float64).eps * values[:1]  # the rounding of the solver
+        usable = values > torch.maximum(eps * torch.minimum(values[:1], norms.square()), _ROUNDING * solving)
         lengths = torch.where(usable, values, 1.0).sqrt()
-        self.coefficients = torch.where(usable, weights[:, None] * vectors / lengths, 0.0)[:, : problem.k]
-        self._projections = padded((gram @ self.coefficients).T, problem.k).T
+        self.coefficients = (weights[:, None] * vectors / lengths)[:, : problem.k]
+        self._usable = usable[: problem.k]
+        self._projections = padded((gram @ torch.where(self._usable, self.coefficients, 0.0)).T, problem.k).T
         values = torch.where(usable, values, 0.0)
         self.values = padded(values[: problem.k], problem.k)
         self.next_value: float | None = float(values[problem.k]) if len(values) > problem.k else 0.0
-        roots = problem.shares[index].sqrt()
-        rounding = _ROUNDING * torch.finfo(dtype).eps * (vectors[:, : problem.k].abs() * roots[:, None]).sum(0)
-        self.residuals = padded(torch.where(usable[: problem.k], rounding, 0.0), problem.k)
+        self.residuals = padded(_ROUNDING * (eps * norms + solving)[: problem.k], problem.k)
+        self._zero = _ZERO * (eps * norms + solving / values[:1].clamp_min(1e-300).sqrt())[: problem.k]
         self.product_count = 0
         self._rtol = problem.rtol
         self.ritz_vectors = torch.empty(0)
 
     def take_vectors(self, vectors: torch.Tensor) -> None:
-        """Take in G^T c for the `coefficients` c, which has a length of 1 up to rounding."""
+        """Take in G^T c for the `coefficients` c, which has a length of 1 up to rounding.
+
+        Where the Gram matrix does not tell an eigenvalue from 0, G^T W u does, whose length is the root of it: it is 0
+        up to rounding, or the pair has not converged.
+        """
         lengths = lengths_of_rows(vectors)
-        self.ritz_vectors = vectors / torch.where(lengths > 0, lengths, 1.0).to(vectors)[:, None]
+        unit = torch.where(self._usable, 1 / torch.where(lengths > 0, lengths, 1.0), 0.0)
+        self.ritz_vectors = vectors * unit.to(vectors)[:, None]
+        is_zero = ~self._usable & (lengths <= self._zero)
+        self.residuals[: len(is_zero)][is_zero] = 0.0
 
     def vectors(self) -> torch.Tensor:
         """(k, P) unit vectors V; 0 where F has a lower rank."""

@@ -1,4 +1,4 @@
-"""The largest and smallest eigenvalues of the Hessian of the mean loss, by curvlinops' products and SciPy's Lanczos.
+"""The largest and smallest eigenvalues of the Hessian of the mean loss, by curvlinops' products and block Lanczos.
 
 H v is the derivative of the gradient along v (Pearlmutter 1994): one product takes one sweep over the samples, and no
 more memory than a backward pass. Unlike F, the Hessian has negative eigenvalues as well.
@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import nn
+from torch.utils._pytree import tree_map_only
 
 from fishertail.errors import UnsupportedModelError
+from fishertail.fisher.block_lanczos import block_lanczos
 from fishertail.fisher.curvlinops_extra import HessianLinearOperator
 from fishertail.fisher.second_derivatives import second_derivatives
 from fishertail.gradients.accurate_sums import sum_of
@@ -30,8 +31,6 @@ _Function = Callable[[torch.Tensor, Any], torch.Tensor]  # of outputs and target
 
 _DENSE = 64  # parameters up to which all columns of the Hessian are computed
 _ASYMMETRY = 1e-3  # relative to v H v; float32 has 1e-6
-_BASIS = 12  # vectors of Lanczos at least, which is enough where the largest eigenvalue stands apart
-_RESTARTS = 50  # of Lanczos, each of some 10 products, after which what has not converged is given up
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,9 @@ class Hessian:
         of_each, samples = loss_of(loss), samples_of(inputs, targets)
 
         def losses(outputs: torch.Tensor, targets: Any) -> torch.Tensor:
-            return of_each.total(outputs.double(), targets)
+            # some losses differentiate outputs and targets of one type only
+            exact = tree_map_only(torch.Tensor, lambda t: t.double() if t.is_floating_point() else t, targets)
+            return of_each.total(outputs.double(), exact)
 
         self._losses = losses
         self._batches = [_batch(samples, part) for part in torch.arange(len(samples)).split(batch_size)]
@@ -97,13 +98,20 @@ class Hessian:
             rtol: relative to the eigenvalue, the largest residual of a pair that has converged.
         """
         operator = self._operator(parameters, self._batches, self._losses)
-        ascending, columns = _extremes(operator, k, both_ends, rtol)
-        count = min(k, operator.shape[0])
+        ascending, rows = _extremes(operator, k, both_ends, rtol)
+        count = min(k, operator.size)
         ranks = np.array([*range(1, count + 1), *(range(-1, -count - 1, -1) if both_ends else ())])
-        places = np.where(ranks > 0, -ranks, -ranks - 1)  # in ascending order, from the end and from the beginning
-        values, vectors = ascending[places], columns[:, places]
-        residuals = np.linalg.norm(operator.matmat(vectors) - vectors * values, axis=0)
-        return HessianPairs(ranks, values, vectors.T, residuals, operator.products)
+        # in ascending order, from the end and from the beginning
+        places = torch.from_numpy(np.where(ranks > 0, len(rows) - ranks, -ranks - 1))
+        values, vectors = ascending[places], rows[places.to(rows.device)]
+        residuals = operator.multiply(vectors).double() - values.to(vectors.device)[:, None] * vectors.double()
+        return HessianPairs(
+            ranks,
+            values.numpy(),
+            vectors.double().cpu().numpy(),
+            torch.linalg.vector_norm(residuals, dim=1).cpu().numpy(),
+            operator.products,
+        )
 
     def _operator(self, parameters: Sequence[str], batches: Sequence[_Batch], function: _Function) -> "_MeanHessian":
         own, samples = [self._named[name] for name in parameters], sum(batch["samples"] for batch in batches)
@@ -125,19 +133,21 @@ class Hessian:
         a fitted sample's loss may be.
         """
         trained = [name for name, parameter in self._named.items() if parameter.requires_grad]
-        vectors = np.random.default_rng(0).standard_normal((sum(self._named[name].numel() for name in trained), 4))
+        drawn = np.random.default_rng(0).standard_normal((sum(self._named[name].numel() for name in trained), 4))
+        vectors = torch.from_numpy(drawn.T)
         try:
-            self._operator(trained, [batch], self._losses).matmat(vectors[:, :1])
-            products = self._operator(trained, [batch], _weighted_squares).matmat(vectors)
+            self._operator(trained, [batch], self._losses).multiply(vectors[:1])
+            products = self._operator(trained, [batch], _weighted_squares).multiply(vectors).double().cpu()
         except (RuntimeError, NotImplementedError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UnsupportedModelError(f"the network or its loss has no second derivative: {reason}") from error
-        forms = vectors.T @ products
-        size = np.linalg.norm(products, axis=0).max()  # about that of a form of a vector with itself
-        if np.abs(forms - forms.T).max() > _ASYMMETRY * size:
+        forms = vectors @ products.T
+        size = float(torch.linalg.vector_norm(products, dim=1).max())  # about that of a form of a vector with itself
+        difference = float((forms - forms.T).abs().max())
+        if difference > _ASYMMETRY * size:
             raise UnsupportedModelError(
                 "the network's second derivatives are not symmetric, so one of its operations has wrong ones in "
-                f"PyTorch: v H u and u H v differ by {np.abs(forms - forms.T).max() / size:.1e} of their size"
+                f"PyTorch: v H u and u H v differ by {difference / size:.1e} of their size"
             )
 
 
@@ -176,48 +186,33 @@ def _weighted_squares(outputs: torch.Tensor, _: Any) -> torch.Tensor:
     return (squares * torch.linspace(0.5, 1.5, squares.shape[1], device=squares.device)).sum()
 
 
-class _MeanHessian(LinearOperator):
+class _MeanHessian:
     """The Hessian of the mean loss, with its products counted."""
 
     def __init__(self, of_sum: Any, samples: int) -> None:
-        super().__init__(np.float64, of_sum.shape)  # type: ignore[call-arg]
-        self._of_sum, self._samples, self.products = of_sum, samples, 0
+        self._of_sum, self._samples = of_sum, samples
+        self.size: int = of_sum.shape[0]
+        self.products = 0
 
-    def _matmat(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
-        self.products += X.shape[1]
-        columns = torch.from_numpy(np.ascontiguousarray(X)).to(self._of_sum.device, self._of_sum.dtype)
+    def like(self) -> torch.Tensor:
+        """A tensor of the type and on the device of vectors."""
+        return torch.empty(0, dtype=self._of_sum.dtype, device=self._of_sum.device)
+
+    def multiply(self, vectors: torch.Tensor) -> torch.Tensor:
+        """The products (b, P) with vectors (b, P)."""
+        self.products += len(vectors)
         with second_derivatives():
-            product: NDArray[np.float64] = (self._of_sum @ columns).double().cpu().numpy() / self._samples
-        return product
-
-    def _matvec(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        return self._matmat(x.reshape(-1, 1))
-
-    def _adjoint(self) -> "_MeanHessian":
-        return self
+            products: torch.Tensor = self._of_sum @ vectors.T.contiguous().to(self.like())
+        return products.T / self._samples
 
 
-def _extremes(
-    operator: _MeanHessian, k: int, both_ends: bool, rtol: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The k largest eigenvalues, ascending, behind the k smallest if these are wanted, and vectors as columns."""
-    size = operator.shape[0]
-    if size <= max(_DENSE, 2 * k):
-        values, vectors = np.linalg.eigh(operator.matmat(np.eye(size)))
-        return values, vectors
-    wanted = 2 * k if both_ends else k
-    start = np.random.default_rng(0).standard_normal(size)
-    product = operator.matvec(start)
-    if not product.any():  # no Krylov space
-        return np.zeros(wanted), np.zeros((size, wanted))
-    unknown = np.full(wanted, np.nan), np.full((size, wanted), np.nan)
-    if not np.isfinite(product).all():
-        return unknown
-    try:
-        basis = min(size, max(2 * wanted + 2, _BASIS))
-        found = eigsh(
-            operator, wanted, ncv=basis, which="BE" if both_ends else "LA", v0=start, tol=rtol, maxiter=_RESTARTS
-        )
-    except ArpackNoConvergence:
-        return unknown
-    return found
+def _extremes(operator: _MeanHessian, k: int, both_ends: bool, rtol: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The k largest eigenvalues, ascending, behind the k smallest if these are wanted, and vectors as rows."""
+    size, like = operator.size, operator.like()
+    if size > max(_DENSE, 2 * k):
+        return block_lanczos(operator.multiply, size, like, k=k, both_ends=both_ends, rtol=rtol)
+    columns = operator.multiply(torch.eye(size)).double().cpu()
+    if not columns.isfinite().all():
+        return torch.full((size,), torch.nan, dtype=torch.float64), like.new_full((size, size), torch.nan)
+    values, vectors = torch.linalg.eigh(columns)
+    return values, vectors.T.to(like)

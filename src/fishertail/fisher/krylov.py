@@ -149,18 +149,8 @@ class KrylovSpace:
         return None if self.next_value is None else self.next_value + float(residuals[self._k])
 
     def _propose(self, candidates: torch.Tensor) -> None:
-        """Take as new directions what the candidates add to the basis.
-
-        Residuals of one Krylov space are parallel up to rounding, so that the difference of two of them may be noise,
-        and its component along the basis grows when it is scaled to unit length. Therefore everything is done twice.
-        """
-        for _ in range(2):
-            sizes = lengths_of_rows(candidates)
-            candidates = candidates / torch.where(sizes > 0, sizes, 1.0).to(candidates)[:, None]
-            candidates = candidates - (candidates @ self._basis.T) @ self._basis
-            candidates = candidates[(lengths_of_rows(candidates) > 1e-4).to(candidates.device)]
-            candidates = _orthonormalised(candidates)[0] if len(candidates) else candidates
-        self._next = candidates
+        """Take as new directions what the candidates add to the basis."""
+        self._next = orthonormalised_beside(candidates, self._basis)
         self._exhausted = len(self._next) == 0
 
     def _restart(self, room: int) -> None:
@@ -170,6 +160,21 @@ class KrylovSpace:
             kept = self._scout.kept(kept, count, room)
         self._basis, self._products = kept.T.to(self._basis) @ self._basis, kept.T.to(self._products) @ self._products
         self._projections = self._projections @ kept.to(self._projections)
+
+
+def orthonormalised_beside(vectors: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
+    """An orthonormal basis (b', P) of what vectors (b, P) add to an orthonormal one (m, P); noise is dropped.
+
+    Residuals of one Krylov space are parallel up to rounding, so that the difference of two of them may be noise,
+    and its component along the basis grows when it is scaled to unit length. Therefore everything is done twice.
+    """
+    for _ in range(2):
+        sizes = lengths_of_rows(vectors)
+        vectors = vectors / torch.where(sizes > 0, sizes, 1.0).to(vectors)[:, None]
+        vectors = vectors - (vectors @ basis.T) @ basis
+        vectors = vectors[(lengths_of_rows(vectors) > 1e-4).to(vectors.device)]
+        vectors = _orthonormalised(vectors)[0] if len(vectors) else vectors
+    return vectors
 
 
 def _orthonormalised(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -18,6 +18,19 @@ def losses_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return torch.cat([_exponentials(*part)[0] for part in parts])
 
 
+def differentiable_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """(N, ...): the cross entropy of logits (N, ..., C) with labels (N, ...) in [0, C), for autograd of any order.
+
+    torch's own has p (1 - p) as a difference in its second derivative, which is 0 for a p within rounding of 1. Here
+    every sample has the form in which its derivatives are exact: log(1 + s) if s < 1, see above, and else torch's.
+    """
+    own = labels.unsqueeze(-1)
+    of_own = logits.gather(-1, own)
+    is_own = own == torch.arange(logits.shape[-1], device=logits.device)
+    log_s = (logits - of_own).masked_fill(is_own, torch.finfo(logits.dtype).min).logsumexp(-1)
+    return torch.where(log_s < 0, torch.nn.functional.softplus(log_s), logits.logsumexp(-1) - of_own.squeeze(-1))
+
+
 def losses_and_residuals(
     logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils._pytree import tree_map_only
 
 from fishertail.errors import UnsupportedModelError
-from fishertail.gradients.cross_entropy import losses_and_residuals, power_of_two
+from fishertail.gradients.cross_entropy import differentiable_losses, losses_and_residuals, power_of_two
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class CrossEntropy:
         if targets.is_floating_point():
             losses, residuals, scale = self._of_probabilities(logits, targets.movedim(axis, -1))
             return Derivatives(residuals.movedim(-1, axis), scale, losses, None)
-        labels, counted = self._checked_labels(targets, logits.shape[-1])
+        labels, counted = self._labels_for(logits, targets)
         weights = counted.double()
         if self._mean and counted.ndim > 1:
             weights /= counted.sum(tuple(range(1, counted.ndim)), keepdim=True).clamp_min(1)
@@ -110,14 +110,16 @@ class CrossEntropy:
 
     def total(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The sum of the losses, for autograd of any order."""
-        axis, soft = self._class_axis(outputs, targets), targets.is_floating_point()
-        wanted = targets.movedim(axis, 1) if soft else targets.long()
-        losses = nn.functional.cross_entropy(
-            outputs.movedim(axis, 1), wanted, reduction="none", ignore_index=self._ignored
-        )
+        axis = self._class_axis(outputs, targets)
+        logits = outputs.movedim(axis, -1)
+        if targets.is_floating_point():
+            losses = -(targets.movedim(axis, -1) * logits.log_softmax(-1)).sum(-1)
+            counted = torch.ones_like(losses, dtype=torch.bool)
+        else:
+            labels, counted = self._labels_for(logits, targets)
+            losses = torch.where(counted, differentiable_losses(logits, labels), 0.0)
         if losses.ndim == 1 or not self._mean:
             return losses.sum()
-        counted = torch.ones_like(losses) if soft else wanted != self._ignored
         return (losses.flatten(1).sum(1) / counted.flatten(1).sum(1).clamp_min(1)).sum()
 
     def _class_axis(self, outputs: torch.Tensor, targets: torch.Tensor) -> int:
@@ -148,6 +150,11 @@ class CrossEntropy:
                 f"{tuple(outputs.shape)}{also}; found {targets.dtype} of shape {tuple(targets.shape)}"
             )
         return 1
+
+    def _labels_for(self, logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Labels, and which of them count; for the others the class of the largest logit, whose loss is finite."""
+        labels, counted = self._checked_labels(targets, logits.shape[-1])
+        return labels if counted.all() else torch.where(counted, labels, logits.detach().argmax(-1)), counted
 
     def _checked_labels(self, targets: torch.Tensor, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Labels, 0 where they are ignored, and which of them count."""

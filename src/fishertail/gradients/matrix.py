@@ -273,26 +273,39 @@ class GradientMatrix:
         sums: dict[str, torch.Tensor] = {}
         batches = torch.arange(len(self)).split(self.batch_size)
         for first in range(0, len(batches), _SUMMED):
-            of_some = self._summed(batches[first : first + _SUMMED])
-            sums = {name: part.double() + sums.get(name, 0.0) for name, part in of_some.items()}
+            of_some, unit = self._summed(batches[first : first + _SUMMED])
+            sums = {name: part.double() * unit + sums.get(name, 0.0) for name, part in of_some.items()}
         return {
-            layer: torch.cat([sums[name].flatten() for name in own]) for layer, own in self._network.parameters.items()
+            layer: torch.cat([sums[name].flatten() for name in own]) / len(self)
+            for layer, own in self._network.parameters.items()
         }
 
-    def _summed(self, batches: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """What some batches add to the mean gradient, by parameter."""
+    def _summed(self, batches: Sequence[torch.Tensor]) -> tuple[dict[str, torch.Tensor], float]:
+        """The sum of the gradients of some batches by parameter, and the unit that it is in.
+
+        That is the largest scale of a sample: float32 would not hold the gradients of fitted ones, say of 1e-50.
+        """
         total: dict[str, torch.Tensor] = {}
+        unit = 0.0
         for index in batches:
             inputs, targets = self.read(index)
-            derivatives_of = partial(self._shares_of_mean, targets)
-            for name, part in self._network.summed_gradients(inputs, len(index), derivatives_of).items():
-                total[name] = total[name].add_(part) if name in total else part
-        return total
+            units: list[float] = []
+            derivatives_of = partial(self._in_units, targets, units)
+            parts = self._network.summed_gradients(inputs, len(index), derivatives_of)
+            if units[0] > unit:
+                total = {name: part.mul_(unit / units[0]) for name, part in total.items()}
+                unit = units[0]
+            share = units[0] / unit if unit else 1.0
+            for name, part in parts.items():  # of which two may be one tensor
+                total[name] = total[name].add_(part, alpha=share) if name in total else part * share
+        return total, unit
 
-    def _shares_of_mean(self, targets: Any, outputs: torch.Tensor) -> torch.Tensor:
-        """The derivatives of what some samples add to the mean loss, by their outputs."""
+    def _in_units(self, targets: Any, units: list[float], outputs: torch.Tensor) -> torch.Tensor:
+        """The derivatives of some samples' losses by their outputs, in a unit that is appended to `units`."""
         found = self._loss(outputs, targets)
-        shares = (found.scale / len(self)).to(found.residuals.dtype)
+        nonzero = found.residuals.reshape(len(found.scale), -1).any(1)  # others have a scale of 1
+        units.append(float(torch.where(nonzero, found.scale, 0.0).max()))
+        shares = torch.where(nonzero, found.scale / (units[0] or 1.0), 0.0).to(found.residuals.dtype)
         return found.residuals * shares.reshape(-1, *[1] * (found.residuals.ndim - 1))
 
     def _ordered(self, layers: Collection[str] | None) -> tuple[str, ...]:

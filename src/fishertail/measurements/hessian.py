@@ -3,7 +3,7 @@
 How sharp is the loss, and is V_1 of F its sharpest direction? Gradient descent on a quadratic is unstable where rate x
 lambda exceeds 2, and full-batch training hovers about that value, the edge of stability (Cohen et al. 2021, arXiv
 2103.00065); SGD steps along the sharpest directions (Jastrzebski et al. 2019, arXiv 1807.05031). The eigenvalues are
-the algebraically largest, by curvlinops' products and SciPy's Lanczos, of the Hessian of all parameters (`network`), or
+the algebraically largest, by curvlinops' products and block Lanczos, of the Hessian of all parameters (`network`), or
 of a layer's own block. With `samples`, the Hessian is that of the mean loss of so many samples, drawn once from a fixed
 seed; its eigenvalue is that of these samples, not an estimate without bias for all. What it does not say: SGD becomes
 unstable earlier than 2 / rate, depending on its batch size. An operation without a second derivative, or with one that
@@ -45,7 +45,7 @@ class HessianOptions(GradientOptions):
     samples: Literal["all"] | PositiveInt = Field(
         5000, description="how many samples, or all; Lanczos on all of MNIST costs some 90 passes for fc"
     )
-    tolerance: Real = Field(1e-3, gt=0, lt=1, description="relative residual at which Lanczos ends; SciPy's `tol`")
+    tolerance: Real = Field(1e-3, gt=0, lt=1, description="relative residual at which Lanczos ends")
 
 
 def check(model: "nn.Module", loss: "Callable[..., torch.Tensor] | None") -> None:
