@@ -50,6 +50,12 @@ def test_names_and_numbers_are_what_they_were(suffix, tmp_path):
     assert cells[:4] == ["1.10", "2.448e-08", "16599", "1"]
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".md", ".tex", ".html"])
+def test_a_table_without_rows_has_its_columns(suffix, tmp_path):
+    formats.write_table(FRAME.head(0), tmp_path / f"t{suffix}", RECORD)
+    assert all(name.encode() in (tmp_path / f"t{suffix}").read_bytes() for name in FRAME)
+
+
 def test_each_path_takes_the_table_of_its_stem(tmp_path):
     tables = {"a": FRAME, "b": FRAME.iloc[:1]}
     formats.write_tables(tables, [tmp_path / "b.csv", tmp_path / "a.parquet"], RECORD)

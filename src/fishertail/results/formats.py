@@ -44,7 +44,8 @@ def number(value: float) -> str:
 def _markdown(frame: pd.DataFrame) -> str:
     """With text as it is: a layer named 1.10 is no number."""
     text = [position for position, column in enumerate(frame) if not is_numeric_dtype(frame[column])]
-    return frame.map(_markdown_cell).to_markdown(index=False, disable_numparse=text) + "\n"
+    as_it_is = text if len(frame) else True  # tabulate counts no columns without rows
+    return frame.map(_markdown_cell).to_markdown(index=False, disable_numparse=as_it_is) + "\n"
 
 
 def _markdown_cell(value: object) -> object:
