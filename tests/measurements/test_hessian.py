@@ -115,25 +115,16 @@ def test_lanczos_with_layer_normalisation_and_an_unused_parameter(loss):
     assert (found.residuals < 1e-4 * values[-1]).all()
 
 
-def test_fitted_samples_keep_their_digits():
-    """p (1 - p) of 1e-12 is 0 in float32."""
+@pytest.mark.parametrize("logit", [27.0, 60.0])
+def test_fitted_samples_keep_their_digits(logit):
+    """1 - p of 1e-12 is below the rounding of p in float32, one of exp(-60) below that in float64."""
     model = nn.Sequential(nn.Linear(2, 2))
     nn.init.zeros_(model[0].weight)
-    model[0].bias.data = torch.tensor([27.0, 0.0])
+    model[0].bias.data = torch.tensor([logit, 0.0])
     inputs, labels = torch.zeros(3, 2), torch.zeros(3, dtype=torch.long)
     found = Hessian(model, inputs, labels, None, 2).eigenpairs(["0.bias"], k=1, both_ends=False, rtol=1e-6)
-    p = 1 / (1 + np.exp(-27.0))
-    assert found.eigenvalues[0] == pytest.approx(2 * p * np.exp(-27.0) * p, rel=1e-3)
-
-
-def test_samples_fitted_beyond_rounding_keep_theirs():
-    """p of exp(-60) is below what float64 tells from 1."""
-    model = nn.Sequential(nn.Linear(2, 2))
-    nn.init.zeros_(model[0].weight)
-    model[0].bias.data = torch.tensor([60.0, 0.0])
-    inputs, labels = torch.zeros(3, 2), torch.zeros(3, dtype=torch.long)
-    found = Hessian(model, inputs, labels, None, 2).eigenpairs(["0.bias"], k=1, both_ends=False, rtol=1e-6)
-    assert found.eigenvalues[0] == pytest.approx(2 * np.exp(-60.0), rel=1e-6)
+    p = 1 / (1 + np.exp(-logit))
+    assert found.eigenvalues[0] == pytest.approx(2 * p * np.exp(-logit) * p, rel=1e-6)
 
 
 @pytest.mark.parametrize("samples", [40, 10])
