@@ -13,10 +13,14 @@ class TestSlurm(Workflow):
         (login.path / "call.py").write_text(CALL)
         output = login.script("call.py")
         assert "same: True" in output, output
-        assert "died" in output, output
+        assert "unreadable: missing.pt: not readable as a state dict" in output, output
+        assert "died: worker 1 of 2 (steps 0, 2) died; its log ends:" in output, output
 
 
 CALL = """
+import os
+import signal
+
 import torch
 from torch import nn
 import fishertail
@@ -32,6 +36,18 @@ there = fishertail.analyse_run(model, checkpoints, *samples, **options, **slurm)
 print("same:", here.spectrum.equals(there.spectrum) and here.norms.equals(there.norms))
 try:
     fishertail.analyse_run(model, {0: "missing.pt"}, *samples, **options, **slurm)
+except fishertail.errors.CheckpointError as error:
+    print("unreadable:", error)
+
+
+def killed_in_a_job(output, target):
+    if "SLURM_JOB_ID" in os.environ:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return nn.functional.cross_entropy(output, target)
+
+
+try:
+    fishertail.analyse_run(model, checkpoints, *samples, **options, **slurm, loss=killed_in_a_job)
 except fishertail.errors.WorkerError as error:
-    print(error)
+    print("died:", error)
 """
