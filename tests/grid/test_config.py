@@ -116,6 +116,14 @@ FAULTS = [
     ({"architectures": {"conv": {"channels": [8]}}}, "architectures.conv.channels: list should have at least 4 items"),
     ({"architectures": {"vit": {"patch": 0}}}, "architectures.vit.patch: input should be greater than or equal to 1"),
     ({"datasets": ["digits"], "batch_sizes": [1437, 1438]}, "batch_sizes.1: at most 1437 (the training samples of"),
+    (
+        {"datasets": ["digits"]} | measured(spectrum={"eigenpairs": 1438}),
+        "measurements.spectrum.eigenpairs: at most 1437 (the training samples of digits) expected, found 1438",
+    ),
+    (
+        {"datasets": ["digits"]} | measured(true_fisher={"enabled": True, "eigenpairs": 1438}),
+        "measurements.true_fisher.eigenpairs: at most 1437 (the training samples of digits) expected, found 1438",
+    ),
     ({"datasets": ["mnist"], "batch_sizes": [60_001]}, "batch_sizes.0: at most 60000 (the training samples of mnist)"),
     (
         {"datasets": ["mnist", "svhn"]},

@@ -85,11 +85,18 @@ def _dataset_faults(config: Config, intact: Intact, check_sources: bool) -> Faul
                 continue
         elif dataset in source.built_in():
             samples = source.built_in()[dataset].training_samples
-        if samples is not None and intact("batch_sizes"):
+        if samples is None:
+            continue
+        expected = f"at most {samples} (the training samples of {dataset}) expected"
+        if intact("batch_sizes"):
             for position, batch_size in enumerate(config.batch_sizes):
                 if batch_size > samples:
-                    expected = f"at most {samples} (the training samples of {dataset})"
-                    yield f"batch_sizes.{position}", f"{expected} expected, found {batch_size}"
+                    yield f"batch_sizes.{position}", f"{expected}, found {batch_size}"
+        for name in ("spectrum", "true_fisher"):
+            path = f"measurements.{name}"
+            wanted = config.setting(f"{path}.eigenpairs") if config.options(name).enabled else 0
+            if wanted > samples and intact(f"{path}.enabled", f"{path}.eigenpairs"):
+                yield f"{path}.eigenpairs", f"{expected}, found {wanted}"
 
 
 def _kept_faults(config: Config) -> Faults:
