@@ -45,7 +45,11 @@ def row(dataset: str, model: str, batch_size: int, seed: int, step: int) -> dict
         "decrease_percent": 40 + seed if step == 0 else 95 + 0.1 * seed,
         "decrease_resolved_percent": 30 + seed,
         "outliers_distance": 0 if epoch < MINIMUM else 200 + seed,
-        "above_share": 0.001 * small,
+        "eigenpairs": 1,
+        "lambda_1": 100,
+        "sum_of_largest": 100,
+        "trace": 100 + small,  # of which `small` is left for eigenvalues above lambda_1 / 100 = 1
+        "parameters": 2000,
         "share": 0.1,
         "rms": 0.3 * small,
         "gaussian": 0.02,

@@ -195,9 +195,15 @@ def test_single_seeds_alone_decide_nothing():
 
 
 def test_a_bound_that_is_passed_in_one_seed_is_undecided_and_cannot_fail():
-    found = results(above_share=lambda t: 0.2 * (t["seed"] == 1))
+    found = results(trace=lambda t: 100 + 400 * (t["seed"] == 1))
     assert set(of_networks(found, 6).values()) == {UNDECIDED}
-    assert set(of_networks(results(above_share=lambda t: 0.9), 6).values()) == {UNDECIDED}
+    assert set(of_networks(results(trace=lambda t: 1900), 6).values()) == {UNDECIDED}
+
+
+def test_eigenvalues_near_0_are_those_below_a_hundredth_of_the_largest_whatever_was_counted():
+    found = verdicts.effects_table(results(above_share=lambda t: 0.9))  # as with another ratio
+    shares = found[found["quantity"] == "above_share"]
+    assert (shares["effect"].between(0.0009, 0.0011)).all()
 
 
 @pytest.mark.parametrize("missing", [1, 8, 20, 80])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fishertail.paper.claims.points import Key, Time
 
 TENTH = 0.1  # the share of the samples in a subset
+RATIO = 100  # an eigenvalue below lambda_1 / RATIO is near 0
 
 
 def measure(results: Results) -> "pd.DataFrame":
@@ -40,9 +41,19 @@ def measure(results: Results) -> "pd.DataFrame":
         step = time.minimum.step
         deviations = ("rms", "gaussian", "bias", "deviation")
         found = {name: np.nan if subsets is None else subsets.value(run, step, name) for name in deviations}
-        return {"above_share": np.nan if counts is None else counts.value(run, step, "above_share")} | found
+        return {"above_share": np.nan if counts is None else _above(counts.at(run, [step]))} | found
 
     return measured(results, of_run)
+
+
+def _above(counts: "pd.DataFrame | None") -> float:
+    """The bound at a hundredth of lambda_1, whatever ratio was counted by."""
+    from fishertail.measurements.eigenvalue_count import bound
+
+    if counts is None:
+        return float("nan")
+    row = counts.iloc[0]
+    return bound(row["eigenpairs"], row["lambda_1"], row["sum_of_largest"], row["trace"], row["parameters"], RATIO)
 
 
 CLAIM = Claim(
