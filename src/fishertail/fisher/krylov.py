@@ -166,13 +166,14 @@ def orthonormalised_beside(vectors: torch.Tensor, basis: torch.Tensor) -> torch.
     """An orthonormal basis (b', P) of what vectors (b, P) add to an orthonormal one (m, P); noise is dropped.
 
     Residuals of one Krylov space are parallel up to rounding, so that the difference of two of them may be noise,
-    and its component along the basis grows when it is scaled to unit length. Therefore everything is done twice.
+    and its component along the basis grows when it is scaled to unit length. Therefore everything is done twice; what
+    is shorter then was mostly rounding along the basis.
     """
-    for _ in range(2):
+    for least in (1e-4, 0.7):
         sizes = lengths_of_rows(vectors)
         vectors = vectors / torch.where(sizes > 0, sizes, 1.0).to(vectors)[:, None]
         vectors = vectors - (vectors @ basis.T) @ basis
-        vectors = vectors[(lengths_of_rows(vectors) > 1e-4).to(vectors.device)]
+        vectors = vectors[(lengths_of_rows(vectors) > least).to(vectors.device)]
         vectors = _orthonormalised(vectors)[0] if len(vectors) else vectors
     return vectors
 
