@@ -47,11 +47,9 @@ class KrylovSpace:
         self._weights, self._k, self._extra, self._rtol = weights, k, extra, rtol
         self._following_estimate, self._outside = following, outside
         self._capacity = blocks * (k + extra) + room  # of the basis
+        start = orthonormalised_beside(start, start[:0])
         self._scout = Scout(start.shape[1], start) if scouted else None
-        self._next = start
-        if self._scout is not None:
-            start = _orthonormalised(start)[0]
-            self._next = torch.cat([start, self._scout.beside(start)])
+        self._next = start if self._scout is None else torch.cat([start, self._scout.beside(start)])
         self._basis = start.new_empty(0, start.shape[1])  # Q
         self._products = start.new_empty(0, start.shape[1])  # W
         self._projections = weights.new_empty(len(weights), 0)  # A
@@ -64,14 +62,11 @@ class KrylovSpace:
         self.next_value: float | None = None
 
     def directions(self) -> torch.Tensor:
-        """(b, P) vectors to multiply F with: orthonormal, except those of the start."""
+        """(b, P) orthonormal vectors to multiply F with."""
         return self._next
 
     def expand(self, directions: torch.Tensor, projections: torch.Tensor, products: torch.Tensor) -> None:
         """Take in A = G Q (n, b) and W = F Q (b, P) of new directions Q, and solve the projected problem."""
-        if not len(self._basis):  # the start is not orthonormal yet: transform it and its products alike
-            directions, transform = _orthonormalised(directions)
-            projections, products = projections @ transform.T.to(projections), transform @ products
         if len(self._basis) + len(directions) > self._capacity:
             self._restart(self._capacity - len(directions))
         self._basis = torch.cat([self._basis, directions])
@@ -174,19 +169,19 @@ def orthonormalised_beside(vectors: torch.Tensor, basis: torch.Tensor) -> torch.
         vectors = vectors / torch.where(sizes > 0, sizes, 1.0).to(vectors)[:, None]
         vectors = vectors - (vectors @ basis.T) @ basis
         vectors = vectors[(lengths_of_rows(vectors) > least).to(vectors.device)]
-        vectors = _orthonormalised(vectors)[0] if len(vectors) else vectors
+        vectors = _orthonormalised(vectors) if len(vectors) else vectors
     return vectors
 
 
-def _orthonormalised(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """An orthonormal basis Q = T X of the rows X (b, P), and T (b', b); dependent rows are dropped."""
+def _orthonormalised(vectors: torch.Tensor) -> torch.Tensor:
+    """An orthonormal basis (b', P) of the rows (b, P); dependent rows are dropped."""
     scale = lengths_of_rows(vectors)
     scale = torch.where(scale > 0, scale, 1.0)
     values, rotation = torch.linalg.eigh(_gram(vectors / scale.to(vectors)[:, None]))
     usable = values > 1e-8
     transform = (rotation / values.clamp_min(1e-300).sqrt())[:, usable].T / scale
-    transform = transform.to(vectors)
-    return transform @ vectors, transform
+    basis: torch.Tensor = transform.to(vectors) @ vectors
+    return basis
 
 
 def _gram(vectors: torch.Tensor) -> torch.Tensor:
