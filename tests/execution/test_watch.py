@@ -4,6 +4,8 @@ import json
 import random
 import re
 import sys
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -144,6 +146,22 @@ def test_a_restart_goes_on_from_what_the_folder_has(tmp_path):
         again(step, loss=training.step())
     for name in ("norms.parquet", "spectrum.csv", "outliers.csv", "metrics.csv"):
         assert (halves / name).read_bytes() == (once / name).read_bytes()
+
+
+def test_a_second_training_into_a_folder_is_told_that_it_is_not_measured(tmp_path):
+    watched(tmp_path, network(), last=2)
+    again = fishertail.Watch(network(), *samples(), folder=tmp_path, measurements=MEASURED)
+    with pytest.warns(UserWarning, match="step 0: measured by an earlier start, .* needs a folder of its own") as said:
+        assert again(0) == again(1) == again(0) == {}
+    assert [Path(each.filename).name for each in said] == ["test_watch.py"]
+
+
+def test_a_restart_from_later_weights_is_no_reason_to_warn(tmp_path):
+    watched(tmp_path, network(), last=2)
+    again = fishertail.Watch(network(), *samples(), folder=tmp_path, measurements=MEASURED)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert again(2) == {}
 
 
 def test_a_folder_of_another_run_is_refused(tmp_path):

@@ -110,6 +110,7 @@ class Watch:
         self._loss, self._memory_budget, self._output = loss, memory_budget, output
         self._learning_rate = float("nan") if learning_rate is None else float(learning_rate)
         self._done: set[int] = set()  # steps that were measured, whether or not they could be written
+        self._first: int | None = None  # of an earlier start's steps
         self._unwritten: list[pd.DataFrame] = []  # failures
         self._warned: set[str] = set()
         self._before: dict[str, MeasuredCheckpoint] = {}  # by measurement of pairs
@@ -134,6 +135,7 @@ class Watch:
             steps_per_epoch=steps_per_epoch,
         )
         self._folder.check(self._run)
+        self._first = min(self._folder.measured, default=None)
         self._done |= self._folder.measured
 
     def __call__(self, step: SupportsIndex, **scalars: Any) -> dict[str, float]:
@@ -168,6 +170,13 @@ class Watch:
     def _at(self, step: int, given: Mapping[str, Any]) -> dict[str, float]:
         self._done = self._model.agreed(self._done)
         if step in self._done:
+            if step == self._first:
+                self._warn(
+                    "restart",
+                    f"step {step}: measured by an earlier start, and not again, whatever its weights; "
+                    "a new training needs a folder of its own",
+                    above=1,
+                )
             return {}
         self._done.add(step)
         failures, found, numbers = Failures(), {}, {}
