@@ -74,7 +74,8 @@ def _measurement_page(name: str, each: Measurement) -> str:
     unit = "pass" if each.passes == 1 else "passes"
     cost = f"{each.passes:g} {unit} at a checkpoint" if each.passes else "no gradients, so next to nothing"
     takes = f" It takes the tables of {', '.join(f'`{need}`' for need in each.needs)}." if each.needs else ""
-    found.append(f"Rule `{each.rule}`; cost: {cost}.{takes}")
+    off = "" if each.options().enabled else "off unless enabled; "
+    found.append(f"Rule `{each.rule}`; {off}cost: {cost}.{takes}")
     found.append(table(["option", "default", "meaning"], options(each.options)))
     found += [f"Table `{one.file}`: {one.meaning}." for one in each.tables]
     return "\n\n".join(found)
@@ -112,14 +113,23 @@ def gallery() -> str:
     """Figures and tables over runs, with their files."""
     rows = []
     for name, each in exhibits.figures().items():
-        file = each.stem("DATASET") if each.by_dataset else name
-        rows.append([_title(name, each), f"`{each.rule}`", f"`figures/{file}`"])
+        datasets = [None] if not each.by_dataset else ["DATASET"] if each.numbers is None else ["cifar10", "mnist"]
+        files = ", ".join(f"`figures/{each.stem(dataset) if dataset else name}`" for dataset in datasets)
+        needed = [f"`{one}`" for one in _off_by_default(each.needs)]
+        when = f", with {' and '.join(needed)}" if needed else ""
+        rows.append([_title(name, each) + when, f"`{each.rule}`", files])
     for name, over in exhibits.tables().items():
         files = ", ".join(f"`tables/{one.name}`" for one in over.tables)
         rows.append([over.title, f"`{name}`", files])
     return table(
         ["shows", "rule", "file in `results/`"], [*rows, ["all of it on one page", "`page`", "`report/index.html`"]]
     )
+
+
+def _off_by_default(needs: Iterable[str]) -> list[str]:
+    """The measurements behind these tables that are computed only if enabled."""
+    found = {name: each for name, each in measurements().items() if not each.options().enabled}
+    return [name for name, each in found.items() if {one.name for one in each.tables} & set(needs)]
 
 
 def claims_table() -> str:

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The reproduction on this machine, in the order of what decides: bash docs/reproduction/run.sh [STAGE ...]
 #
-# It can be stopped at any time and started again; a killed job loses four or ten epochs at most. Each stage ends with the
+# It can be stopped at any time and started again; a killed job loses an epoch at most. Each stage ends with the
 # tables, figures and page of its runs; those of all stages together are made from what keep.py keeps (README.md here).
-# Stages: mnist, cifar10-16, curvature, cifar10-256, extensions (all by default).
+# Stages: mnist, cifar10-16, curvature, cifar10-256, other-networks, extensions (all by default).
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -14,7 +14,11 @@ grid() { # PATTERNS [OVERLAY ...]
     --set-threads train=1 per_sample_gradients=1 fim_eigen=1 fim_eigen_at_landmarks=1 trimmed_eigenvalues=1
 }
 
-[ $# -gt 0 ] || set -- mnist cifar10-16 curvature cifar10-256 extensions
+extension() { # NAME
+  snakemake --profile profiles/local --configfile "extensions/$1.yaml" && python docs/reproduction/extensions.py "$1"
+}
+
+[ $# -gt 0 ] || set -- mnist cifar10-16 curvature cifar10-256 other-networks extensions
 for stage in "$@"; do
   echo "$(date '+%F %T') $stage"
   case $stage in
@@ -25,7 +29,15 @@ for stage in "$@"; do
         grid '"cifar10-conv/bs16/seed0"' docs/reproduction/curvature.yaml
       ;;
     cifar10-256) grid '"cifar10-conv/bs16/*", "cifar10-conv/bs256/seed0"' ;;
-    extensions) grid '"cifar10-fc/*", "mnist-conv/*"' ;;
-    *) echo "stage: mnist, cifar10-16, curvature, cifar10-256 or extensions expected, found $stage" >&2; exit 2 ;;
+    other-networks) grid '"cifar10-fc/*", "mnist-conv/*"' ;;
+    extensions)
+      for name in number_of_classes larger_rate regression rate_over_batch_size larger_networks; do
+        extension "$name" || exit 1
+      done
+      ;;
+    *)
+      echo "stage: mnist, cifar10-16, curvature, cifar10-256, other-networks or extensions expected, found $stage" >&2
+      exit 2
+      ;;
   esac || exit 1
 done
