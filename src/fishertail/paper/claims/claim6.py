@@ -48,12 +48,13 @@ def measure(results: Results) -> "pd.DataFrame":
 
 def _above(counts: "pd.DataFrame | None") -> float:
     """The bound at a hundredth of lambda_1, whatever ratio was counted by."""
-    from fishertail.measurements.eigenvalue_count import bound
+    from fishertail.statistics.eigenvalue_share import share_above
 
     if counts is None:
         return float("nan")
     row = counts.iloc[0]
-    return bound(row["eigenpairs"], row["lambda_1"], row["sum_of_largest"], row["trace"], row["parameters"], RATIO)
+    known = {name: row[name] for name in ("eigenpairs", "lambda_1", "trace", "parameters")}
+    return share_above(RATIO, of_largest=row["sum_of_largest"], **known)
 
 
 CLAIM = Claim(
