@@ -161,8 +161,8 @@ def orthonormalised_beside(vectors: torch.Tensor, basis: torch.Tensor) -> torch.
     """An orthonormal basis (b', P) of what vectors (b, P) add to an orthonormal one (m, P); noise is dropped.
 
     Residuals of one Krylov space are parallel up to rounding, so that the difference of two of them may be noise,
-    and its component along the basis grows when it is scaled to unit length. Therefore everything is done twice; what
-    is shorter then was mostly rounding along the basis.
+    and its component along the basis grows when it is scaled to unit length. Therefore everything is done twice. What
+    loses much of its length the second time was mostly rounding along the basis, and is dropped.
     """
     for least in (1e-4, 0.7):
         sizes = lengths_of_rows(vectors)
