@@ -272,6 +272,8 @@ def with_factory(tmp_path, monkeypatch):
         "def two(shape, classes, width):\n"
         "    layers = [('stem', nn.Linear(3, width)), ('relu', nn.ReLU()), ('head', nn.Linear(width, classes))]\n"
         "    return nn.Sequential(OrderedDict(layers))\n"
+        "def none(shape, classes, width):\n"
+        "    return nn.Flatten()\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -298,6 +300,7 @@ def test_a_model_from_a_factory_is_taken(with_factory):
         ({"factory": "networks"}, "factory: string should match pattern"),
         ({"factory": "networks:three"}, "factory: calling networks:three failed: module 'networks' has no attribute"),
         ({"arguments": {}}, "factory: calling networks:two failed: two() missing 1 required positional argument"),
+        ({"factory": "networks:none"}, "factory: a network with parameters expected, that of networks:none has none"),
         ({"figure_layer": "fc4"}, "figure_layer: one of stem, head, network expected, found 'fc4'"),
         ({"hidden_widths": [3]}, "hidden_widths: unknown key"),
         ({"loss": "hinge"}, "loss: input should be 'cross_entropy' or 'squared_error', found 'hinge'"),

@@ -195,13 +195,15 @@ def _layer_faults(config: Config, intact: Intact, check_sources: bool) -> Faults
         path, architecture = f"architectures.{model}", config.architecture(model)
         layers = None
         if intact(path) and not any(fault.startswith(f"{path}.") for fault in _inside(intact, path, architecture)):
+            named = f"{path}.factory" if isinstance(architecture, FactoryArchitecture) else path
+            what = getattr(architecture, "factory", model)
             try:
                 layers = layers_of(config, model, check_sources)
             except Exception as error:
-                named = f"{path}.factory" if isinstance(architecture, FactoryArchitecture) else path
-                what = getattr(architecture, "factory", model)
                 yield named, f"calling {what} failed: {error}"
-        if layers is None:
+            if layers == []:
+                yield named, f"a network with parameters expected, that of {what} has none"
+        if not layers:
             complete_list = False
             continue
         known.update(layers)
