@@ -87,8 +87,8 @@ def test_ignored_positions_may_have_any_logits():
     losses = [torch.nn.functional.cross_entropy(exact[i], labels[i]) for i in (0, 2)]
     losses.insert(1, exact.new_zeros(()))
     (expected,) = torch.autograd.grad(torch.stack(losses).sum(), exact)
-    found, again = CrossEntropy(by_position=True)(logits, labels), logits.clone().requires_grad_()
+    found, again = CrossEntropy(default=True)(logits, labels), logits.clone().requires_grad_()
     torch.testing.assert_close(found.loss, torch.stack(losses).detach())
     torch.testing.assert_close(found.residuals * found.scale.view(-1, 1, 1), expected)
-    (by_total,) = torch.autograd.grad(CrossEntropy(by_position=True).total(again, labels), again)
+    (by_total,) = torch.autograd.grad(CrossEntropy(default=True).total(again, labels), again)
     torch.testing.assert_close(by_total, expected)

@@ -270,7 +270,7 @@ def test_data_that_do_not_do_are_refused_in_a_sentence():
         "labels: none expected beside a Dataset": (dataset, labels),
         "Endless: a dataset with a length and an order": (Endless(),),
         "Endless: a dataset with a length": (DataLoader(Endless(), 3),),
-        "Augmented: the first sample differs when it is read again": (Augmented(inputs, labels),),
+        "Augmented: sample 0 differs when it is read again": (Augmented(inputs, labels),),
         "samples: pairs of input and label expected, found list": (TensorDataset(inputs),),
         "images: a tensor or an array with a row for each sample expected, found str": ("images", labels),
         "images: at least one tensor expected, found an empty mapping": ({}, labels),

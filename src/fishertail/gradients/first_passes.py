@@ -1,6 +1,6 @@
 """The first passes of a network, with a few samples: in which layout it takes them, and what it is refused for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +10,14 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 from fishertail.errors import UnsupportedModelError
 from fishertail.gradients.network import Network
 from fishertail.gradients.random_state import RandomState
-from fishertail.gradients.recording import Recording
+from fishertail.gradients.recording import Recording, leaves
 from fishertail.gradients.saved_bytes import SavedBytes
 
 SAMPLES = 3
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-7}  # relative to the largest value
 SAME_SHAPE_TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}  # of outputs from batches of one shape
-FAULTS = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, AttributeError, KeyError)
+_UNCOUNTED = 1000  # bytes for a byte of the inputs, where what autograd saves is not known
+FAULTS = (Exception,)  # a user's module may raise any
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class FirstPasses:
     together: Recording
     alone: Recording
     saved_bytes: int  # which autograd saves for all samples
+    unruled: frozenset[str]  # parameters that an operation without a rule takes
 
 
 def first_passes(network: Network, samples: Any) -> FirstPasses:
@@ -85,14 +87,16 @@ def _first_passes(network: Network, samples: Any) -> tuple[FirstPasses, bool]:
     if not network.channels_last or outputs is None:
         inputs = own
         outputs, together, saved = _self_contained(network, inputs)
-    alone, independent = _independent(network, inputs, outputs.detach())
-    return FirstPasses(inputs, outputs, together, alone, saved), independent
+    alone, unruled, independent = _independent(network, inputs, outputs.detach())
+    return FirstPasses(inputs, outputs, together, alone, saved, unruled), independent
 
 
-def _run(network: Network, inputs: Any, samples: int = SAMPLES) -> tuple[torch.Tensor, Recording]:
+def _run(
+    network: Network, inputs: Any, samples: int = SAMPLES, apart: Mapping[str, Sequence[str]] | None = None
+) -> tuple[torch.Tensor, Recording]:
     """As `Network.run`, with an error that says what the model was called with."""
     try:
-        return network.run(inputs, samples, watched=[""])
+        return network.run(inputs, samples, watched=[""], apart=apart)
     except UnsupportedModelError:
         raise
     except FAULTS as error:
@@ -120,19 +124,33 @@ def _self_contained(network: Network, inputs: Any) -> tuple[torch.Tensor, Record
     for deep in (False, True):
         if deep:
             network.copy(deep)
-        with SavedBytes(network.model) as saved:
-            outputs, recording = _run(network, inputs)
+        outputs, recording, saved = _counted(network, inputs)
         if not (passed_by := network.passed_by(outputs)):
-            return outputs, recording, saved.bytes
+            return outputs, recording, saved
     raise UnsupportedModelError(
         f"parameter {passed_by[0]!r}: a use by way of the module's own attributes expected, found one by way of a "
         "closure or a global variable, which no copy of the model can follow"
     )
 
 
-def _independent(network: Network, inputs: Any, together: torch.Tensor) -> tuple[Recording, bool]:
-    """What is recorded of the first sample alone, and whether outputs stay the same among other samples, or none."""
-    alone, recording = _run(network, taken(inputs, [0]), 1)
+def _counted(network: Network, inputs: Any) -> tuple[torch.Tensor, Recording, int]:
+    """The outputs, what is recorded, and the bytes that autograd saves; roughly where torch.func cannot count them."""
+    try:
+        with SavedBytes(network.model) as saved:
+            outputs, recording = _run(network, inputs)
+    except UnsupportedModelError:  # derivatives inside the model, such as forces, do not allow the counting
+        outputs, recording = _run(network, inputs)
+        tensors = [leaf for leaf in tree_flatten(inputs)[0] if isinstance(leaf, torch.Tensor)]
+        return outputs, recording, _UNCOUNTED * sum(tensor.nbytes for tensor in tensors)
+    return outputs, recording, saved.bytes
+
+
+def _independent(network: Network, inputs: Any, together: torch.Tensor) -> tuple[Recording, frozenset[str], bool]:
+    """What is recorded of the first sample alone, and which of its parameters are used where nothing is recorded; and
+    whether outputs stay the same among other samples, or none."""
+    alone, recording = _run(network, taken(inputs, [0]), 1, apart={})
+    reached = {id(leaf) for leaf in leaves(alone)}
+    unruled = frozenset(name for name, parameter in network.trained() if id(parameter) in reached)
     surrounded = _run(network, taken(inputs, [2, 1, 1]))[0].detach()[1]  # by other samples than in the batch
     same = close(alone.detach()[0], together[0], TOLERANCE[network.dtype])
-    return recording, same and close(surrounded, together[1], SAME_SHAPE_TOLERANCE[network.dtype])
+    return recording, unruled, same and close(surrounded, together[1], SAME_SHAPE_TOLERANCE[network.dtype])

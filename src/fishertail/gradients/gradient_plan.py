@@ -25,6 +25,9 @@ class Replay:
     loop: bool = False  # one sample after the other, where vmap cannot treat the module
 
 
+ALONE = Replay("", loop=True)  # each sample by itself, through the whole network: what the parameters do is not asked
+
+
 @dataclass(frozen=True)
 class GradientPlan:
     """How the rows of each layer are computed: each layer is in one of `by_rule`, `expanded` and `replayed`."""

@@ -1,5 +1,6 @@
 """One way to batches of samples from tensors, arrays, mappings and tuples of these, a Dataset or a DataLoader."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any, Protocol
 
@@ -7,7 +8,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
-from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    default_collate,
+)
+
+_REREAD = 8  # samples that are read twice
 
 
 class Samples(Protocol):
@@ -26,16 +39,16 @@ def samples_of(inputs: Any, targets: Any = None) -> Samples:
         inputs: tensors or arrays (N, ...), alone, in a mapping (the model's keyword arguments) or in a tuple (its
             positional arguments); or a list of N samples; or a Dataset or DataLoader of pairs of input and target, or
             of mappings with an entry `labels`. A DataLoader's dataset is read in the order of its indices, with its
-            collate_fn.
+            collate_fn; of a SubsetRandomSampler, its indices are read in their order.
         targets: (N, ...) in the same forms; None for a Dataset or DataLoader.
 
     Raises:
-        ValueError: the lengths differ, there are no samples, the dataset is iterable, or its first sample differs
-            when it is read twice.
+        ValueError: the lengths differ, there are no samples, the dataset is iterable, or one of a few
+            samples differs when it is read twice.
         TypeError: the data are of another kind.
     """
     if isinstance(inputs, DataLoader):
-        return _DatasetSamples(inputs.dataset, inputs.collate_fn or default_collate, targets)
+        return _DatasetSamples(_drawn_from(inputs), inputs.collate_fn or default_collate, targets)
     if isinstance(inputs, Dataset):
         return _DatasetSamples(inputs, default_collate, targets)
     if isinstance(targets, Dataset | DataLoader):
@@ -82,12 +95,13 @@ class _DatasetSamples:
         self._dataset, self._collate, self._length = dataset, collate, len(dataset)
         if self._length == 0:
             raise ValueError("at least one sample expected, found none")
-        first, again = (tree_flatten(self.read(torch.tensor([0])))[0] for _ in range(2))
-        if any(isinstance(a, torch.Tensor) and not torch.equal(a, b) for a, b in zip(first, again, strict=True)):
-            raise ValueError(
-                f"{type(dataset).__name__}: the first sample differs when it is read again (random augmentation?); "
-                "every sample must be the same each time"
-            )
+        for place in sorted({(self._length - 1) * part // (_REREAD - 1) for part in range(_REREAD)}):
+            first, again = (tree_flatten(self.read(torch.tensor([place])))[0] for _ in range(2))
+            if not all(_same(*pair) for pair in zip(first, again, strict=True)):
+                raise ValueError(
+                    f"{type(dataset).__name__}: sample {place} differs when it is read again (random augmentation?); "
+                    "every sample must be the same each time"
+                )
 
     def __len__(self) -> int:
         return self._length
@@ -103,6 +117,23 @@ class _DatasetSamples:
             raise ValueError(f"samples: pairs of input and label expected, found {type(batch).__name__}")
         inputs, targets = batch
         return tuple(inputs) if isinstance(inputs, list) else inputs, targets
+
+
+_OF_ALL = (SequentialSampler, RandomSampler, DistributedSampler)  # samplers that draw each sample once, over all ranks
+
+
+def _drawn_from(loader: DataLoader[Any]) -> Dataset[Any]:
+    """The samples that a DataLoader draws, each once; what another sampler draws is not known beforehand."""
+    sampler: Any = getattr(loader.batch_sampler, "sampler", None) or loader.sampler
+    if isinstance(sampler, SubsetRandomSampler):
+        return Subset(loader.dataset, [int(place) for place in sampler.indices])
+    if not isinstance(sampler, _OF_ALL) and not isinstance(loader.dataset, IterableDataset):
+        warnings.warn(
+            f"every sample of the dataset is measured once, whatever {type(sampler).__name__} draws; give a Subset of "
+            "the dataset if it leaves some out",
+            stacklevel=5,
+        )
+    return loader.dataset
 
 
 class RepeatedSamples:
@@ -124,6 +155,13 @@ class RepeatedSamples:
 def moved(tree: Any, device: torch.device) -> Any:
     """Tensors on a device, as copies that autograd takes where they were made in inference mode."""
     return tree_map_only(torch.Tensor, lambda t: t.clone() if t.is_inference() else t, _to(tree, device))
+
+
+def _same(first: Any, again: Any) -> bool:
+    """Whether two readings of a part of a sample agree; what is no tensor does not count."""
+    if not isinstance(first, torch.Tensor):
+        return True
+    return first.shape == again.shape and bool(((first == again) | ((first != first) & (again != again))).all())
 
 
 def _to(tree: Any, device: torch.device) -> Any:

@@ -12,6 +12,10 @@ from torch.utils._pytree import tree_map_only
 
 from fishertail.errors import UnsupportedModelError
 from fishertail.gradients.cross_entropy import differentiable_losses, losses_and_residuals, power_of_two
+from fishertail.gradients.random_state import RandomState
+
+SUM_TOLERANCE = 1e-2  # of probabilities, which may be in float16
+TRIED = 16  # samples, for one whose loss can be differentiated
 
 
 @dataclass(frozen=True)
@@ -38,18 +42,12 @@ def loss_of(loss: Callable[..., torch.Tensor] | None) -> "CrossEntropy | OtherLo
     """Cross entropy without cancellation for None and plain cross entropy; else `loss`, called sample by sample.
 
     Raises:
-        UnsupportedModelError: it is a weighted mean, in which the weight of the one sample cancels.
         TypeError: it cannot be called.
     """
     if loss is not None and not callable(loss):
         raise TypeError(f"loss: a function of the outputs and labels of one sample expected, found {loss!r}")
-    if _weights_cancel(loss):
-        raise UnsupportedModelError(
-            "loss: reduction='sum' expected with class weights, so that a sample's gradient carries the weight of its "
-            "class; found 'mean', which divides the loss of one sample by its own weight"
-        )
     if loss is None or loss is nn.functional.cross_entropy:
-        return CrossEntropy(by_position=loss is None)
+        return CrossEntropy(default=loss is None)
     if isinstance(loss, nn.CrossEntropyLoss) and _is_plain(loss):
         return CrossEntropy(loss.reduction == "mean", loss.ignore_index)
     return OtherLoss(loss)
@@ -81,17 +79,19 @@ class CrossEntropy:
     Args:
         mean: whether positions are averaged, not summed.
         ignore_index: the label of positions that do not count.
-        by_position: whether to accept outputs (N, d1, ..., C) with labels (N, d1, ...), too, as language models have.
+        default: whether it was not asked for: outputs (N, d1, ..., C) with labels (N, d1, ...) are accepted, too, as
+            language models have them, and numbers that are no probabilities are refused.
     """
 
-    def __init__(self, mean: bool = True, ignore_index: int = -100, by_position: bool = False) -> None:
-        self._mean, self._ignored, self._by_position = mean, ignore_index, by_position
+    def __init__(self, mean: bool = True, ignore_index: int = -100, default: bool = False) -> None:
+        self._mean, self._ignored, self._default = mean, ignore_index, default
 
     def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> Derivatives:
         """See `Loss`."""
         axis = self._class_axis(outputs, targets)
         logits = outputs.movedim(axis, -1)
         if targets.is_floating_point():
+            self._check_probabilities(targets, axis)
             losses, residuals, scale = self._of_probabilities(logits, targets.movedim(axis, -1))
             return Derivatives(residuals.movedim(-1, axis), scale, losses, None)
         labels, counted = self._labels_for(logits, targets)
@@ -105,7 +105,9 @@ class CrossEntropy:
     def check(self, outputs: torch.Tensor, targets: Any) -> None:
         """See `Loss`."""
         axis = self._class_axis(outputs[:1], targets[:1])
-        if not targets.is_floating_point():
+        if targets.is_floating_point():
+            self._check_probabilities(targets, axis)
+        else:
             self._checked_labels(targets, outputs.shape[axis])
 
     def total(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -133,7 +135,7 @@ class CrossEntropy:
             wanted = f"integers, or probabilities {tuple(outputs.shape)} like the outputs"
             raise ValueError(f"labels: {wanted}, expected; found {targets.dtype} of shape {tuple(targets.shape)}")
         by_class = targets.shape == (outputs.shape[0], *outputs.shape[2:])
-        by_position = self._by_position and outputs.ndim > 2 and targets.shape == outputs.shape[:-1]
+        by_position = self._default and outputs.ndim > 2 and targets.shape == outputs.shape[:-1]
         if by_class and by_position:
             raise ValueError(
                 f"cross entropy: with outputs {tuple(outputs.shape)} and labels {tuple(targets.shape)} either axis "
@@ -144,7 +146,7 @@ class CrossEntropy:
             return outputs.ndim - 1
         if not by_class:
             kind = "one integer per sample" if outputs.ndim == 2 else "one integer per position"
-            also = " (or by position, with the classes last)" if self._by_position and outputs.ndim > 2 else ""
+            also = " (or by position, with the classes last)" if self._default and outputs.ndim > 2 else ""
             raise ValueError(
                 f"labels: {kind} expected, {(outputs.shape[0], *outputs.shape[2:])} for outputs "
                 f"{tuple(outputs.shape)}{also}; found {targets.dtype} of shape {tuple(targets.shape)}"
@@ -166,6 +168,19 @@ class CrossEntropy:
         if labels.numel() and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
             raise ValueError(f"labels: 0 to {classes - 1} expected, found {int(labels.min())} to {int(labels.max())}")
         return labels, counted
+
+    def _check_probabilities(self, targets: torch.Tensor, axis: int) -> None:
+        """Refuse numbers that are no probabilities, unless cross entropy was asked for: it is none for a regression."""
+        if not self._default or not targets.numel():
+            return
+        sums = targets.double().sum(axis)
+        if targets.shape[axis] < 2 or float(targets.min()) < 0 or float((sums - 1).abs().max()) > SUM_TOLERANCE:
+            raise ValueError(
+                "labels: integers, or probabilities with a sum of 1 for each sample, expected by the cross entropy, "
+                f"which is the default; found {targets.dtype} from {float(targets.min()):.3g} to "
+                f"{float(targets.max()):.3g}, with sums from {float(sums.min()):.3g} to {float(sums.max()):.3g}: pass "
+                "loss=..., such as torch.nn.MSELoss() for a regression, torch.nn.BCEWithLogitsLoss() for several labels"
+            )
 
     def _of_probabilities(
         self, logits: torch.Tensor, wanted: torch.Tensor
@@ -196,21 +211,67 @@ class OtherLoss:
     """Any loss, called with the outputs and the target of one sample as a batch of one."""
 
     def __init__(self, loss: Callable[..., torch.Tensor]) -> None:
-        self._loss = loss
+        self._loss, self._checked = loss, False
 
     def __call__(self, outputs: torch.Tensor, targets: Any) -> Derivatives:
-        """See `Loss`."""
+        """See `Loss`.
+
+        Raises:
+            UnsupportedModelError: the loss is random, cannot be differentiated by the outputs, depends on parameters of
+                its own, or is a weighted mean, in which the weight of the one sample cancels.
+        """
+        self._check_targets(targets)
+        if not self._checked:
+            self._check_loss(outputs, targets)
+            self._checked = True
         try:
             residuals, losses = torch.func.vmap(torch.func.grad_and_value(self._of_one))(outputs, targets)
         except RuntimeError:  # a mask, `.item()`, or an operation that torch.func does not know
             residuals, losses = self._one_by_one(outputs, targets)
         classifies = outputs.ndim == 2 and isinstance(targets, torch.Tensor) and targets.ndim == 1
-        classifies = classifies and not targets.is_floating_point()
+        classifies = classifies and not targets.is_floating_point() and outputs.shape[1] > 1
         correct = outputs.argmax(1) == targets if classifies else None
         return Derivatives(*normalised(residuals, outputs.dtype), losses.double(), correct)
 
     def check(self, outputs: torch.Tensor, targets: Any) -> None:
-        """Do nothing: what the loss accepts is known only when it is called."""
+        """See `Loss`; what the loss accepts is known only when it is called."""
+        self._check_targets(targets)
+
+    def _check_targets(self, targets: Any) -> None:
+        integers = isinstance(targets, torch.Tensor) and not targets.is_floating_point()
+        if integers and _weights_cancel(self._loss):
+            raise UnsupportedModelError(
+                "loss: reduction='sum' expected with class weights, so that a sample's gradient carries the weight of "
+                "its class; found 'mean', which divides the loss of one sample by its own weight"
+            )
+
+    def _check_loss(self, outputs: torch.Tensor, targets: Any) -> None:
+        """Refuse a loss of which a gradient by the outputs is not all there is, by a few samples."""
+        before, connected = RandomState(outputs.device), False
+        try:
+            for sample in range(min(len(outputs), TRIED)):
+                target = tree_map_only(torch.Tensor, itemgetter(sample), targets)
+                output = outputs[sample].detach().clone().requires_grad_()
+                with torch.enable_grad():
+                    if self._of_one(output.detach().clone(), target).requires_grad:
+                        raise UnsupportedModelError(
+                            "loss: a function of the outputs and labels alone expected, found one that depends on "
+                            "parameters besides, by which it would not be differentiated"
+                        )
+                    connected = self._of_one(output.clone(), target).requires_grad
+                if connected:
+                    break
+        except RuntimeError:  # it is said where all samples are computed
+            connected = True
+        finally:
+            random = before.restore()
+        if random:
+            raise UnsupportedModelError("loss: one without random numbers expected, found one that draws them")
+        if not connected:
+            raise UnsupportedModelError(
+                "loss: one that can be differentiated by the outputs of a sample expected, found one that does not "
+                "depend on them, or only by way of integers such as argmax gives"
+            )
 
     def total(self, outputs: torch.Tensor, targets: Any) -> torch.Tensor:
         """The sum of the losses, for autograd of any order."""
@@ -231,7 +292,7 @@ class OtherLoss:
             target = tree_map_only(torch.Tensor, itemgetter(sample), targets)
             try:
                 with torch.enable_grad():
-                    loss = self._of_one(output, target)
+                    loss = self._of_one(output.clone(), target)  # which it may overwrite
                 gradient = torch.autograd.grad(loss, output, allow_unused=True)[0] if loss.requires_grad else None
             except RuntimeError as error:
                 raise UnsupportedModelError(f"the loss cannot be computed for one sample: {error}") from error

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 from fishertail.errors import UnsupportedModelError
-from fishertail.gradients.gradient_plan import GradientPlan, Replay
+from fishertail.gradients.gradient_plan import ALONE, GradientPlan
 from fishertail.gradients.inputs import RepeatedSamples, moved, samples_of
 from fishertail.gradients.layer_rows.protocol import Rows
 from fishertail.gradients.losses import Derivatives, Loss, loss_of
@@ -344,7 +344,7 @@ class GradientMatrix:
         derivatives_of: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor, Derivatives]],
     ) -> tuple[dict[str, Rows], Derivatives]:
         """The rows from one backward pass for each sample."""
-        alone = GradientPlan(replayed=dict.fromkeys(layers, Replay("", loop=True)), call_axes=plan.call_axes)
+        alone = GradientPlan(replayed=dict.fromkeys(layers, ALONE), call_axes=plan.call_axes)
         try:
             return self._network.rows(layers, inputs, samples, alone, derivatives_of)
         except PlanMismatchError as error:

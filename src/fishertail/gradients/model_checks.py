@@ -41,6 +41,10 @@ def refuse_undefined_gradients(model: nn.Module) -> None:
             raise UnsupportedModelError(f"parameter {name!r} has no shape yet: call the model once before")
         if parameter.requires_grad and parameter.is_complex():
             raise UnsupportedModelError(f"parameter {name!r}: real numbers expected, found {parameter.dtype}")
+    trained = {parameter.dtype: name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if torch.float64 in trained and len(trained) > 1:
+        found = ", ".join(f"{dtype} ({name!r})" for dtype, name in trained.items())
+        raise UnsupportedModelError(f"parameters of one precision expected, found {found}")
 
 
 def layers_of(

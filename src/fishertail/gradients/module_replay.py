@@ -9,11 +9,12 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from fishertail.gradients.accurate_sums import sum_of
 from fishertail.gradients.gradient_plan import CallAxes
-from fishertail.gradients.private_copy import substituted
+from fishertail.gradients.plan_check import PlanMismatchError
+from fishertail.gradients.private_copy import Place, substituted
 from fishertail.gradients.recording import ModuleCall, Recorder
 from fishertail.gradients.sample_axis import sample_axis
 
-Places = Mapping[str, Sequence[tuple[nn.Module, str]]]  # of each parameter: the modules that own it, its name there
+Places = Mapping[str, Sequence[Place]]  # of each parameter
 
 
 def call_axes(of_batch: ModuleCall, of_one: ModuleCall, samples: int) -> CallAxes | None:
@@ -46,8 +47,13 @@ def replay(
         call, axes: what the module was given, and where that has the samples.
         derivatives: of the loss by each tensor that it returned; None where the loss does not depend on it.
         loop: run it for one sample after the other, where torch.func cannot treat it.
+
+    Raises:
+        PlanMismatchError: the loss depends on a tensor that the samples share.
     """
     parameters = {name: _parameter(*of_it[0]) for name, of_it in places.items()}
+    if any(d is not None and axis.axis is None and axis.size for d, axis in zip(derivatives, axes[1], strict=True)):
+        raise PlanMismatchError("the derivative by what it returns is that of all samples together")
     leaves, structure = tree_flatten((call.args, call.kwargs))
     numbers = [number for number, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
     given = [axis.separate(leaves[number], samples) for number, axis in zip(numbers, axes[0], strict=True)]

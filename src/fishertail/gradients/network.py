@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 from torch.autograd.graph import get_gradient_edge
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from fishertail import devices
-from fishertail.gradients.gradient_plan import CallAxes, GradientPlan, ParameterGroup, Replay
-from fishertail.gradients.layer_rows.blocks import BlockRows
+from fishertail.errors import UnsupportedModelError
+from fishertail.gradients.gradient_plan import ALONE, CallAxes, GradientPlan, Replay
 from fishertail.gradients.layer_rows.dense import DenseRows
-from fishertail.gradients.layer_rows.outer_products import added
+from fishertail.gradients.layer_rows.near_one import near_one
 from fishertail.gradients.layer_rows.protocol import Rows
 from fishertail.gradients.layer_rules.module_rules import MODULE_RULES
 from fishertail.gradients.model_checks import NETWORK, check_model, layers_of, refuse_undefined_gradients
@@ -22,13 +22,24 @@ from fishertail.gradients.module_replay import replay
 from fishertail.gradients.plan_check import PlanMismatchError, check_plan, resized
 from fishertail.gradients.private_copy import (
     LOW_PRECISION,
+    Place,
     computable,
     is_script,
     private_copy,
     substituted,
     unwrapped,
 )
-from fishertail.gradients.recording import ModuleCall, Recorder, Recording, Use, gradients_at, leaves, watch
+from fishertail.gradients.recording import (
+    ModuleCall,
+    Recorder,
+    Recording,
+    Removable,
+    gradients_at,
+    leaves,
+    own_leaf,
+    watch,
+)
+from fishertail.gradients.rows_by_rule import rows_by_rule
 
 __all__ = ["NETWORK", "Network", "expanded", "full_precision"]
 
@@ -54,6 +65,8 @@ class Network:
         homes: the names of these modules.
         output: as given.
         channels_last: whether pictures are put into the memory format that is best for convolutions.
+        overwrites: whether the model was seen to write into its inputs.
+        copied: whether it is given copies of them.
     """
 
     def __init__(
@@ -73,6 +86,7 @@ class Network:
         self.dtype = next((p.dtype for p in self._source.parameters() if p.is_floating_point()), torch.float32)
         self.output = output
         self.channels_last = any(isinstance(module, nn.Conv2d) for module in model.modules())
+        self.overwrites, self.copied = False, True
         self.copy()
         trained = dict(self.trained())
         self.shapes = {name: parameter.shape for name, parameter in trained.items()}
@@ -132,6 +146,7 @@ class Network:
         plan: GradientPlan | None = None,
         watched: Collection[str] = (),
         substitutes: Mapping[str, torch.Tensor] | None = None,
+        apart: Mapping[str, Collection[str]] | None = None,
     ) -> tuple[torch.Tensor, Recording]:
         """One forward pass with gradients.
 
@@ -140,22 +155,31 @@ class Network:
             plan: which outputs to repeat, see `GradientPlan`.
             watched: names of modules whose calls are recorded.
             substitutes: tensors that take the place of parameters, by name.
+            apart: by watched module, names of parameters for which its calls take leaves of their own, as every use
+                that is recorded does then: the output depends on a parameter itself only by what is neither. By default
+                nothing takes leaves of its own.
 
         Returns:
             the output (n, ...), and what was recorded.
         """
-        names = self._names | {id(tensor): name for name, tensor in (substitutes or {}).items()}
-        recorder = Recorder(names, plan.repeated if plan else frozenset(), samples)
-        modules = dict(self.model.named_modules())
-        replaced = {place: tensor for name, tensor in (substitutes or {}).items() for place in self.places[name]}
-        handles = [handle for path in watched if path for handle in watch(modules[path], path, recorder.recording)]
+        trained, modules = dict(self.trained()), dict(self.model.named_modules())
+        inside = {path: {name: own_leaf(trained[name]) for name in own} for path, own in (apart or {}).items()}
+        named = [(substitutes or {}), *inside.values()]
+        names = self._names | {id(tensor): name for tensors in named for name, tensor in tensors.items()}
+        cut = () if apart is None else frozenset(self._names)
+        recorder = Recorder(names, plan.repeated if plan else frozenset(), samples, cut)
+        replaced = self._at_places({**(substitutes or {}), **inside.pop("", {})})
+        handles: list[Removable] = []
+        for path in watched:
+            if path:
+                handles += watch(modules[path], path, recorder.recording, self._at_places(inside.get(path, {})))
         for module in modules.values():
             if rule := MODULE_RULES.get(type(module)):
                 own = {a: self._names[id(p)] for a, p in module._parameters.items() if id(p) in self._names}
                 handles += recorder.module_hooks(module, rule, own)
         try:
             with torch.enable_grad(), substituted(replaced), recorder:
-                outputs = called(self.model, inputs)
+                outputs = self._called(inputs)
         finally:
             for handle in handles:
                 handle.remove()
@@ -165,10 +189,25 @@ class Network:
             recorder.recording.calls[""] = [ModuleCall.of(args, kwargs, outputs)]
         return chosen_output(outputs, self.output, samples), recorder.recording
 
+    def _at_places(self, tensors: Mapping[str, torch.Tensor]) -> dict[Place, torch.Tensor]:
+        """Tensors by name, for every place that has the parameter."""
+        return {place: tensor for name, tensor in tensors.items() for place in self.places[name]}
+
     def outputs(self, inputs: Any, samples: int) -> torch.Tensor:
         """The output (n, ...) by a forward pass alone, of inputs as `run` takes them."""
         with Recorder({}):  # in which no function writes into a weight
-            return chosen_output(called(self.model, inputs), self.output, samples)
+            return chosen_output(self._called(inputs), self.output, samples)
+
+    def _called(self, inputs: Any) -> Any:
+        """What the model returns for inputs that may be the user's own data."""
+        given = tree_map_only(torch.Tensor, torch.clone, inputs) if self.copied else inputs
+        before = _versions(given)
+        outputs = called(self.model, given)
+        if _versions(given) != before:
+            self.overwrites = True
+            if not self.copied:
+                raise UnsupportedModelError("the model overwrites its inputs, but only for some of the samples")
+        return outputs
 
     def rows(
         self,
@@ -194,8 +233,8 @@ class Network:
         watched = {plan.replayed[layer].module for layer in layers if layer in plan.replayed}
         numbers = sorted({n for layer in layers for g in plan.by_rule.get(layer, ()) for n, _ in g.uses})
         try:
-            outputs, recording = self.run(inputs, samples, plan, watched, expansions)
-        except (RuntimeError, ValueError, IndexError) as error:
+            outputs, recording = self.run(inputs, samples, plan, watched, expansions, self._inside(layers, plan))
+        except Exception as error:
             if expansions or plan.repeated:  # which may not fit what the network does with them for this batch
                 raise PlanMismatchError from error
             raise
@@ -209,10 +248,11 @@ class Network:
         edges = [recording.uses[number].edge for number in numbers]
         edges += [get_gradient_edge(leaf) for leaf in expansions.values()]
         edges += [edge for _, call, _ in calls for edge in call.edges]
-        absent = [get_gradient_edge(tensor) for name, tensor in self.trained() if name in plan.absent]
-        found = iter(gradients_at(outputs, [*absent, *edges], derivatives))
-        if any(next(found) is not None for _ in absent):
-            raise PlanMismatchError
+        apart = self._apart(layers, plan)
+        unused = [get_gradient_edge(tensor) for name, tensor in self.trained() if name in apart]
+        found = iter(gradients_at(outputs, [*unused, *edges], derivatives))
+        if any(next(found) is not None for _ in unused):
+            raise PlanMismatchError("a parameter is used in an operation without a rule")
         del outputs
         recording.outputs = None  # frees the graph
         at_uses = {number: next(found) for number in numbers}
@@ -225,10 +265,13 @@ class Network:
         rows: dict[str, Rows] = {}
         for layer in layers:
             if layer in plan.by_rule:
-                rows[layer] = self._rows_by_rule(plan.by_rule[layer], recording.uses, plan, at_uses, scale, samples)
+                rows[layer] = rows_by_rule(
+                    plan, plan.by_rule[layer], recording.uses, at_uses, scale, self.shapes, self.dtype
+                )
             else:
                 flat = [self._flat(gradients.get(name), name, samples) for name in self.parameters[layer]]
-                rows[layer] = DenseRows(torch.cat(flat, dim=1), scale)
+                (dense,), own = near_one([torch.cat(flat, dim=1)], scale)
+                rows[layer] = DenseRows(dense, own)
         return rows, more
 
     def plan_for_shape(self, plan: GradientPlan, sample: Any) -> GradientPlan:
@@ -249,6 +292,19 @@ class Network:
         found = gradients_at(outputs, edges, derivatives_of(outputs.detach()))
         return {name: _dense(part, self.shapes[name], outputs) for name, part in zip(self.shapes, found, strict=True)}
 
+    def _inside(self, layers: Collection[str], plan: GradientPlan) -> dict[str, list[str]]:
+        """Names of the parameters whose gradients come from running a module again, by that module."""
+        found: dict[str, list[str]] = {}
+        for layer in layers:
+            if (way := plan.replayed.get(layer)) is not None and way != ALONE:
+                found.setdefault(way.module, []).extend(self.parameters[layer])
+        return found
+
+    def _apart(self, layers: Collection[str], plan: GradientPlan) -> frozenset[str]:
+        """Names of the parameters that the outputs must not depend on but by what the plan knows."""
+        settled = [layer for layer in layers if plan.replayed.get(layer) != ALONE]
+        return plan.absent.union(name for layer in settled for name in self.parameters[layer])
+
     def _expansions(self, layers: Collection[str], plan: GradientPlan, samples: int) -> dict[str, torch.Tensor]:
         """The parameters that the plan expands over the samples, layer by layer."""
         tensors = dict(self.trained())
@@ -257,43 +313,6 @@ class Network:
             for layer in layers
             for name, axes in plan.expanded.get(layer, {}).items()
         }
-
-    def _rows_by_rule(
-        self,
-        groups: Sequence[ParameterGroup],
-        uses: Sequence[Use],
-        plan: GradientPlan,
-        derivatives: Mapping[int, torch.Tensor | None],
-        scale: torch.Tensor,
-        samples: int,
-    ) -> Rows:
-        """The rows of a layer, each group of its parameters by the rules of its uses."""
-        blocks = [self._block(group, uses, plan, derivatives, scale, samples) for group in groups]
-        sizes = [sum(self.shapes[name].numel() for name in group.parameters) for group in groups]
-        return blocks[0] if len(blocks) == 1 else BlockRows(tuple(blocks), tuple(sizes))
-
-    def _block(
-        self,
-        group: ParameterGroup,
-        uses: Sequence[Use],
-        plan: GradientPlan,
-        derivatives: Mapping[int, torch.Tensor | None],
-        scale: torch.Tensor,
-        samples: int,
-    ) -> Rows:
-        """The rows of a group of parameters: the sum over its uses."""
-        parts = []
-        for number, roles in group.uses:
-            derivative, axes = derivatives[number], plan.axes[number]
-            if derivative is None or axes is None or axes[1].axis is None:
-                continue
-            use, (of_input, of_output) = uses[number], axes
-            given = of_input.first(use.input, samples)
-            parts.append(use.rows(roles, given, of_output.first(derivative.reshape(use.shape), samples), scale))
-        if parts:
-            return added(parts)
-        flat = [self._flat(None, name, samples) for name in group.parameters]
-        return DenseRows(torch.cat(flat, dim=1), scale)
 
     def _replayed(
         self,
@@ -341,6 +360,11 @@ def expanded(parameter: torch.Tensor, axes: int, samples: int) -> torch.Tensor:
         return tensor.expand(samples, *tensor.shape[1:]).requires_grad_()
     between = (1,) * axes
     return tensor.reshape(1, *between, *tensor.shape).expand(samples, *between, *tensor.shape).requires_grad_()
+
+
+def _versions(tree: Any) -> list[int]:
+    """How often each tensor has been written into."""
+    return [leaf._version for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
 def _dense(gradient: torch.Tensor | None, shape: torch.Size, like: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,9 @@ from fishertail.gradients.sample_axis import SampleAxis
 class PlanMismatchError(Exception):
     """The network does not run for this batch as the plan has it."""
 
+    def __init__(self, reason: str = "it runs differently for these samples") -> None:
+        super().__init__(reason)
+
 
 def check_plan(
     plan: GradientPlan, recording: Recording, uses: Collection[int], watched: Collection[str], samples: int

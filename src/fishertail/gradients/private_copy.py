@@ -15,6 +15,7 @@ from torch import nn
 
 from fishertail.errors import UnsupportedModelError
 
+Place = tuple[nn.Module, str]  # of a parameter: a module that owns it, and its name there
 LOW_PRECISION = (torch.bfloat16, torch.float16)
 _CONTAINERS = ("_parameters", "_buffers", "_modules")  # which always refer to the copies
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
@@ -110,7 +111,7 @@ def computable(model: nn.Module, own: torch.device, device: torch.device) -> nn.
 
 
 @contextmanager
-def substituted(tensors: Mapping[tuple[nn.Module, str], torch.Tensor]) -> Iterator[None]:
+def substituted(tensors: Mapping[Place, torch.Tensor]) -> Iterator[None]:
     """A context in which tensors replace Parameters of the copy, by module and name."""
     owned = {place: place[0]._parameters[place[1]] for place in tensors}
     try:

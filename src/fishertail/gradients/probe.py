@@ -30,12 +30,10 @@ from fishertail.gradients.layer_rows.protocol import Rows
 from fishertail.gradients.memory_budget import Footprint
 from fishertail.gradients.module_replay import call_axes
 from fishertail.gradients.network import Network, expanded
-from fishertail.gradients.plan_check import PlanMismatchError
 from fishertail.gradients.random_vectors import VECTORS, RandomVectors
 from fishertail.gradients.recording import Use, leaves
 from fishertail.gradients.sample_axis import SampleAxis, sample_axis
 
-_COMPARED = (0, 2)  # of these samples
 _VECTOR_SLACK = 3  # a product with a random vector is a norm times a normal number
 _AXES = 4  # at most, between the samples and the axes of a parameter that is expanded
 _UNIMPORTANT = 1e-3  # share of the network's norm that the tolerance of smaller layers refers to: rounding shows there
@@ -48,8 +46,8 @@ Way = Callable[[GradientPlan], GradientPlan | None]
 class _Reference:
     """Autograd's gradients, summarised for each layer by norms and products with random vectors."""
 
-    norms: Mapping[str, torch.Tensor]  # (compared samples,) float64
-    products: Mapping[str, torch.Tensor]  # (compared samples, VECTORS) float64
+    norms: Mapping[str, torch.Tensor]  # (samples,) float64
+    products: Mapping[str, torch.Tensor]  # (samples, VECTORS) float64
     network: float  # the largest norm of a sample's whole gradient
     absent: frozenset[str]  # parameters that the outputs do not depend on
 
@@ -86,10 +84,10 @@ class Probe:
             for name, shape in network.shapes.items()
         }
         reference = self._reference(outputs)
-        bytes_of_sample = first.saved_bytes // SAMPLES
+        bytes_of_sample, unruled = first.saved_bytes // SAMPLES, first.unruled
         del first, outputs
         together.outputs = None  # frees the graph
-        plan = replace(self._first_plan(together.uses, alone.uses), absent=reference.absent)
+        plan = replace(self._first_plan(together.uses, alone.uses, unruled), absent=reference.absent)
         if (of_all := call_axes(together.calls[""][0], alone.calls[""][0], SAMPLES)) is not None:
             plan = replace(plan, call_axes={"": (of_all,)})
         ways = {layer: self._ways(layer) for layer in network.layers}
@@ -100,6 +98,7 @@ class Probe:
             rows = self._rows(plan, network.layers)
             pending = [layer for layer in network.layers if not self._agrees(layer, rows.get(layer), reference)]
             if not pending:
+                network.copied = network.overwrites
                 row_bytes = {layer: part.nbytes // SAMPLES for layer, part in rows.items()}
                 return plan, Footprint(bytes_of_sample, row_bytes)
 
@@ -107,8 +106,8 @@ class Probe:
         """Autograd's gradients of each sample by itself; each is summarised as it arrives, and not kept."""
         network = self._network
         layers = {name: layer for layer, own in network.parameters.items() for name in own}
-        norms = {layer: torch.zeros(len(_COMPARED), dtype=torch.float64) for layer in network.layers}
-        products = {layer: torch.zeros(len(_COMPARED), VECTORS, dtype=torch.float64) for layer in network.layers}
+        norms = {layer: torch.zeros(SAMPLES, dtype=torch.float64) for layer in network.layers}
+        products = {layer: torch.zeros(SAMPLES, VECTORS, dtype=torch.float64) for layer in network.layers}
         tensors = dict(network.trained())
         wanted, absent = [tensors[name] for name in layers], frozenset(layers)
 
@@ -119,10 +118,10 @@ class Probe:
             products[layer][row] += self._random[name].products(flat)
             return gradient.new_zeros(()).expand_as(gradient)
 
-        for row, sample in enumerate(_COMPARED if outputs.requires_grad else ()):
+        for sample in range(SAMPLES if outputs.requires_grad else 0):
             of_one = torch.zeros_like(self._residuals)
             of_one[sample] = self._residuals[sample]
-            hooks = [tensors[name].register_hook(partial(summarise, name, row)) for name in layers]
+            hooks = [tensors[name].register_hook(partial(summarise, name, sample)) for name in layers]
             try:
                 found = torch.autograd.grad(outputs, wanted, of_one, retain_graph=True, allow_unused=True)
             except RuntimeError as error:
@@ -133,8 +132,8 @@ class Probe:
         largest = torch.linalg.vector_norm(_finite(torch.stack(list(norms.values()))), dim=0).max()
         return _Reference(norms, products, float(largest), absent)
 
-    def _first_plan(self, together: Sequence[Use], alone: Sequence[Use]) -> GradientPlan:
-        """Every layer by its rule, as far as it is clear where its uses have the samples."""
+    def _first_plan(self, together: Sequence[Use], alone: Sequence[Use], unruled: frozenset[str]) -> GradientPlan:
+        """Every layer by its rule, as far as all of its uses have one and it is clear where these have the samples."""
         signatures = tuple(use.signature for use in together)
         if signatures != tuple(use.signature for use in alone):
             return GradientPlan()
@@ -149,12 +148,15 @@ class Probe:
             if of_input.axis is of_output.axis is None and of_output.size and self._repeats(number):
                 repeated.add(number)
                 of_input, of_output = (replace(axis, axis=0, axes=axis.axes + 1) for axis in (of_input, of_output))
+            if of_input.folded and _positions_outside(of_input, batch.input, one.input):
+                of_input, of_output = (replace(axis, samples_outside=False) for axis in (of_input, of_output))
             unknown = of_output.size > 0 and None in (of_input.axis, of_output.axis)
             axes.append(None if unknown else (of_input, of_output))
         by_rule = {}
         for layer, parameters in self._network.parameters.items():
             groups = parameter_groups(parameters, [use.parameters for use in together])
-            if all(axes[number] is not None for group in groups for number, _ in group.uses):
+            known = all(axes[number] is not None for group in groups for number, _ in group.uses)
+            if known and unruled.isdisjoint(parameters):
                 by_rule[layer] = groups
         return GradientPlan(signatures, tuple(axes), frozenset(repeated), by_rule)
 
@@ -166,7 +168,7 @@ class Probe:
         """Whether the network still gives the same outputs with a plan and substitutes, and depends on all of these."""
         try:
             outputs, _ = self._network.run(self._batch, SAMPLES, plan, substitutes=substitutes)
-        except (*FAULTS, UnsupportedModelError):
+        except FAULTS:
             return False
         if any(all(leaf is not tensor for leaf in leaves(outputs)) for tensor in (substitutes or {}).values()):
             return False
@@ -256,7 +258,7 @@ class Probe:
             self._faults.pop(layer, None)
         try:
             return self._network.rows(layers, self._batch, SAMPLES, plan, derivatives_of)[0]
-        except (*FAULTS, PlanMismatchError) as error:
+        except FAULTS as error:
             if len(layers) == 1:
                 self._faults[layers[0]] = f"its gradients cannot be computed: {error or type(error).__name__}"
                 return {}
@@ -276,16 +278,23 @@ class Probe:
         allowed = TOLERANCE[self._network.dtype] * size
         random = [self._random[name] for name in self._network.parameters[layer]]
         try:
-            compared = rows.take(torch.tensor(_COMPARED, device=self._network.device))
-            agrees = [_near(compared.norms().cpu(), norms, allowed)]
+            agrees = [_near(rows.norms().cpu(), norms, allowed)]
             for number in range(VECTORS):
                 vector = torch.cat([part.vector(number) for part in random])
-                products = compared.project(vector[None])[:, 0].cpu()
+                products = rows.project(vector[None])[:, 0].cpu()
                 agrees.append(_near(products, reference.products[layer][:, number], _VECTOR_SLACK * allowed))
         except FAULTS as error:
             self._faults[layer] = f"its gradients cannot be computed: {error}"
             return False
         return all(agrees)
+
+
+def _positions_outside(axis: SampleAxis, of_batch: torch.Tensor, of_one: torch.Tensor) -> bool:
+    """Whether the first sample is found in a folded tensor only if its axis is (positions, samples) flattened."""
+    alone = axis.first(of_one, 1)[0]
+    found = (replace(axis, samples_outside=outside).first(of_batch, SAMPLES)[0] for outside in (True, False))
+    outside, inside = (close(part, alone, TOLERANCE.get(part.dtype, 0.0)) for part in found)
+    return inside and not outside
 
 
 def _finite(tensor: torch.Tensor) -> torch.Tensor:

@@ -16,13 +16,24 @@ def probe_inputs(samples: Samples) -> Any:
     Of some samples that are spread over the data, these are the ones with the most and the fewest entries that are not
     0 (as padding is), and one in between; they are ordered neither by rising nor by falling number. So a network that
     orders a batch by length, or leaves padding out, shows it. Where all have as many entries, these are the first, the
-    middle and the last sample.
+    middle and the last sample. Samples with an entry that is not finite tell nothing, and are left out if they can be.
     """
     last = len(samples) - 1
     index = sorted({last * place // _CANDIDATES for place in range(_CANDIDATES + 1)})
     inputs, _ = samples.read(torch.tensor(index))
-    chosen = _different(_lengths(inputs)) or [0, index.index(last // 2), len(index) - 1]
+    finite = [place for place, each in enumerate(_finite(inputs)) if each]
+    if 0 < len(finite) < len(index):
+        index = [index[place] for place in finite]
+        inputs = tree_map_only(torch.Tensor, lambda tensor: tensor[finite], inputs)
+    chosen = _different(_lengths(inputs)) or [0, (len(index) - 1) // 2, len(index) - 1]
     return tree_map_only(torch.Tensor, lambda tensor: tensor[chosen], inputs)
+
+
+def _finite(inputs: Any) -> list[bool]:
+    """(n,) whether all entries of a sample are finite."""
+    leaves = [leaf for leaf in tree_flatten(inputs)[0] if isinstance(leaf, torch.Tensor)]
+    found = [leaf.reshape(len(leaf), -1).isfinite().all(1).cpu() for leaf in leaves]
+    return torch.stack(found).all(0).tolist() if found else []
 
 
 def _lengths(inputs: Any) -> list[int]:

@@ -5,16 +5,17 @@ autograd's graph (a gradient edge, which in-place operations after it do not bre
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import torch
 from torch import nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map_only
-from torch.utils.hooks import RemovableHandle
 
 from fishertail.gradients.gradient_plan import Signature
 from fishertail.gradients.layer_rows.dense import DenseRows
@@ -22,6 +23,13 @@ from fishertail.gradients.layer_rows.protocol import Rows
 from fishertail.gradients.layer_rules.decomposition import DECOMPOSITIONS
 from fishertail.gradients.layer_rules.module_rules import ModuleRule
 from fishertail.gradients.layer_rules.rule import LAYER_RULES, Call, LayerRule
+from fishertail.gradients.private_copy import Place, substituted
+
+
+class Removable(Protocol):
+    """The handle of a hook, or whatever else is to be ended after a forward pass."""
+
+    def remove(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -119,13 +127,21 @@ class Recorder(TorchFunctionMode):
         names: of the trained Parameters, by id.
         repeated: numbers of the uses whose output has no samples (a position embedding) and is repeated for each.
         samples: number of samples in the batch.
+        apart: ids of Parameters of which every recorded use takes a leaf of its own, so that the outputs depend on
+            the Parameter itself only by what is not recorded.
     """
 
-    def __init__(self, names: Mapping[int, str], repeated: frozenset[int] = frozenset(), samples: int = 1) -> None:
+    def __init__(
+        self,
+        names: Mapping[int, str],
+        repeated: frozenset[int] = frozenset(),
+        samples: int = 1,
+        apart: Collection[int] = (),
+    ) -> None:
         super().__init__()
         self.recording = Recording()
         self.quiet = 0  # depth of the open modules that have a rule of their own
-        self._names, self._repeated, self._samples = names, repeated, samples
+        self._names, self._repeated, self._samples, self._apart = names, repeated, samples, apart
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -144,20 +160,33 @@ class Recorder(TorchFunctionMode):
         }
         if not rule.applies(call):
             return func(*args, **kwargs)
-        output = rule.run(call)
-        if not parameters or self.quiet:
-            return output
+        if not parameters or self.quiet or is_functorch_wrapped_tensor(call.input):  # inside torch.func, as of forces
+            return rule.run(call)
+        taken = {
+            role: own_leaf(tensor) if id(tensor) in self._apart and tensor is not None else tensor
+            for role, tensor in call.parameters.items()
+        }
+        output = rule.run(replace(call, parameters=taken))
         given, output = self._repeat(call.input, output)
         self.recording.uses.append(FunctionUse(parameters, given.detach(), output.shape, _edge(output), rule, call))
         return output
 
-    def module_hooks(self, module: nn.Module, rule: ModuleRule, parameters: Mapping[str, str]) -> list[RemovableHandle]:
+    def module_hooks(self, module: nn.Module, rule: ModuleRule, parameters: Mapping[str, str]) -> list[Removable]:
         """Record the calls of a module as uses of its rule. Returns the hooks' handles."""
 
+        leaves = {
+            (module, attribute): own_leaf(parameter)
+            for attribute, parameter in module._parameters.items()
+            if id(parameter) in self._apart and parameter is not None
+        }
+        open_calls = OpenCalls()
+
         def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            open_calls.enter(leaves)
             self.quiet += 1
 
         def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+            open_calls.leave()
             self.quiet -= 1
             given, output = self._repeat(args[0] if args else next(iter(kwargs.values())), output)
             use = ModuleUse(parameters, given.detach(), output.shape, _edge(output), rule, module)
@@ -167,6 +196,7 @@ class Recorder(TorchFunctionMode):
         return [
             module.register_forward_pre_hook(before, with_kwargs=True),
             module.register_forward_hook(after, with_kwargs=True),
+            open_calls,
         ]
 
     def _repeat(self, given: torch.Tensor, output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -176,20 +206,55 @@ class Recorder(TorchFunctionMode):
         return given.expand(self._samples, *given.shape), output.expand(self._samples, *output.shape)
 
 
-def watch(module: nn.Module, name: str, recording: Recording) -> list[RemovableHandle]:
-    """Record the calls of a module with all their arguments. Returns the hooks' handles."""
+class OpenCalls:
+    """The calls of a module that are under way, each with leaves in the place of Parameters."""
+
+    def __init__(self) -> None:
+        self._contexts: list[ExitStack] = []
+
+    def enter(self, leaves: Mapping[Place, torch.Tensor]) -> None:
+        """A call begins."""
+        context = ExitStack()
+        context.enter_context(substituted(leaves))
+        self._contexts.append(context)
+
+    def leave(self) -> None:
+        """The last call that began has ended."""
+        self._contexts.pop().close()
+
+    def remove(self) -> None:
+        """End what an exception has left open."""
+        while self._contexts:
+            self.leave()
+
+
+def watch(module: nn.Module, name: str, recording: Recording, leaves: Mapping[Place, torch.Tensor]) -> list[Removable]:
+    """Record the calls of a module with all their arguments. Returns the hooks' handles.
+
+    Args:
+        leaves: that take the place of Parameters during these calls.
+    """
     pending: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    open_calls = OpenCalls()
 
     def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        open_calls.enter(leaves)
         pending.append(tree_map_only(torch.Tensor, lambda t: t.detach().clone(), (args, kwargs)))
 
     def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        open_calls.leave()
         recording.calls.setdefault(name, []).append(ModuleCall.of(*pending.pop(), output))
 
     return [
-        module.register_forward_pre_hook(before, with_kwargs=True),
+        module.register_forward_pre_hook(before, prepend=True, with_kwargs=True),  # before hooks that compute weights
         module.register_forward_hook(after, with_kwargs=True),
+        open_calls,
     ]
+
+
+def own_leaf(tensor: torch.Tensor) -> torch.Tensor:
+    """A leaf of autograd's graph that shares a tensor's memory."""
+    return tensor.detach().requires_grad_()
 
 
 def gradients_at(
