@@ -167,6 +167,25 @@ def test_norms_that_are_at_hand_are_used_and_change_nothing():
         np.testing.assert_allclose(with_norms[scope].eigenvalues, without[scope].eigenvalues, rtol=1e-5)
 
 
+def test_norms_of_something_else_are_refused():
+    model, images, labels = digits_network("fc", 5)
+    norms = fishertail.gradient_norms(model, images, labels)
+    fewer = fishertail.gradient_norms(model, images[:50], labels[:50])
+    smoothed = fishertail.gradient_norms(model, images, labels, loss=nn.CrossEntropyLoss(label_smoothing=0.5))
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other[-1].weight.mul_(1.5)
+    for wrong, kind, reason in (
+        (norms.network, TypeError, "norms: what gradient_norms returned expected, found ndarray"),
+        (fewer, ValueError, f"norms: those of {len(labels)} samples expected, found those of 50"),
+        (smoothed, ValueError, "norms: those of this model, data and loss expected"),
+    ):
+        with pytest.raises(kind, match=reason):
+            fishertail.fisher_eigenpairs(model, images, labels, norms=wrong)
+    with pytest.raises(ValueError, match="norms: those of this model, data and loss expected"):
+        fishertail.fisher_eigenpairs(other, images, labels, norms=norms)
+
+
 def linear_network(gradients: np.ndarray):
     """A network without bias, data and a loss whose per-sample gradients are the rows of `gradients`."""
     model = nn.Linear(gradients.shape[1], 1, bias=False)
@@ -238,11 +257,42 @@ def test_no_copy_of_a_repeated_eigenvalue_is_missed(count, times, scale):
     np.testing.assert_allclose(gram @ columns, columns * values[:count], atol=1e-8)
 
 
+@pytest.mark.parametrize(("samples", "tokens", "k"), [(1500, 200, 5), (1500, 200, 20), (1000, 100, 10)])
+@pytest.mark.parametrize("seed", range(2))
+def test_no_copy_of_an_eigenvalue_is_missed_by_iteration(samples, tokens, k, seed):
+    """Logistic regression on one categorical feature before training: eigenvalues are the counts over 4 N."""
+    token = torch.randint(0, tokens, (samples,), generator=torch.Generator().manual_seed(seed))
+    model = nn.Linear(tokens, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    pairs = fishertail.fisher_eigenpairs(
+        model,
+        nn.functional.one_hot(token, tokens).float(),
+        (torch.arange(samples)[:, None] % 2).float(),
+        k=k,
+        loss=nn.BCEWithLogitsLoss(),
+    )["network"]
+    counts = np.sort(np.bincount(token, minlength=tokens))[::-1]
+    np.testing.assert_allclose(pairs.eigenvalues, counts[:k] / (4 * samples), rtol=RTOL)
+    assert pairs.converged.all()
+
+
 def test_a_rank_below_k_gives_zero_eigenvalues():
     pairs = eigenpairs_of(np.outer(np.arange(1, 30), [1, 2, 0, 0]), k=3)
     expected = 5 * (np.arange(1, 30) ** 2).mean()
     np.testing.assert_allclose(pairs.eigenvalues, [expected, 0, 0], rtol=1e-6, atol=1e-6 * expected)
     assert pairs.converged.all()
+
+
+@pytest.mark.parametrize("rank", [1, 2, 5])
+def test_a_rank_below_k_ends_the_iteration(rank):
+    rng = np.random.default_rng(0)
+    gradients = np.zeros((700, 300))
+    gradients[:rank] = rng.normal(size=(rank, 300))
+    pairs = eigenpairs_of(gradients, k=6)
+    values = dense_eigenvalues(gradients)[:6]
+    np.testing.assert_allclose(pairs.eigenvalues, values, rtol=RTOL, atol=1e-12 * values[0])
+    assert pairs.converged.all()
+    assert pairs.products < 20
 
 
 @pytest.mark.parametrize("samples", [30, 300])

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -10,6 +11,9 @@ from fishertail.fisher.result import Eigenpairs
 from fishertail.fisher.solver import solve
 from fishertail.gradients.matrix import GradientMatrix, GradientNorms
 from fishertail.gradients.model_checks import NETWORK, check_names
+
+_COMPARED = 16  # samples whose norms are computed again where norms are given
+_AGREEMENT = 1e-2  # of these norms
 
 __all__ = ["Eigenpairs", "fisher_eigenpairs", "scopes_of", "solve"]
 
@@ -43,7 +47,8 @@ def fisher_eigenpairs(
             are too low by at most a tenth of `rtol` times the k-th eigenvalue.
         memory_budget: bytes for batches, per-sample gradients, vectors and Gram matrices, beyond the model, the data
             and what is returned; by default half of the free memory. Less memory costs time, not accuracy.
-        norms: what `gradient_norms` returned for the same model and data, to save that pass.
+        norms: what `gradient_norms` returned for the same model, data and loss, to save that pass. A few samples' norms
+            are compared with it.
 
     Returns:
         the `Eigenpairs` by name. If all gradients are zero, eigenvalues and a_x are 0; if one is not finite, F is not
@@ -52,7 +57,7 @@ def fisher_eigenpairs(
     Raises:
         UnsupportedModelError, DeviceError, NodeError, TypeError: see `gradient_norms`.
         ValueError: see `gradient_norms`; also an unknown layer, or none; k or `projected` out of range; a budget
-            that is too small, with the least that would do.
+            that is too small, with the least that would do; norms of other weights, data or another loss.
     """
     with GradientMatrix(
         model,
@@ -65,7 +70,35 @@ def fisher_eigenpairs(
         output=output,
     ) as matrix:
         check_names(layers, [*matrix.layers, NETWORK])
+        if norms is not None:
+            _check_norms(matrix, norms)
         return solve(matrix, scopes_of(matrix, layers), norms, k=k, rtol=rtol, projected=projected)
+
+
+def _check_norms(matrix: GradientMatrix, norms: GradientNorms) -> None:
+    """Compare norms with those of a few samples, spread over the data; some may be at the kink of a ReLU.
+
+    Raises:
+        TypeError: they are none that `gradient_norms` returned.
+        ValueError: they are those of others.
+    """
+    if not isinstance(norms, GradientNorms):
+        raise TypeError(f"norms: what gradient_norms returned expected, found {type(norms).__name__}")
+    if len(norms.loss) != len(matrix):
+        raise ValueError(f"norms: those of {len(matrix)} samples expected, found those of {len(norms.loss)}")
+    common = [layer for layer in norms.layers if layer in matrix.layers]
+    places = [norms.layers.index(layer) for layer in common]
+    index = torch.linspace(0, len(matrix) - 1, _COMPARED).long().unique()
+    for batch in matrix.batches(index, common) if common else ():
+        expected = torch.stack([batch.rows[layer].norms() for layer in common]).norm(dim=0).cpu().numpy()
+        found = np.linalg.norm(norms.per_layer[batch.index][:, places], axis=1)
+        far = ~np.isclose(found, expected, rtol=_AGREEMENT, atol=0, equal_nan=True)
+        if far.sum() > len(far) / 2:
+            worst = int(far.argmax())
+            raise ValueError(
+                f"norms: those of this model, data and loss expected, with {expected[worst]:.4g} for sample "
+                f"{int(batch.index[worst])}; found {found[worst]:.4g}: call gradient_norms again after each step"
+            )
 
 
 def scopes_of(matrix: GradientMatrix, names: Sequence[str] | None = None) -> dict[str, tuple[str, ...]]:

@@ -2,7 +2,7 @@
 
 import torch
 
-from fishertail.fisher.scout import Scout
+from fishertail.fisher.scout import NOISE, ZERO, Scout
 from fishertail.fisher.space import eigenvalue_errors, padded
 from fishertail.gradients.accurate_sums import lengths, sum_of
 
@@ -98,7 +98,8 @@ class KrylovSpace:
 
     def _accurate(self, residuals: torch.Tensor) -> torch.Tensor:
         accurate = eigenvalue_errors(self.values, residuals, self.following) <= self._rtol * self.values
-        return accurate | (self._exhausted & (residuals < 1e-5))
+        none = (self.values <= ZERO * self.values[0]) & (residuals <= NOISE * self.values[0])
+        return accurate | none | (self._exhausted & (residuals < 1e-5))
 
     def vectors(self) -> torch.Tensor:
         """(k, P) unit Ritz vectors V; 0 where F has a lower rank."""

@@ -2,7 +2,8 @@
 
 Where F is made of blocks, as that of an embedding is, with a block for each token, an eigenvector of one block is one
 of F: its residual is zero, and no Krylov space leads from it to a block with a larger eigenvalue. A random vector has
-something of every block.
+something of every block. Of an eigenvalue that is there several times, it shows one direction alone; therefore another
+one follows where a wanted pair was found with the first.
 """
 
 import math
@@ -14,6 +15,8 @@ from fishertail.gradients.accurate_sums import lengths
 
 CHANCE = 0.01  # of the 1/P of a random vector that a unit vector holds on average; it holds less in 8 % of all cases
 STEPS = 8  # of the chain for which a basis has room besides, so that a restart keeps it
+ZERO = 1e-12  # of the largest eigenvalue: F has a lower rank
+NOISE = 1e-6  # of the largest eigenvalue: what may be hidden from float32 where F has a lower rank
 MARGIN = 1.01  # of an eigenvalue that would count as missed over the smallest that is wanted
 
 
@@ -22,11 +25,12 @@ class Scout:
 
     Args:
         size: P.
-        like: of the type and on the device of vectors.
+        start: (b, P) orthonormal: where the basis begins.
     """
 
-    def __init__(self, size: int, like: torch.Tensor) -> None:
-        self._size, self._like, self._draws = size, like, 0
+    def __init__(self, size: int, start: torch.Tensor) -> None:
+        self._size, self._like, self._draws = size, start, 0
+        self._known = torch.eye(len(start), dtype=torch.float64)  # (b, c) in the basis: what was there before z
         self.settled = False  # whether a larger eigenvalue would have shown
         self.restart()
         self._in_basis = True
@@ -89,9 +93,24 @@ class Scout:
         image = self._chain[-1].to(products) @ products
         outside = float(lengths(image[None]).cpu()) ** 2 - float((values * last).square().sum())
         if found and len(values) > k:
-            hidden = chain.hidden_at_most(MARGIN * float(values[k - 1]), math.sqrt(max(outside, 0.0)))
-            self.settled = hidden <= CHANCE / self._size
+            least, largest = float(values[k - 1]), float(values[0])
+            theta = NOISE * largest if least <= ZERO * largest else MARGIN * least
+            if chain.hidden_at_most(theta, math.sqrt(max(outside, 0.0))) <= CHANCE / self._size:
+                if self._entered(rotation[:, values > theta]) < 0.5:
+                    self.settled = True
+                else:
+                    return self._followed_by_another(rotation[:, :k], basis)
         return self.vector[:0] if self.settled else image[None]
+
+    def _entered(self, wanted: torch.Tensor) -> float:
+        """How many dimensions of the wanted vectors (b, c) in the basis were not there before z."""
+        return wanted.shape[1] - float((padded(self._known, len(wanted)).T @ wanted).square().sum())
+
+    def _followed_by_another(self, wanted: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
+        """Another random vector, orthogonal to the wanted ones (b, k) in the basis."""
+        self.restart()
+        self._known, self._in_basis = wanted, True
+        return self.beside(wanted.T.to(basis) @ basis)
 
     def kept(self, vectors: torch.Tensor, least: int, room: int) -> torch.Tensor:
         """What a restart keeps of a basis (b, c): orthonormal columns for `vectors` (b, c'), and the chain if it fits.
@@ -102,13 +121,15 @@ class Scout:
             room: the largest number of columns.
         """
         if not len(self._chain):  # the random vector is among the directions that are about to be taken in
+            self._known = vectors.T @ padded(self._known, len(vectors))
             return vectors
         if least + len(self._chain) > room:
             self.restart()
+            self._known = torch.eye(vectors.shape[1], dtype=torch.float64)[:, :least]
             return vectors
         vectors = vectors[:, : room - len(self._chain)]
         kept: torch.Tensor = torch.linalg.qr(torch.cat([vectors, self._chain.T], dim=1)).Q
-        self._start = kept.T @ padded(self._start, len(kept))
+        self._start, self._known = (kept.T @ padded(each, len(kept)) for each in (self._start, self._known))
         return kept
 
 
