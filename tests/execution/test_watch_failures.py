@@ -8,6 +8,7 @@ import subprocess
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -81,6 +82,32 @@ def test_numbers_that_are_none_leave_the_training_and_the_measurements(tmp_path)
     assert metrics["accuracy"].tolist() == [0.5, 0.75, 1]
     failures = table(tmp_path, "failures.csv")
     assert failures[["step", "measurement"]].to_numpy().tolist() == [[1, "scalars"], [2, "scalars"]]
+
+
+def test_numbers_do_not_replace_what_is_measured(tmp_path):
+    model = network()
+    watch = fishertail.Watch(model, *samples(), folder=tmp_path, measurements=["norms"], steps_per_epoch=4)
+    with pytest.warns(
+        UserWarning, match="train_loss: the name of a column of its own; give .* such as batch_train_loss"
+    ):
+        watch(2, train_loss=99.0, epoch=7.0, batch_loss=3.0)
+    row = table(tmp_path, "metrics.csv").iloc[0]
+    norms = table(tmp_path, "norms.parquet")
+    assert row["train_loss"] == pytest.approx(norms["loss"].mean())
+    assert (row["epoch"], row["batch_loss"]) == (0.5, 3.0)
+    reasons = table(tmp_path, "failures.csv")["reason"].tolist()
+    assert [reason.split(":")[0] for reason in reasons] == ["train_loss", "epoch"]
+
+
+def test_the_learning_rate_of_a_step_counts_for_it(tmp_path):
+    options = {"measurements": ["hessian"], "layers": ["network"]}
+    given = fishertail.Watch(network(), *samples(), folder=tmp_path / "given", learning_rate=0.2, **options)
+    given(1)
+    scheduled = fishertail.Watch(network(), *samples(), folder=tmp_path / "scheduled", **options)
+    scheduled(1, learning_rate=0.2)
+    first, second = (table(tmp_path / name, "hessian.csv") for name in ("given", "scheduled"))
+    pd.testing.assert_frame_equal(first, second)
+    assert np.isfinite(second["rate_times_eigenvalue"]).all()
 
 
 def test_a_step_that_is_no_whole_number_leaves_the_training(tmp_path):

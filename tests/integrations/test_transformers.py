@@ -21,6 +21,22 @@ def samples(number=40):
     return torch.randint(1, 9, (number, 5), generator=generator), torch.arange(number) % 2
 
 
+class Texts(torch.utils.data.Dataset):
+    def __init__(self):
+        self.words, _ = samples(12)
+
+    def __len__(self):
+        return len(self.words)
+
+    def __getitem__(self, index):
+        return {"input_ids": self.words[index], "labels": self.words[index]}
+
+
+def next_token(outputs, labels):
+    """As docs/how-to/live.md has it."""
+    return torch.nn.functional.cross_entropy(outputs[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+
+
 class Rows(torch.utils.data.Dataset):
     def __init__(self):
         self.words, self.labels = samples()
@@ -85,3 +101,29 @@ def test_training_is_bit_identical_and_its_tables_are_right(transformers, tmp_pa
     rows = [row for row in trainer.state.log_history if "lambda_1/classifier" in row]
     assert [row["step"] for row in rows] == [0, 7, 10]
     assert rows[-1]["train_loss"] == pytest.approx(expected.loss.mean(), rel=1e-5)
+
+
+def test_a_causal_language_model_needs_its_own_loss(transformers, tmp_path):
+    """The Trainer's model shifts the labels; the cross entropy of each position with its own label is another loss."""
+    from fishertail.integrations.transformers import FishertailCallback
+
+    transformers.set_seed(0)
+    config = transformers.GPT2Config(vocab_size=9, n_positions=5, n_embd=8, n_layer=1, n_head=2)
+    model = transformers.GPT2LMHeadModel(config).eval()
+    arguments = transformers.TrainingArguments(
+        output_dir=str(tmp_path), max_steps=1, use_cpu=True, save_strategy="no", report_to=[], disable_tqdm=True
+    )
+
+    def trainer(**options):
+        made = transformers.Trainer(model, arguments, train_dataset=Texts())
+        made.add_callback(FishertailCallback(tmp_path / "tables", schedule=[0], layers=["network"], **options))
+        return made
+
+    with pytest.raises(ValueError, match=r"loss: the model's own loss of the first sample is .* pass loss="):
+        trainer().train()
+    words, _ = samples(12)
+    with torch.no_grad():
+        own = float(model(input_ids=words, labels=words).loss)
+    trainer(loss=next_token).train()
+    norms = storage.read_table(tmp_path / "tables" / "norms.parquet")
+    assert norms["loss"].mean() == pytest.approx(own, rel=1e-5)

@@ -8,6 +8,7 @@ from typing import Any
 
 from fishertail.data.operators import declare_torchvision_operators
 from fishertail.execution.live.watch import Watch
+from fishertail.integrations.own_loss import check_loss
 
 with suppress(ImportError):
     declare_torchvision_operators()  # transformers imports torchvision where it is installed
@@ -29,6 +30,7 @@ class FishertailCallback(TrainerCallback):  # type: ignore[misc]
 
     Raises:
         FishertailError, ValueError, TypeError: when training starts, see `fishertail.Watch`.
+        ValueError: then, too, where the loss that the model itself gives is another one than that which is measured.
     """
 
     def __init__(
@@ -51,6 +53,8 @@ class FishertailCallback(TrainerCallback):  # type: ignore[misc]
         images = loader if self._images is None else self._images
         options: dict[str, Any] = {"steps_per_epoch": per_epoch, **self._options}
         self.watch = Watch(given["model"], images, self._labels, folder=self._folder, **options)
+        if "loss" not in options:
+            check_loss(given["model"], images, self._labels, options.get("device"), options.get("output"))
         self._look(state, control)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:

@@ -155,7 +155,7 @@ class RunFolder:
                 )
             return {}, []
         try:
-            identity = json.loads(path.read_text())
+            identity = json.loads(path.read_text(encoding="utf-8"))
             return identity, identity.pop("steps")
         except (ValueError, KeyError, AttributeError, OSError) as error:
             raise StorageError(f"{path}: not a file that fishertail wrote; give another folder") from error

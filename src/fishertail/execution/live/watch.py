@@ -35,6 +35,7 @@ from fishertail.training.metrics import METRICS
 # in the column `measurement` of failures: nothing was kept; or what the caller gave is no number
 FILES, SCALARS = "files", "scalars"
 OF_ALL = ("train_loss", "train_accuracy")  # of all measured samples
+RESERVED = (*OF_ALL, "epoch")  # columns that no number of the caller's may replace
 
 
 class Watch:
@@ -144,7 +145,7 @@ class Watch:
         Args:
             step: how many SGD steps have been taken; 0 before training. An integer of NumPy or torch will do, too.
             scalars: numbers of this step, such as the loss of its batch; those of measured steps become columns of
-                metrics.csv. None is one that is not known.
+                metrics.csv. None is one that is not known. A `learning_rate` counts for this step.
 
         Returns:
             what was measured, for any logger: lambda_1/fc4, outliers/network, train_loss, ...; empty if nothing was.
@@ -203,7 +204,7 @@ class Watch:
             device=str(self._device),
             memory_budget=self._memory_budget,
             loss=self._loss,
-            learning_rate=self._learning_rate,
+            learning_rate=scalars.get("learning_rate", self._learning_rate),
             output=self._output,
         )
 
@@ -293,8 +294,12 @@ class Watch:
 
 def _numbers(step: int, given: Mapping[str, Any], failures: Failures) -> dict[str, float]:
     """What the caller gives; NaN for what is no number."""
-    found = dict.fromkeys(given, float("nan"))
+    found = dict.fromkeys((name for name in given if name not in RESERVED), float("nan"))
     for name, value in given.items():
+        if name in RESERVED:
+            why = f"{name}: the name of a column of its own; give this number another one, such as batch_{name}"
+            failures.add(SCALARS, step, FishertailError(why))
+            continue
         try:
             if value is not None:
                 found[name] = float(value.detach() if isinstance(value, torch.Tensor) else value)
