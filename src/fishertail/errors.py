@@ -17,6 +17,10 @@ class StorageError(FishertailError):
     """A file cannot be written, or no longer holds what was written to it."""
 
 
+class DiskError(StorageError):
+    """A file cannot be read or written for a reason that may pass: a full disk, a stale mount, no memory."""
+
+
 class CheckpointError(FishertailError):
     """A checkpoint cannot be read or does not fit the model; the message names the file and the keys."""
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fishertail.errors import DatasetError, NodeError, WorkerError
+from fishertail.errors import DatasetError, DiskError, NodeError, StorageError, WorkerError
 from fishertail.execution import job as jobs
 
 
@@ -57,6 +57,8 @@ def test_the_log_says_where_and_how_long(snakemake, monkeypatch):
         (NodeError("machine.device: a device that torch finds here (cpu) expected, found 'cuda'"), True),
         (WorkerError("worker 1 of 4 died"), True),
         (RuntimeError("CUDA error: uncorrectable ECC error encountered"), True),
+        (DiskError("norms.parquet: cannot write: No space left on device"), True),
+        (StorageError("norms.parquet: not a file that fishertail wrote; delete it"), False),
     ],
 )
 def test_only_what_may_pass_is_tried_again(snakemake, tmp_path, monkeypatch, error, again):
@@ -72,7 +74,10 @@ def test_a_clusters_job_that_asked_for_a_gpu_never_takes_the_cpu(snakemake, monk
     this = snakemake(gpus=1, device="auto")
     with jobs.job(this, torch=True) as job:
         assert job.device == "cpu"
-    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    monkeypatch.setenv("SLURM_JOB_ID", "12")  # of an interactive allocation, in which nobody asked for a GPU
+    with jobs.job(this, torch=True) as job:
+        assert job.device == "cpu"
+    monkeypatch.setenv("SNAKEMAKE_QUEUE_FINAL", "mark")
     with pytest.raises(SystemExit), jobs.job(this, torch=True):
         pass
     assert "asked the cluster for a GPU: a device that torch finds here (cpu) expected, found 'cuda'" in text(this)
@@ -94,7 +99,7 @@ def test_a_job_of_a_scheduler_takes_no_more_memory_than_it_asked_for(snakemake, 
     monkeypatch.setenv("JOB_ID", "12")
     with jobs.job(snakemake(mem_mb=4000)) as this:
         assert this.memory_budget == 2e9
-    with jobs.job(snakemake(mem_mb=4000, memory_budget=1.5)) as this:
+    with jobs.job(snakemake(mem_mb=4000, memory_budget=1536)) as this:
         assert this.memory_budget == 1.5 * 2**30
     monkeypatch.delenv("JOB_ID")
     with jobs.job(snakemake(mem_mb=4000)) as this:

@@ -1,8 +1,11 @@
 """What the rules of a run do, on a small real run: its files fit together, and those of another run are refused."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
+from fishertail.data import dataset
 from fishertail.errors import StorageError
 from fishertail.execution import steps
 from fishertail.measurements.measurement import measurements
@@ -22,6 +25,16 @@ def test_blocks_have_their_checkpoints_and_go_on_from_each_other(run):
     assert table["epoch"].tolist() == [0, 0.5, 1, 2, 3, 4]
     assert read_last(run.checkpoints[0])[0] == 4
     assert storage.read_provenance(run.metrics)["parameters"]["blocks"] == BLOCKS
+
+
+def test_training_does_not_go_on_with_other_data(run, tmp_path):
+    data = dataset.read(run.data)
+    altered = replace(data, train_labels=(data.train_labels + 1) % 10, content_hash="of other labels")
+    dataset.write(altered, tmp_path / "digits.safetensors", {"data": [altered.content_hash]})
+    files = {"dataset": str(tmp_path / "digits.safetensors"), "previous": [run.checkpoints[0]]}
+    found = {name: str(tmp_path / name) for name in ("checkpoints", "metrics")}
+    with pytest.raises(StorageError, match="weights trained on the data set as it is expected, found those of another"):
+        steps.train(job(epochs=BLOCKS[1], octaves=False), files, found)
 
 
 @pytest.mark.parametrize(("number", "all_steps", "some"), [(0, [0, 1, 2, 4], [0]), (1, [6, 8], [6])])

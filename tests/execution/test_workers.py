@@ -75,6 +75,16 @@ def test_one_worker_or_item_needs_no_process(count, items, monkeypatch):
     assert process == os.getpid()
 
 
+def test_one_item_of_several_workers_has_the_threads_of_one():
+    """A job that goes on after a kill may have one checkpoint left; with more threads its bits would differ."""
+    before = torch.get_num_threads()
+    try:
+        [(_, _, threads, _)] = workers.spread(where, {7: None}, workers=2, threads=before + 1)
+    finally:
+        workers.prepare_process(before)
+    assert threads == before + 1
+
+
 def test_without_submitit_a_sentence_says_so(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(NodeError, match="submitit expected, which is not installed: pip install submitit"):

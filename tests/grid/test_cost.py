@@ -88,6 +88,18 @@ def test_profiles_say_where_jobs_run(profile):
         assert (place.charge is not None) == (profile == "tsubame")
 
 
+def test_arguments_of_snakemake_count_as_the_profile_does(tmp_path):
+    (tmp_path / "config.yaml").write_text("queue-site: site.yaml\njobs: unlimited\nretries: 2\n")
+    (tmp_path / "site.yaml").write_text("scheduler: slurm\n")
+    assert Place.of(tmp_path).jobs is None
+    (tmp_path / "other.yaml").write_text("scheduler: slurm\nnode_gpus: 8\n")
+    given = ["--jobs", "3", "-T", "0", "--queue-site", str(tmp_path / "other.yaml"), "--config", "epochs=3"]
+    place = Place.of(tmp_path, given)
+    assert (place.jobs, place.retries, place.node_gpus) == (3, 0, 8)
+    (tmp_path / "config.yaml").write_text("cores: 1\n")
+    assert Place.of(tmp_path, ["--cores=4"]).cores == 4
+
+
 def test_the_report_of_two_blocks():
     jobs = [
         HOUR,

@@ -1,5 +1,6 @@
 """Result files: what is written is read back, what was altered is refused, and a failed write leaves nothing behind."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from fishertail.errors import StorageError
+from fishertail.errors import DiskError, StorageError
 from fishertail.results import storage
 
 RECORD = {"rule": "train", "parameters": {"rate": 0.05, "quote": "\"'<&>"}, "data": ["abc"]}
@@ -108,6 +109,25 @@ def test_a_missing_file_is_named(written):
     for reader in (read, storage.read_provenance):
         with pytest.raises(StorageError, match=f"{written}: no such file"):
             reader(written)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ESTALE, "Stale file handle"),
+        MemoryError("2 GiB"),
+        Exception("mmap: Cannot allocate memory"),
+    ],
+)
+def test_an_intact_file_that_cannot_be_read_is_not_to_be_deleted(written, error, monkeypatch):
+    def fail(*args, **options):
+        raise error
+
+    for where in ("pathlib.Path.read_text", "pyarrow.parquet.ParquetFile", "safetensors.safe_open"):
+        monkeypatch.setattr(where, fail)
+    with pytest.raises(DiskError, match=f"{written}: cannot read: ") as caught:
+        read(written)
+    assert "delete" not in str(caught.value)
 
 
 def test_a_file_cut_anywhere_is_refused(written):

@@ -1,5 +1,6 @@
 """The grid as `make gpu` runs it: interrupted when the time of a call is up, and gone on with in the next."""
 
+import re
 import time
 from pathlib import Path
 
@@ -15,6 +16,18 @@ def test_it_is_the_grid_of_the_paper(project):
     output = project.run("-n", "--resources", f"gpus={gpu.JOBS}")
     assert "kept/grid/results/runs/cifar10-conv/bs256/seed2/epochs0761-0800/checkpoints" in output
     assert "device=cuda" in output
+
+
+def test_without_gpus_none_are_asked_for_and_jobs_stay_jobs(project):
+    """Whatever a profile sets; and a memory budget below a GiB is none that is rounded to 0."""
+    project.write_grid(machine={"device": "cpu", "memory_budget": 0.5})
+    output = project.run("-n", "--set-resources", "per_sample_gradients:gpus=4")
+    training = output[output.index("rule train:") :]
+    assert "memory_budget=512, gpus=0" in training
+    jobs = [line for line in output.splitlines() if line.strip().startswith("resources:")]
+    assert jobs
+    assert not [line for line in jobs if re.search(r"gpus=[1-9]", line)]
+    assert "localrule train" not in output
 
 
 @pytest.mark.slow

@@ -1,10 +1,17 @@
 # Where rules run on a cluster, and what `make cost` needs to know of their jobs
 import os
 
+from snakemake.resources import Resource
+
 from fishertail.grid.cost import JOBS_VARIABLE, write_jobs
 
-if CONFIG.machine.cpu_rules == "local":
-    workflow.localrules(*(each.name for each in workflow.rules if not gpus_of(each)))
+if CONFIG.machine.device == "cpu":  # whatever a profile sets for its GPUs
+    for each in workflow.rules:
+        if gpus_of(each):
+            each.resources["gpus"] = Resource("gpus", 0)
+
+if CONFIG.machine.cpu_rules == "local":  # those that compute with torch are jobs of the cluster, with a GPU or without
+    workflow.localrules(*(each.name for each in workflow.rules if each.resources.get("memory_budget") is None))
 
 
 def asked_for(rule_name, job_wildcards):

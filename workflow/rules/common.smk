@@ -78,9 +78,10 @@ def memory(estimate):
     return lambda wildcards, attempt: wanted * attempt
 
 
+BUDGET = CONFIG.machine.memory_budget
 MACHINE = {  # resources of every job that computes with torch: none of them reruns anything
     "attempt": lambda wildcards, attempt: attempt,
     "device": CONFIG.machine.device,
     "cpu_workers": CONFIG.machine.cpu_workers,
-    "memory_budget": CONFIG.machine.memory_budget,
+    "memory_budget": BUDGET if BUDGET == "auto" else round(1024 * BUDGET),  # MiB: Snakemake rounds to whole numbers
 }

@@ -192,14 +192,16 @@ class Executor(RemoteExecutor):
         why, tail = task.outcome.why if task.outcome else "", ""
         if task.entry is not None:
             with suppress(OSError):
-                tail = "\n".join(Path(task.entry.log).read_text(errors="replace").splitlines()[-_TAIL:])
+                tail = "\n".join(
+                    Path(task.entry.log).read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
+                )
         self._inform("error", f"{task.request.name}: {why}")
         own_logs = _logs_of(info.job)
         for own in own_logs:
             with suppress(OSError):
                 if not own.exists():
                     own.parent.mkdir(parents=True, exist_ok=True)
-                    own.write_text(f"{task.request.name}: {why}\n{tail}\n")
+                    own.write_text(f"{task.request.name}: {why}\n{tail}\n", encoding="utf-8")
                     self._made_logs.add(own)
         if not own_logs and tail and task.entry is not None:
             self._inform("error", f"{task.entry.log} ends:\n{tail}")
@@ -304,7 +306,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _leave_terminal() -> None:
     """Write no more to a terminal that is closed: the error would keep Snakemake from ending its jobs."""
-    with open(os.devnull, "r+") as nowhere:
+    with open(os.devnull, "r+", encoding="utf-8") as nowhere:
         for stream in range(3):
             with suppress(OSError):
                 if stat.S_ISCHR(os.fstat(stream).st_mode):

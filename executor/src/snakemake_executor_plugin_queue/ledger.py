@@ -93,7 +93,7 @@ class Ledger:
         for name in names:
             if name not in known:
                 with suppress(OSError, ValueError):
-                    self._codes[name] = int((self._folder / "exit" / name).read_text())
+                    self._codes[name] = int((self._folder / "exit" / name).read_text(encoding="utf-8"))
         return dict(self._codes)
 
     def fence(self, entry: Entry) -> str | None:
@@ -112,7 +112,7 @@ class Ledger:
             deadline = time.monotonic() + _FILES_LATE
             while time.monotonic() < deadline and not (mark / "given-up").exists():
                 with suppress(OSError):
-                    if job := (mark / "job").read_text().strip():
+                    if job := (mark / "job").read_text(encoding="utf-8").strip():
                         return job
                 time.sleep(0.2)
         return None
@@ -121,11 +121,13 @@ class Ledger:
 def _entry(path: Path) -> Entry:
     """An entry written by this version of the executor or by another."""
     known = {each.name for each in fields(Entry)}
-    return Entry(**{name: value for name, value in json.loads(path.read_text()).items() if name in known})
+    return Entry(
+        **{name: value for name, value in json.loads(path.read_text(encoding="utf-8")).items() if name in known}
+    )
 
 
 def write(path: Path, text: str) -> None:
     """Write a file completely or not at all."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text)
+    part.write_text(text, encoding="utf-8")
     part.replace(path)

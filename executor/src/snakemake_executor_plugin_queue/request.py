@@ -118,7 +118,7 @@ def _software(job: Job) -> list[str | None]:
     found = [environment, job.container_img_url, str(job.env_modules)]
     if environment is not None:
         with suppress(OSError):
-            found.append(Path(environment).read_text())
+            found.append(Path(environment).read_text(encoding="utf-8"))
     return found
 
 

@@ -101,7 +101,7 @@ def load(path: str | Path) -> Site:
         Refused: names the file and every faulty key, what was expected and what was found.
     """
     try:
-        text = Path(path).read_text()
+        text = Path(path).read_text(encoding="utf-8")
         found = yaml.safe_load(text)
     except (OSError, yaml.YAMLError) as error:
         raise Refused(f"{path}: a YAML file with the settings of the site expected: {error}") from None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from fishertail.errors import FishertailError, NodeError, WorkerError
+from fishertail.errors import DiskError, FishertailError, NodeError, WorkerError
 from fishertail.results import of_run, provenance
 
 
@@ -72,7 +72,7 @@ def job(snakemake: Any, *, torch: bool = False) -> Iterator[Job]:
         torch: set torch's threads and choose a device, which imports torch.
     """
     path, resources = snakemake.log[0], snakemake.resources
-    with open(path, "w", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
+    with open(path, "w", encoding="utf-8", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
         try:
             with _described(resources.get("attempt", 1)) as facts:
                 device = _prepare_torch(snakemake) if torch else "cpu"
@@ -96,7 +96,7 @@ def job(snakemake: Any, *, torch: bool = False) -> Iterator[Job]:
             _end(error)
 
 
-_FINAL_VARIABLE = "SNAKEMAKE_QUEUE_FINAL"  # names the file that a job creates if it would fail again
+_FINAL_VARIABLE = "SNAKEMAKE_QUEUE_FINAL"  # of jobs of our executor: the file that one creates if it would fail again
 _JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID")  # in the environment of a scheduler's job
 
 
@@ -117,7 +117,7 @@ _OF_THE_NODE = re.compile(r"CUDA error|cuDNN error|CUBLAS_STATUS|can't allocate 
 
 def _may_be_cured(error: Exception) -> bool:
     """Whether a second attempt may succeed: after a fault of a node or its disks, or for lack of memory."""
-    if isinstance(error, OSError | MemoryError | WorkerError | NodeError):
+    if isinstance(error, OSError | MemoryError | WorkerError | NodeError | DiskError):
         return True
     return type(error).__name__ in ("AcceleratorError", "OutOfMemoryError") or bool(_OF_THE_NODE.search(str(error)))
 
@@ -161,10 +161,13 @@ def _gpu_names(device: str) -> str:
 
 
 def _memory_budget(resources: Any, device: str) -> float | None:
-    """In bytes; None for half of what is free. A job of a scheduler must not take what other jobs on its node use."""
+    """In bytes, from MiB; None for half of what is free.
+
+    A job of a scheduler must not take what other jobs on its node use.
+    """
     budget = resources.get("memory_budget", "auto")
     if budget != "auto":
-        return float(budget) * 2**30
+        return float(budget) * 2**20
     if device == "cpu" and scheduler_job() and isinstance(resources.get("mem_mb"), int):
         return float(resources.mem_mb) * 1e6 / 2
     return None
@@ -176,7 +179,7 @@ def _prepare_torch(snakemake: Any) -> str:
 
     workers.prepare_process(snakemake.threads)
     wanted, key = snakemake.resources.get("device", devices.AUTO), "machine.device"
-    if wanted == devices.AUTO and scheduler_job() and snakemake.resources.get("gpus", 0):
+    if wanted == devices.AUTO and _FINAL_VARIABLE in os.environ and snakemake.resources.get("gpus", 0):
         wanted, key = "cuda", f"{key} is auto, and the job asked the cluster for a GPU"  # which is paid for
     if wanted == devices.AUTO:
         return devices.automatic()

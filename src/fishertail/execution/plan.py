@@ -189,6 +189,6 @@ def captions(figures: Mapping[str, Figure], tables: Mapping[str, TableOfRuns], f
     shown = {each.rule: each.caption for each in figures.values()} | {n: each.caption for n, each in tables.items()}
     for name, caption in shown.items():
         path, text = folder / f"{name}.rst", caption.replace("|", "\\|") + "\n"
-        if not path.exists() or path.read_text() != text:
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            path.write_text(text, encoding="utf-8")

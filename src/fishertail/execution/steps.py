@@ -40,7 +40,13 @@ def train(job: Job, files: Files, outputs: Files) -> None:
     octaves, per_epoch = job.parameters["octaves"], steps_per_epoch(len(data.train_labels), run["batch_size"])
     model = network_of_run(run, data.shape, data.classes)
     if previous := files["previous"]:
-        of_run.check(previous[0], storage.read_provenance(previous[0]), run)
+        before = storage.read_provenance(previous[0])
+        of_run.check(previous[0], before, run)
+        if set(before.get("data", ())) - {data.content_hash}:
+            raise StorageError(
+                f"{previous[0]}: weights trained on the data set as it is expected, found those of another "
+                f"{run['dataset']}: give back its samples, or remove this run to have it trained anew"
+            )
         step, state = checkpoints.read_last(previous[0])
         expected = (epochs[0] - 1) * per_epoch
         if step != expected:

@@ -46,7 +46,8 @@ def spread(
     Args:
         function: picklable by submitit, and so is what it returns.
         items: by SGD step.
-        workers: how many processes; with one, or one item, everything is done in this process.
+        workers: how many processes; with one, or one item, everything is done in this process, by the threads of a
+            worker.
         gpus: as CUDA_VISIBLE_DEVICES has them; worker i sees only the i-th. As many as workers, or none.
         threads: of each worker.
 
@@ -55,8 +56,10 @@ def spread(
         Exception: the first that a worker raised, as it was there; its traceback is in the worker's log.
         NodeError: submitit is not installed.
     """
-    workers = max(1, min(workers, len(items)))
+    wanted, workers = workers, max(1, min(workers, len(items)))
     if workers == 1:
+        if wanted > 1:
+            prepare_process(threads)
         return [function(dict(items))]
     shares = [dict(list(items.items())[first::workers]) for first in range(workers)]
     tasks = [(function, share, gpus[i] if gpus else None, threads) for i, share in enumerate(shares)]
@@ -226,7 +229,7 @@ def _kill(job: "submitit.Job[Any]") -> None:
 
 def _log(job: "submitit.Job[Any]") -> str:
     paths = (job.paths.stdout, job.paths.stderr)
-    return "".join(Path(path).read_text(errors="replace") for path in paths if Path(path).exists())
+    return "".join(Path(path).read_text(encoding="utf-8", errors="replace") for path in paths if Path(path).exists())
 
 
 def _keep_freed_memory() -> None:

@@ -59,18 +59,21 @@ def write_jobs(path: Path, estimator: Estimator, asked_for: Callable[[str, Any],
         asked_for: called with a rule and the wildcards of a job; returns the gpus, threads and minutes it asks for.
         results: the folder of results.
     """
-    jobs = []
+    jobs, results = [], str(Path(results))  # as Snakemake's summary, read by `pending`, has paths
     for each in estimator.jobs():
         needs = [(rule, folder.replace("<results>", results)) for rule, folder in each.needs]
         estimate, asked = estimator.of(each.rule, each.wildcards), asked_for(each.rule, each.wildcards)
         folder = each.folder.replace("<results>", results)
         jobs.append(asdict(Job(each.rule, folder, needs, estimate.seconds, estimate.basis, **asked)))
-    path.write_text(json.dumps(jobs))
+    path.write_text(json.dumps(jobs), encoding="utf-8")
 
 
 def read_jobs(path: Path) -> list[Job]:
     """What `write_jobs` wrote."""
-    return [Job(**each | {"needs": [tuple(need) for need in each["needs"]]}) for each in json.loads(path.read_text())]
+    return [
+        Job(**each | {"needs": [tuple(need) for need in each["needs"]]})
+        for each in json.loads(path.read_text(encoding="utf-8"))
+    ]
 
 
 def pending(summary: str) -> set[Key]:
@@ -231,7 +234,7 @@ def main() -> None:
     parser.add_argument("others", nargs=argparse.REMAINDER, metavar="...", help="more arguments of snakemake")
     options = parser.parse_args()
     try:
-        place = Place.of(Path(options.profile))
+        place = Place.of(Path(options.profile), options.others)
     except ConfigError as error:
         parser.exit(2, f"error: {error}\n")
     with tempfile.TemporaryDirectory() as folder:
@@ -241,7 +244,10 @@ def main() -> None:
         if done.returncode:
             sys.exit(done.stderr)
         jobs = read_jobs(path)
-    print(report(jobs, done.stdout, place))
+    try:
+        print(report(jobs, done.stdout, place))
+    except ConfigError as error:
+        parser.exit(2, f"error: {error}\n")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Where jobs run, as a profile has it: how many at a time, how often one is tried, and what the site charges for it."""
 
+import argparse
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -59,13 +60,16 @@ class Place:
     charge: Charge | None = None
 
     @classmethod
-    def of(cls, profile: Path) -> Self:
+    def of(cls, profile: Path, others: Sequence[str] = ()) -> Self:
         """The place that a profile's folder describes.
+
+        Args:
+            others: arguments of snakemake, of which `--jobs`, `--cores`, `--retries` and `--queue-site` count.
 
         Raises:
             ConfigError: there is no such profile, its files are no YAML, or the site's `charge` has other keys.
         """
-        options = _read(profile / "config.yaml")
+        options = _read(profile / "config.yaml") | _given(others)
         retries = int(options.get("retries", 0))
         if "queue-site" not in options:
             cores = options.get("cores", 1)
@@ -79,9 +83,20 @@ class Place:
             node_gpus=site.get("node_gpus", 4),
             limit=site.get("walltime_limit") or math.inf,
             retries=retries,
-            jobs=options.get("jobs"),
+            jobs=None if options.get("jobs") in (None, "unlimited") else int(options["jobs"]),
             charge=None if charge is None else Charge(**charge),
         )
+
+
+def _given(others: Sequence[str]) -> dict[str, str]:
+    """What arguments of snakemake set."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for names in (["--jobs", "-j"], ["--cores", "-c"], ["--retries", "-T"], ["--queue-site"]):
+        parser.add_argument(*names, default=argparse.SUPPRESS)
+    found = vars(parser.parse_known_args(list(others))[0])
+    if "queue_site" in found:
+        found["queue-site"] = str(Path(found.pop("queue_site")).absolute())  # a profile's is beside the profile
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -89,7 +104,7 @@ def _read(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        found = yaml.safe_load(path.read_text()) or {}
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise ConfigError(f"{path}: a file of a profile expected, found none ({error.strerror})") from error
     except (ValueError, yaml.YAMLError) as error:

@@ -52,7 +52,7 @@ def benchmarks(folder: Path, logs: Path) -> Iterator[MeasuredJob]:
     for path in sorted(folder.glob("*/*.tsv")):
         if _resumed(logs / path.parent.name / f"{path.stem}.log"):
             continue
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file, delimiter="\t"):
                 job = _job(path.parent.name, path.stem, row.get("s"), None)
                 if job is not None:
@@ -60,14 +60,14 @@ def benchmarks(folder: Path, logs: Path) -> Iterator[MeasuredJob]:
 
 
 def _resumed(log: Path) -> bool:
-    return log.is_file() and RESUMED in log.read_text(errors="replace")
+    return log.is_file() and RESUMED in log.read_text(encoding="utf-8", errors="replace")
 
 
 def kept(path: Path) -> Iterator[MeasuredJob]:
     """The jobs of a table with the columns rule, job, seconds and units; none where there is no such file."""
     if not path.is_file():
         return
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             job = _job(row["rule"], row["job"], row["seconds"], row.get("units"))
             if job is not None:

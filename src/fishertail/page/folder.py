@@ -81,14 +81,14 @@ def _read(path: Path) -> pd.DataFrame:
     """A table with its checksum verified, or one that another program wrote, which has none."""
     if path.suffix == ".csv" and not _ours(path):
         try:
-            return storage.from_csv(path.read_text())
+            return storage.from_csv(path.read_text(encoding="utf-8"))
         except (ValueError, OSError) as error:
             raise StorageError(f"{path}: a table expected ({str(error).splitlines()[0]})") from error
     return storage.read_table(path)
 
 
 def _ours(path: Path) -> bool:
-    with path.open(errors="replace") as file:
+    with path.open(encoding="utf-8", errors="replace") as file:
         return file.readline().startswith("# fishertail")
 
 

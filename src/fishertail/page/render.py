@@ -138,7 +138,7 @@ def _template() -> jinja2.Template:
 
 def _part(*name: str) -> str:
     """The text of one of the page's files."""
-    return files("fishertail.page").joinpath(*name).read_text()
+    return files("fishertail.page").joinpath(*name).read_text(encoding="utf-8")
 
 
 def _fit_finding(fit: Mapping[str, Any] | None) -> str:

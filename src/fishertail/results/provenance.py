@@ -122,7 +122,7 @@ def _text(start: str) -> tuple[str, str, str]:
     if path is None:
         raise ValueError(f"no module {module!r} in {_PACKAGE}")
     folder = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    return path.read_text(), folder, name
+    return path.read_text(encoding="utf-8"), folder, name
 
 
 @cache
@@ -259,7 +259,7 @@ def _drop_docstrings(tree: ast.AST) -> None:
 
 def _cpu_model() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

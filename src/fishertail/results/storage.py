@@ -9,13 +9,14 @@ import hashlib
 import io
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fishertail.errors import StorageError
+from fishertail.errors import DiskError, StorageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _KEY = "fishertail"
 _NAMES = ("layer", "dataset", "model")  # columns of names that users choose
+_OF_THE_SYSTEM = re.compile(r"allocate memory|\(os error \d+\)")  # in what safetensors raises
 _ALTERED = "its checksum differs from the one it was written with"
 
 
@@ -32,7 +34,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path in the directory of `path`, and rename it to `path` when the block succeeds.
 
     Raises:
-        StorageError: the directory or the file cannot be written (disk full, no permission); nothing is left behind.
+        DiskError: the directory or the file cannot be written (disk full, no permission); nothing is left behind.
     """
     path = Path(path)
     temporary = None
@@ -47,7 +49,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        raise StorageError(f"{path}: cannot write: {error.strerror or error}") from error
+        raise DiskError(f"{path}: cannot write: {error.strerror or error}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -89,7 +91,7 @@ def write_with_header(
 def write_text(text: str, path: str | os.PathLike[str]) -> None:
     """Write text that already carries its provenance."""
     with atomic(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def read_table(path: str | os.PathLike[str], columns: Iterable[str] = ()) -> "pd.DataFrame":
@@ -109,7 +111,7 @@ def read_table(path: str | os.PathLike[str], columns: Iterable[str] = ()) -> "pd
                 raise ValueError(_ALTERED)
             frame: pd.DataFrame = table.to_pandas()
         else:
-            header, _, body = path.read_text().partition("\n")
+            header, _, body = path.read_text(encoding="utf-8").partition("\n")
             if _parse_header(header)["sha256"] != hashlib.sha256(body.encode()).hexdigest():
                 raise ValueError(_ALTERED)
             frame = from_csv(body)
@@ -187,7 +189,7 @@ def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
             with safe_open(path, framework="np") as file:
                 record = json.loads(file.metadata()[_KEY])
                 return record
-        with path.open() as file:
+        with path.open(encoding="utf-8") as file:
             return _parse_header(file.readline())
 
 
@@ -207,6 +209,8 @@ def _reading(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise StorageError(f"{path}: no such file") from None
     except Exception as error:
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) or _OF_THE_SYSTEM.search(str(error)):
+            raise DiskError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise StorageError(
             f"{path}: not a file that fishertail wrote ({reason}); delete it to have it computed again"

@@ -1,5 +1,7 @@
 """What the executor needs from a scheduler."""
 
+import os
+import pwd
 import re
 import shlex
 from abc import ABC, abstractmethod
@@ -210,6 +212,11 @@ class Scheduler(ABC):
         if answer.code and not (unless and re.search(unless, answer.words, re.I)):
             raise Unanswered(answer.words)
         return answer.output
+
+
+def user() -> str:
+    """The name of the user whose jobs these are, whatever the environment calls them."""
+    return pwd.getpwuid(os.getuid()).pw_name
 
 
 def option(name: str, value: str | None) -> list[str]:

@@ -1,12 +1,11 @@
 """Grid Engine, as on TSUBAME 3 and 4."""
 
-import getpass
 import re
 from xml.etree import ElementTree
 
 from snakemake_executor_plugin_queue.errors import Unanswered
 from snakemake_executor_plugin_queue.schedulers import base
-from snakemake_executor_plugin_queue.schedulers.base import Queued, State, Submission, option, walltime
+from snakemake_executor_plugin_queue.schedulers.base import Queued, State, Submission, option, user, walltime
 
 
 class Scheduler(base.Scheduler):
@@ -26,7 +25,7 @@ class Scheduler(base.Scheduler):
         return [*command, "-l", f"h_rt={walltime(job.minutes)}", *job.options, job.script]
 
     def queue(self) -> dict[str, Queued]:
-        return parse_queue(self._output(["qstat", "-u", getpass.getuser(), "-xml"]))
+        return parse_queue(self._output(["qstat", "-u", user(), "-xml"]))
 
     def reason(self, job: str) -> str:
         found = re.search(r"^error reason.*?:\s*(.+)$", self._call(["qstat", "-j", job]).output, re.M)

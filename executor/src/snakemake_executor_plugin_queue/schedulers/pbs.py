@@ -1,11 +1,10 @@
 """OpenPBS and PBS Professional."""
 
-import getpass
 import re
 
 from snakemake_executor_plugin_queue.errors import Unanswered
 from snakemake_executor_plugin_queue.schedulers import base
-from snakemake_executor_plugin_queue.schedulers.base import Queued, State, Submission, option, walltime
+from snakemake_executor_plugin_queue.schedulers.base import Queued, State, Submission, option, user, walltime
 
 _NO_HISTORY = 36  # exit code of qstat -x where the server keeps no history
 _ABOUT_ONE_JOB = (0, 35, 153)  # exit codes where one of several jobs has ended or is unknown; the others are printed
@@ -34,7 +33,7 @@ class Scheduler(base.Scheduler):
 
         Not `-F json`: OpenPBS 23.06 then prints only the first live job, in valid JSON, with exit code 0.
         """
-        ids = self._output(["qselect", "-u", getpass.getuser()]).split()
+        ids = self._output(["qselect", "-u", user()]).split()
         return self._described(["qstat", "-f", "-F", "dsv", *ids]) if ids else {}
 
     def ended(self, ids: list[str]) -> dict[str, Queued]:

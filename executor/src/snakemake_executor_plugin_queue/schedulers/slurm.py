@@ -37,7 +37,8 @@ class Scheduler(base.Scheduler):
 
     def submit_command(self, job: Submission) -> list[str]:
         # a requeued job would have the same time and memory again, whereas Snakemake's next attempt may have more
-        command = ["sbatch", "--parsable", "--no-requeue", "--export=ALL", "--job-name", job.name, "--output", job.log]
+        command = ["sbatch", "--parsable", "--no-requeue", "--export=ALL", "--job-name", job.name]
+        command += ["--output", job.log.replace("%", "%%")]  # which begins a pattern
         command += ["--time", str(job.minutes), "--nodes=1", "--ntasks=1", f"--cpus-per-task={job.cpus}"]
         if job.mem_mb:
             command += [f"--mem={job.mem_mb}"]

@@ -103,7 +103,7 @@ def _sources(path: Path, checkpoints: Sequence[CheckpointFile], done: Container[
         StorageError: a step that is done was measured of other weights.
     """
     try:
-        earlier: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.exists() else {}
+        earlier: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except ValueError as error:
         raise StorageError(f"{path}: not a file that fishertail wrote; give another folder") from error
     sources = {str(each.step): {"file": each.path.name, "sha256": each.content_hash()} for each in checkpoints}
