@@ -139,6 +139,47 @@ def dies(outputs, labels):
     os._exit(1)
 
 
+def test_checkpoints_in_all_forms_that_the_command_reads(tmp_path):
+    model, samples = nn.Linear(3, 2), (torch.randn(8, 3), torch.randint(2, (8,)))
+    weights = model.state_dict()
+    wrapped = {f"module.{name}": tensor for name, tensor in weights.items()}
+    torch.save({"model": wrapped, "epoch": 7}, tmp_path / "wrapped.pt")
+    forms = {
+        0: weights,
+        1: model,
+        2: {"state_dict": wrapped},
+        3: tmp_path / "wrapped.pt",
+        4: str(tmp_path / "wrapped.pt"),
+    }
+    result = fishertail.analyse_run(model, forms, *samples, device="cpu")
+    values = result.spectrum.query("layer == 'network'")["eigenvalue"].tolist()
+    assert len(values) == 5
+    assert len(set(values)) == 1
+    other = nn.Linear(3, 4).state_dict()
+    for wrong, fault in (
+        ({5: other}, r"step 5: weight: shape \(2, 3\) expected, found \(4, 3\)"),
+        (
+            {5: {"net.0.weight": weights["weight"]}},
+            "step 5: the weights of the model expected; it lacks weight, bias and",
+        ),
+        ({5: [1, 2]}, "step 5: a state dict, a file with one or a network expected, found list"),
+    ):
+        with pytest.raises(CheckpointError, match=fault):
+            fishertail.analyse_run(model, wrong, *samples, device="cpu")
+
+
+def test_results_are_short_in_a_terminal():
+    result, model, _, images, labels = run()
+    norms = fishertail.gradient_norms(model, images, labels)
+    pairs = fishertail.fisher_eigenpairs(model, images, labels)["network"]
+    assert repr(norms) == "GradientNorms(60 samples, 2 layers: 0, 2)"
+    assert repr(pairs).startswith("Eigenpairs(eigenvalues=[")
+    assert repr(pairs).endswith("1 of 1 converged, 60 samples, 53 parameters)")
+    assert (
+        repr(result) == "RunAnalysis(norms: 240, spectrum: 12, projections: 240, eigenvectors: 12, outliers: 12 rows)"
+    )
+
+
 def test_faults(tmp_path):
     model, samples = nn.Linear(3, 2), (torch.randn(8, 3), torch.randint(2, (8,)))
     with pytest.raises(ValueError, match="at least one SGD step expected"):
@@ -147,7 +188,7 @@ def test_faults(tmp_path):
         fishertail.analyse_run(model, {0: model.state_dict()}, *samples, measurements=["norms", "curvature"])
     with pytest.raises(ValueError, match="timeout_min: only with cluster"):
         fishertail.analyse_run(model, {0: model.state_dict()}, *samples, timeout_min=3)
-    with pytest.raises(CheckpointError, match=r"missing.pt: not readable as a state dict \(FileNotFoundError"):
+    with pytest.raises(CheckpointError, match=r"missing.pt: not a readable checkpoint \(\[Errno 2\]"):
         fishertail.analyse_run(
             model, {0: str(tmp_path / "missing.pt")}, *samples, cluster="local", folder=tmp_path / "jobs"
         )
@@ -187,10 +228,25 @@ def test_what_is_no_network_is_named(tmp_path, model):
             call(model, *samples)
 
 
+class Refusing(nn.Module):
+    """Runs only while a number that is saved with the weights is positive."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("limit", torch.ones(()))
+
+    def forward(self, inputs):
+        if self.limit < 0:
+            raise RuntimeError("beyond the limit")
+        return inputs
+
+
 def test_what_fails_at_a_checkpoint_leaves_the_others():
-    result, model, checkpoints, images, labels = run(measurements=["norms", "spectrum", "ax_statistics"])
-    damaged = checkpoints | {2: {name: tensor[:1] for name, tensor in checkpoints[2].items()}}
-    with pytest.warns(UserWarning, match=r"step 2: norms failed: .*size mismatch.* \(and 2 more; see RunAnalysis"):
+    result, plain, checkpoints, images, labels = run(measurements=["norms", "spectrum", "ax_statistics"])
+    model = nn.Sequential(*plain, Refusing())
+    limits = {step: torch.tensor(-1.0 if step == 2 else 1.0) for step in checkpoints}
+    damaged = {step: weights | {"3.limit": limits[step]} for step, weights in checkpoints.items()}
+    with pytest.warns(UserWarning, match=r"step 2: norms failed: .*beyond the limit.* \(and 2 more; see RunAnalysis"):
         found = fishertail.analyse_run(
             model, damaged, images, labels, device="cpu", threads=1, measurements=["norms", "spectrum", "ax_statistics"]
         )
@@ -213,12 +269,12 @@ def test_a_bad_checkpoint_costs_no_other_whatever_the_jobs(tmp_path, options):
         3: tmp_path / "missing.pt",
     }
     options |= {"folder": tmp_path / "jobs"}
-    with pytest.warns(UserWarning, match=r"step 1: norms failed"):
+    with pytest.warns(UserWarning, match=r"step 1: checkpoint failed: .* it has 3.weight"):
         found = fishertail.analyse_run(model, damaged, images, labels, device="cpu", threads=1, **options)
     assert found.norms["step"].unique().tolist() == found.spectrum["step"].unique().tolist() == [0, 2]
     failures = found.failures.groupby("step")["measurement"].agg(list).to_dict()
-    assert failures == {1: ["norms", "spectrum", "outliers"], 3: ["checkpoint"]}
-    assert "missing.pt: not readable as a state dict" in found.failures["reason"].iloc[-1]
+    assert failures == {1: ["checkpoint"], 3: ["checkpoint"]}
+    assert "missing.pt: not a readable checkpoint" in found.failures["reason"].iloc[-1]
 
 
 @pytest.mark.parametrize("cluster", [None, "local"])

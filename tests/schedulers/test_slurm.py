@@ -13,7 +13,7 @@ class TestSlurm(Workflow):
         (login.path / "call.py").write_text(CALL)
         output = login.script("call.py")
         assert "same: True" in output, output
-        assert "unreadable: missing.pt: not readable as a state dict" in output, output
+        assert "unreadable: missing.pt: not a readable checkpoint" in output, output
         assert "died: worker 1 of 2 (steps 0, 2) died; its log ends:" in output, output
 
 

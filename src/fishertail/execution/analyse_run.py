@@ -13,21 +13,20 @@ import torch
 from torch import nn
 
 from fishertail import devices
-from fishertail.errors import CheckpointError
 from fishertail.execution import measuring, workers
 from fishertail.execution.chosen import CHECKPOINT, DEFAULT, FAILURES, Chosen, Failures, choose
+from fishertail.execution.command_line.checkpoint_files import Saved, weights_of
 from fishertail.execution.measuring import Tables
 from fishertail.execution.options import Given, checked_steps_per_epoch
 from fishertail.execution.run_analysis import RunAnalysis
 from fishertail.gradients.inputs import samples_of
 from fishertail.gradients.model_checks import check_model
 from fishertail.measurements.checkpoint import flat_parameters
-from fishertail.training.checkpoints import Weights
 
 
 def analyse_run(
     model: nn.Module,
-    checkpoints: Mapping[int, Weights | str | Path],
+    checkpoints: Mapping[int, Saved],
     images: Any,
     labels: Any = None,
     *,
@@ -53,8 +52,9 @@ def analyse_run(
 
     Args:
         model: the network; its own weights are not used.
-        checkpoints: by SGD step, a state dict or a file that `torch.save` wrote of one. In version 0.1 the keys were
-            epochs: multiply these by the steps per epoch, ceil(N / batch size).
+        checkpoints: by SGD step, a state dict, a network of the same kind, or a file as `fishertail measure` reads it,
+            whose weights may be below "state_dict" or "model", with the prefixes of wrappers. In version 0.1 the keys
+            were epochs: multiply these by the steps per epoch, ceil(N / batch size).
         images, labels: the training samples, see `gradient_norms`. Jobs get a copy of them.
         steps_per_epoch: SGD steps per epoch, for the column `epoch` = step / steps_per_epoch; NaN without it.
         layers: those of the spectrum, and of what has the option `layers` with the same default (docs/measurements.md).
@@ -154,7 +154,7 @@ def _analyse(
     model: nn.Module,
     samples: tuple[Any, Any],
     chosen: Chosen,
-    share: Mapping[int, Weights | str | Path],
+    share: Mapping[int, Saved],
     *,
     loss: Callable[..., torch.Tensor] | None,
     learning_rate: float,
@@ -173,7 +173,7 @@ def _analyse(
     failures, weights = Failures(), {}
     for step, saved in share.items():
         try:
-            weights[step] = _weights(saved)
+            weights[step] = weights_of(saved, model, step)
         except Exception as error:
             failures.add(CHECKPOINT, step, error)
     found = chosen.of_gradients(
@@ -193,20 +193,7 @@ def _analyse(
     return found, failures
 
 
-def _weights(saved: Weights | str | Path) -> Weights:
-    if not isinstance(saved, str | Path):
-        return saved
-    try:
-        loaded: Weights = torch.load(saved, map_location="cpu", weights_only=True)
-    except Exception as error:  # of a dozen kinds on foreign files, and long ones
-        why = (str(error).splitlines() or [""])[0]
-        raise CheckpointError(f"{saved}: not readable as a state dict ({type(error).__name__}: {why})") from error
-    return loaded
-
-
-def _parameters(
-    model: nn.Module, checkpoints: Mapping[int, Weights | str | Path], step: int
-) -> dict[str, torch.Tensor]:
+def _parameters(model: nn.Module, checkpoints: Mapping[int, Saved], step: int) -> dict[str, torch.Tensor]:
     """The weights of a checkpoint by layer, which are loaded into `model`."""
-    model.load_state_dict(_weights(checkpoints[step]))
+    model.load_state_dict(weights_of(checkpoints[step], model, step))
     return flat_parameters(model)

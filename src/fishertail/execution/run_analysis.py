@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _FIRST, _CHARTS = ("spectrum", "outliers"), 4  # what a notebook shows of a run
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunAnalysis:
     """The tables of a run: norms, spectra and outliers of every sample's gradient at its checkpoints.
 
@@ -32,6 +32,9 @@ class RunAnalysis:
     """
 
     tables: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"RunAnalysis({', '.join(f'{name}: {len(table)}' for name, table in self.tables.items())} rows)"
 
     @property
     def norms(self) -> pd.DataFrame:

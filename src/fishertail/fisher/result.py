@@ -13,7 +13,7 @@ from fishertail.fisher.space import Space
 _BOUND_RTOL = 1e-5  # of the eigenvalues that bound the next ones
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Eigenpairs:
     """The k largest eigenpairs of F in one scope: a layer's parameters, or those of the whole network.
 
@@ -31,6 +31,11 @@ class Eigenpairs:
     certified: NDArray[np.bool_]  # (k,)
     products: int  # number of products of F with a vector, over the active samples
     trace: float  # mean |g_x|^2: the sum of all eigenvalues
+
+    def __repr__(self) -> str:
+        values, (_, parameters) = np.array2string(self.eigenvalues, precision=6), self.eigenvectors.shape
+        found = f"{int(self.converged.sum())} of {len(self.converged)} converged"
+        return f"Eigenpairs(eigenvalues={values}, {found}, {len(self.projections)} samples, {parameters} parameters)"
 
 
 def degenerate(problem: Eigenproblem) -> Eigenpairs:

@@ -54,7 +54,10 @@ def samples_of(inputs: Any, targets: Any = None) -> Samples:
     if isinstance(targets, Dataset | DataLoader):
         raise TypeError(f"labels: a tensor or an array expected, found {type(targets).__name__}; pass it as images")
     if targets is None:
-        raise TypeError("labels expected; only a Dataset or a DataLoader stands for both images and labels")
+        raise TypeError(
+            "labels expected; only a Dataset or a DataLoader of torch stands for images and labels, found "
+            f"{type(inputs).__name__}: give DataLoader(samples) for whatever else has pairs and a length"
+        )
     return _TensorSamples(_arrays(inputs, "images"), _arrays(targets, "labels"))
 
 
@@ -114,7 +117,11 @@ class _DatasetSamples:
                 raise ValueError(f"samples: an entry `labels` expected, found {', '.join(map(str, batch))}")
             return {key: value for key, value in batch.items() if key != name}, batch[name]
         if not isinstance(batch, Sequence) or len(batch) != 2:
-            raise ValueError(f"samples: pairs of input and label expected, found {type(batch).__name__}")
+            found = type(batch).__name__ + (f" of {len(batch)}" if isinstance(batch, Sequence) else "")
+            raise ValueError(
+                f"samples: pairs of input and label expected, found {found}; a collate_fn of a DataLoader may make "
+                "pairs, with several inputs in a tuple"
+            )
         inputs, targets = batch
         return tuple(inputs) if isinstance(inputs, list) else inputs, targets
 

@@ -44,6 +44,8 @@ def loss_of(loss: Callable[..., torch.Tensor] | None) -> "CrossEntropy | OtherLo
     Raises:
         TypeError: it cannot be called.
     """
+    if isinstance(loss, type):
+        raise TypeError(f"loss: an instance expected, such as {loss.__name__}(), found the class {loss.__name__}")
     if loss is not None and not callable(loss):
         raise TypeError(f"loss: a function of the outputs and labels of one sample expected, found {loss!r}")
     if loss is None or loss is nn.functional.cross_entropy:
@@ -166,7 +168,9 @@ class CrossEntropy:
         counted = labels != self._ignored
         labels = torch.where(counted, labels, 0)
         if labels.numel() and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
-            raise ValueError(f"labels: 0 to {classes - 1} expected, found {int(labels.min())} to {int(labels.max())}")
+            one = "; for one output pass loss=..., such as torch.nn.BCEWithLogitsLoss()" if classes == 1 else ""
+            found = f"{int(labels.min())} to {int(labels.max())}"
+            raise ValueError(f"labels: 0 to {classes - 1} expected, found {found}{one}")
         return labels, counted
 
     def _check_probabilities(self, targets: torch.Tensor, axis: int) -> None:

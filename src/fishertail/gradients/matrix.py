@@ -27,7 +27,7 @@ from fishertail.gradients.probe_samples import probe_inputs
 _SUMMED = 16  # batches that are summed in float32: more cost no less, and lose digits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GradientNorms:
     """L2 norms of the per-sample gradients; infinite where a gradient is not finite."""
 
@@ -41,6 +41,9 @@ class GradientNorms:
         """(N,) norms of the gradient of `layers` together: of the whole network, unless some were chosen."""
         norms: NDArray[np.float64] = np.hypot.reduce(self.per_layer, axis=1)  # squares below 1e-324 would underflow
         return norms
+
+    def __repr__(self) -> str:
+        return f"GradientNorms({len(self.loss)} samples, {len(self.layers)} layers: {', '.join(self.layers)})"
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ _OWN_FOLDER = re.compile(r"checkpoint[-_]\d+$")
 _OF_A_STEP = re.compile(r"step(\d{8})/(.+)")  # of the workflow's files
 _EPOCH_LAST = re.compile(r"(?:^|[^a-z])ep(?:och)?s?[^a-z0-9]*(\d+)[^0-9]*$", re.IGNORECASE)
 
+Saved = nn.Module | Weights | str | Path  # what holds the weights of a checkpoint
+
 
 @dataclass(frozen=True)
 class CheckpointFile:
@@ -81,6 +83,35 @@ def find(
             )
         by_step[each.step] = each
     return [by_step[step] for step in sorted(by_step)]
+
+
+def weights_of(saved: Saved, model: nn.Module, step: int) -> Weights:
+    """The state dict of a checkpoint for a model.
+
+    Args:
+        saved: a network of the same kind, a state dict, or a file as `find` reads it.
+        step: of SGD, for a file that holds several, and for errors.
+
+    Raises:
+        CheckpointError: it cannot be read, or does not fit the model.
+    """
+    if isinstance(saved, nn.Module):
+        saved = dict(saved.state_dict())
+    tensors: Any = saved
+    where = f"step {step}"
+    if isinstance(saved, str | Path):
+        found = _read(Path(saved), trusted=False)
+        of_step = next((each for each in found if each.step == step), found[0] if len(found) == 1 else None)
+        if of_step is None:
+            steps = listed([str(each.step) for each in found])
+            raise CheckpointError(f"{saved}: weights of step {step} expected, found those of {steps}")
+        where, tensors = str(saved), of_step.tensors
+    elif isinstance(saved, Mapping):
+        tensors = next((saved[name] for name in _STATES if isinstance(saved.get(name), Mapping)), saved)
+    if not isinstance(tensors, Mapping):
+        kind = type(saved).__name__
+        raise CheckpointError(f"{where}: a state dict, a file with one or a network expected, found {kind}")
+    return {name: tensors[in_file] for name, in_file in fitted(where, tensors, model).names.items()}
 
 
 def files_in(places: Sequence[str | Path]) -> list[Path]:

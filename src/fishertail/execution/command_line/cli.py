@@ -197,6 +197,8 @@ def _notes(found: Sequence[Any]) -> list[str]:
     """Which checkpoints were found, and what was taken off their names."""
     first, last = found[0], found[-1]
     lines = [f"{len(found)} checkpoints, steps {first.step:,} ({first.path.name}) to {last.step:,} ({last.path.name})"]
+    if len(found) == 1:
+        lines = [f"1 checkpoint, step {first.step:,} ({first.path.name})"]
     for prefix in sorted({each.stripped for each in found if each.stripped}):
         files = [each for each in found if each.stripped == prefix]
         left = sorted({name for each in files for name in each.left_out})
