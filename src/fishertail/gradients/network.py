@@ -162,7 +162,8 @@ class Network:
         Returns:
             the output (n, ...), and what was recorded.
         """
-        trained, modules = dict(self.trained()), dict(self.model.named_modules())
+        modules = dict(self.model.named_modules())
+        trained = dict(self.trained()) if apart else {}
         inside = {path: {name: own_leaf(trained[name]) for name in own} for path, own in (apart or {}).items()}
         named = [(substitutes or {}), *inside.values()]
         names = self._names | {id(tensor): name for tensors in named for name, tensor in tensors.items()}
@@ -307,7 +308,7 @@ class Network:
 
     def _expansions(self, layers: Collection[str], plan: GradientPlan, samples: int) -> dict[str, torch.Tensor]:
         """The parameters that the plan expands over the samples, layer by layer."""
-        tensors = dict(self.trained())
+        tensors = dict(self.trained()) if plan.expanded else {}
         return {
             name: expanded(tensors[name], axes, samples)
             for layer in layers

@@ -21,13 +21,20 @@ def near_one(parts: Sequence[torch.Tensor], scale: torch.Tensor) -> tuple[list[t
     """
     if not parts:
         return [], scale
-    sizes = [torch.linalg.vector_norm(part, ord=torch.inf, dim=tuple(range(1, part.ndim))) for part in parts]
-    largest = torch.stack(sizes).amax(0).double()
+    lengths = [torch.linalg.vector_norm(part, dim=_own_axes(part)) for part in parts]  # sooner than largest entries
+    least, most = (lengths[0] if len(lengths) == 1 else torch.stack(lengths).amax(0)).aminmax()
+    if least > NEAR[0] and most < NEAR[1]:
+        return list(parts), scale
+    largest = torch.stack([part.abs().amax(_own_axes(part)) for part in parts]).amax(0).double()
     far = (largest > 0) & ((largest < NEAR[0]) | (largest > NEAR[1]))
     if not far.any():
         return list(parts), scale
     unit = torch.where(far, power_of_two(largest), 1.0)
     return [_divided(part, unit) for part in parts], scale * unit
+
+
+def _own_axes(part: torch.Tensor) -> tuple[int, ...]:
+    return tuple(range(1, part.ndim))
 
 
 def _divided(part: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
