@@ -171,14 +171,15 @@ def test_a_folder_of_another_run_is_refused(tmp_path):
         "model": {"model": nn.Linear(6, 3)},
         "modules": {"model": nn.Sequential(*(nn.Tanh() if isinstance(m, nn.ReLU) else m for m in model))},
         "data": {"images": images + 1},
-        "measurements": {"threshold": 5},
+        "measurements.outliers.threshold": {"threshold": 5},
+        "measurements.fit": {"measurements": (*MEASURED, "fit")},
         "loss": {"loss": lambda outputs, targets: outputs.square().sum()},
         "learning_rate": {"learning_rate": 0.1},
         "steps_per_epoch": {"steps_per_epoch": 3},
         "samples": {"subset": 5},
     }.items():
         given = {"model": model, "images": images, "labels": labels, "measurements": MEASURED, **other}
-        with pytest.raises(StorageError, match=f"a run with {what if what != 'samples' else 'data'} .* expected"):
+        with pytest.raises(StorageError, match=f"a run with {what if what != 'samples' else 'data'}.* expected"):
             fishertail.Watch(**given, folder=tmp_path, device="cpu")
     (tmp_path / "watch.json").unlink()
     with pytest.raises(StorageError, match=r"an empty folder, or one with watch\.json, expected, found"):

@@ -251,6 +251,15 @@ def test_a_configuration_of_another_shape_is_no_crash(raw):
     assert faults(raw)
 
 
+def test_files_with_braces_in_their_names_are_named(tmp_path):
+    """Snakemake takes them for wildcards, and says so in the middle of a plan."""
+    folder = tmp_path / "data{x}"
+    folder.mkdir()
+    np.savez(folder / "mine.npz", train_labels=np.zeros(20, dtype=np.int64))
+    (line,) = faults(overlay(datasets=["mine"], batch_sizes=[10], machine={"data_dir": str(folder)}))
+    assert line == f"datasets.0: files without braces in their names expected, found {folder}/mine.npz"
+
+
 def test_a_batch_larger_than_a_npz_file_is_a_fault(tmp_path):
     np.savez(tmp_path / "mine.npz", train_labels=np.zeros(20, dtype=np.int64))
     (line,) = faults(overlay(datasets=["mine"], batch_sizes=[20, 21], machine={"data_dir": str(tmp_path)}))

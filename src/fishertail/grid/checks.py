@@ -79,10 +79,13 @@ def _dataset_faults(config: Config, intact: Intact, check_sources: bool) -> Faul
         if check_sources:
             try:
                 samples = source.training_samples(dataset, config.machine.data_dir)
+                files = source.source_files(dataset, config.machine.data_dir)
             except source.UnknownDatasetError as error:
                 if intact("machine.data_dir"):
                     yield f"datasets.{index}", str(error)
                 continue
+            if braced := [path for path in files if "{" in path or "}" in path]:  # wildcards for Snakemake
+                yield f"datasets.{index}", f"files without braces in their names expected, found {braced[0]}"
         elif dataset in source.built_in():
             samples = source.built_in()[dataset].training_samples
         if samples is None:

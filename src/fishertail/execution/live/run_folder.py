@@ -138,9 +138,10 @@ class RunFolder:
         recorded, steps = self._manifest()
         for key in [key for key in self._identity if steps and key in recorded]:
             if self._identity[key] != recorded[key]:
+                name, wanted, found = _difference(key, self._identity[key], recorded[key])
                 raise StorageError(
-                    f"{self.path}: a run with {key} {_short(self._identity[key])} expected, found one with "
-                    f"{_short(recorded[key])}; give another folder"
+                    f"{self.path}: a run with {name} {_short(wanted)} expected, found one with {_short(found)}; give "
+                    "another folder"
                 )
         return {**recorded, **self._identity, "steps": sorted({*steps, *more})}
 
@@ -159,6 +160,15 @@ class RunFolder:
             return identity, identity.pop("steps")
         except (ValueError, KeyError, AttributeError, OSError) as error:
             raise StorageError(f"{path}: not a file that fishertail wrote; give another folder") from error
+
+
+def _difference(name: str, wanted: Any, found: Any) -> tuple[str, Any, Any]:
+    """The first entry in which two mappings differ, with its dotted name."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        for key in [*wanted, *(key for key in found if key not in wanted)]:
+            if wanted.get(key) != found.get(key):
+                return _difference(f"{name}.{key}", wanted.get(key), found.get(key))
+    return name, wanted, found
 
 
 def _short(value: Any) -> str:
