@@ -111,6 +111,11 @@ def test_the_model_is_left_as_it_was_and_must_stay_so(model, samples):
     assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
     assert not any(module._forward_hooks for module in model.modules())
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    model[0].weight.data.mul_(3)  # which torch does not count as a change
+    with pytest.raises(RuntimeError, match="the model's weights have changed since the operator was made"):
+        operator @ np.ones(53)
+    model[0].weight.data.copy_(before["0.weight"])
+    operator @ np.ones(53)
     with torch.no_grad():
         model[0].bias += 1
     with pytest.raises(RuntimeError, match="the model's weights have changed since the operator was made"):

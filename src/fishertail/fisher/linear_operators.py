@@ -75,7 +75,7 @@ class FisherOperator(LinearOperator):
             memory_budget=memory_budget,
             output=output,
         )
-        self._sweeps = _Sweeps(matrix, [parameter for parameter in model.parameters() if parameter.requires_grad])
+        self._sweeps = _Sweeps(matrix, [*model.parameters(), *model.buffers()])
         self.gradients = GradientOperator(self._sweeps)
         self.layers = matrix.layers
         ends = list(accumulate(matrix.sizes.values()))
@@ -129,12 +129,12 @@ class _Sweeps:
 
     Args:
         matrix: not opened.
-        parameters: the user's, which must stay as they are.
+        tensors: parameters and buffers of the user's model, which must stay as they are.
     """
 
-    def __init__(self, matrix: GradientMatrix, parameters: Sequence[nn.Parameter]) -> None:
-        self._matrix, self._parameters = matrix, parameters
-        self._versions = self._current_versions()
+    def __init__(self, matrix: GradientMatrix, tensors: Sequence[torch.Tensor]) -> None:
+        self._matrix, self._tensors = matrix, [tensor for tensor in tensors if tensor.is_floating_point()]
+        self._weights = self._sums_of_weights()
         with matrix:  # settles how rows are computed; nothing stays open
             budget = resolved_budget(matrix.memory_budget, matrix.device) - matrix.batch_bytes
         self._cache = RowCache(matrix, matrix.layers, max(budget, 0.0))
@@ -170,7 +170,7 @@ class _Sweeps:
 
     def _sweep(self, take: Callable[[torch.Tensor, dict[str, Rows]], None]) -> None:
         """Call `take` with the numbers of the samples and the rows of every batch."""
-        if self._current_versions() != self._versions:
+        if not np.array_equal(self._sums_of_weights(), self._weights, equal_nan=True):
             raise RuntimeError("the model's weights have changed since the operator was made; make another one")
         with full_precision(self._matrix.device):
             for samples, rows in self._cache.batches(torch.arange(self.shape[0]), self._matrix.layers):
@@ -191,9 +191,10 @@ class _Sweeps:
     def _zeros(self, columns: torch.Tensor) -> torch.Tensor:
         return columns.new_zeros(columns.shape[1], self.shape[1])
 
-    def _current_versions(self) -> list[int]:
-        """Counts of in-place changes; tensors of inference mode, which cannot be changed in place, have none."""
-        return [parameter._version for parameter in self._parameters if not parameter.is_inference()]
+    def _sums_of_weights(self) -> Matrix:
+        """(k, 2) sums and sums of squares of the weights: counts of in-place changes miss those by way of `data`."""
+        wide = (tensor.detach().double() for tensor in self._tensors)
+        return np.array([(float(tensor.sum()), float(tensor.square().sum())) for tensor in wide])
 
 
 def _by_columns(product: Callable[[torch.Tensor], torch.Tensor], sweeps: _Sweeps, columns: Matrix) -> Matrix:
