@@ -222,7 +222,7 @@ def test_another_model_or_other_options_are_refused(project, capsys, case):
     before = (project / "out" / "metrics.csv").read_bytes()
     assert measure("--measurements", "norms", *options, **others) == cli.WRONG
     key = case.removeprefix("no ")
-    assert re.search(f"out: a run with {key} .* expected, found .*; give another folder", capsys.readouterr().err)
+    assert re.search(f"out: a run with {key}.* expected, found .*; give another folder", capsys.readouterr().err)
     assert (project / "out" / "metrics.csv").read_bytes() == before
 
 

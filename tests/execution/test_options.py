@@ -104,7 +104,7 @@ def test_a_watch_of_other_options_is_another_run(digits_run, tmp_path):
     watch = fishertail.Watch(model, *samples, options={"eigenvalue_statistics": {"samples": 7}}, **given)
     watch(0)
     assert watch.analysis().tables["eigenvalue_statistics"]["samples"].tolist() == [7, 7, 7]
-    with pytest.raises(StorageError, match=r"a run with measurements .* expected"):
+    with pytest.raises(StorageError, match=r"a run with measurements.* expected"):
         fishertail.Watch(model, *samples, **given)
 
 

@@ -20,6 +20,7 @@ from fishertail.execution.measuring import Tables
 from fishertail.execution.options import Given, checked_steps_per_epoch
 from fishertail.execution.run_analysis import RunAnalysis
 from fishertail.gradients.inputs import samples_of
+from fishertail.gradients.losses import check_class_weights
 from fishertail.gradients.model_checks import check_model
 from fishertail.measurements.checkpoint import flat_parameters
 
@@ -90,7 +91,8 @@ def analyse_run(
     if device != devices.AUTO:
         devices.known(device)  # before any job starts: a job's machine may have devices that this one lacks
     chosen = choose(model, measurements, layers=layers, k=k, rtol=rtol, threshold=threshold, loss=loss, given=options)
-    samples_of(images, labels)  # what they lack is an error before any job starts
+    samples = samples_of(images, labels)  # what they lack is an error before any job starts
+    check_class_weights(loss, getattr(samples, "targets", None))
     per_epoch = checked_steps_per_epoch(steps_per_epoch)
     work = partial(
         _analyse,

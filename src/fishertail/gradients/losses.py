@@ -6,6 +6,7 @@ from functools import partial
 from operator import itemgetter
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
@@ -70,6 +71,20 @@ def _weights_cancel(loss: Any) -> bool:
     else:
         return False
     return weight is not None and reduction == "mean"
+
+
+def check_class_weights(loss: Any, targets: Any) -> None:
+    """Refuse a weighted mean over labels that are classes, in which the weight of the one sample cancels.
+
+    Raises:
+        UnsupportedModelError: the loss is one.
+    """
+    classes = isinstance(targets, torch.Tensor | np.ndarray) and not torch.as_tensor(targets[:1]).is_floating_point()
+    if classes and _weights_cancel(loss):
+        raise UnsupportedModelError(
+            "loss: reduction='sum' expected with class weights, so that a sample's gradient carries the weight of its "
+            "class; found 'mean', which divides the loss of one sample by its own weight"
+        )
 
 
 class CrossEntropy:
@@ -224,7 +239,7 @@ class OtherLoss:
             UnsupportedModelError: the loss is random, cannot be differentiated by the outputs, depends on parameters of
                 its own, or is a weighted mean, in which the weight of the one sample cancels.
         """
-        self._check_targets(targets)
+        check_class_weights(self._loss, targets)
         if not self._checked:
             self._check_loss(outputs, targets)
             self._checked = True
@@ -239,15 +254,7 @@ class OtherLoss:
 
     def check(self, outputs: torch.Tensor, targets: Any) -> None:
         """See `Loss`; what the loss accepts is known only when it is called."""
-        self._check_targets(targets)
-
-    def _check_targets(self, targets: Any) -> None:
-        integers = isinstance(targets, torch.Tensor) and not targets.is_floating_point()
-        if integers and _weights_cancel(self._loss):
-            raise UnsupportedModelError(
-                "loss: reduction='sum' expected with class weights, so that a sample's gradient carries the weight of "
-                "its class; found 'mean', which divides the loss of one sample by its own weight"
-            )
+        check_class_weights(self._loss, targets)
 
     def _check_loss(self, outputs: torch.Tensor, targets: Any) -> None:
         """Refuse a loss of which a gradient by the outputs is not all there is, by a few samples."""
