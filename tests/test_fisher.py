@@ -186,6 +186,20 @@ def test_norms_of_something_else_are_refused():
         fishertail.fisher_eigenpairs(other, images, labels, norms=norms)
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1.0, np.nan])
+def test_norms_are_compared_at_any_size(scale):
+    """Where squares underflow, and where no gradient is finite, too."""
+    model, images, labels = nn.Linear(4, 1, bias=False).double(), torch.randn(30, 4).double(), torch.zeros(30).double()
+    of_scale = lambda outputs, labels: outputs.sum() * scale + 0 * labels.sum()  # noqa: E731
+    norms = fishertail.gradient_norms(model, images, labels, loss=of_scale)
+    assert np.isfinite(norms.network).all() == np.isfinite(scale)
+    fishertail.fisher_eigenpairs(model, images, labels, loss=of_scale, norms=norms)
+    twice = lambda outputs, labels: 2 * of_scale(outputs, labels)  # noqa: E731
+    if np.isfinite(scale):
+        with pytest.raises(ValueError, match="norms: those of this model, data and loss expected"):
+            fishertail.fisher_eigenpairs(model, images, labels, loss=twice, norms=norms)
+
+
 def linear_network(gradients: np.ndarray):
     """A network without bias, data and a loss whose per-sample gradients are the rows of `gradients`."""
     model = nn.Linear(gradients.shape[1], 1, bias=False)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from fishertail.fisher.result import Eigenpairs
@@ -76,7 +77,7 @@ def fisher_eigenpairs(
 
 
 def _check_norms(matrix: GradientMatrix, norms: GradientNorms) -> None:
-    """Compare norms with those of a few samples, spread over the data; some may be at the kink of a ReLU.
+    """Compare norms with those of a few samples, spread over the data. Fewer than half may differ, as at a ReLU's kink.
 
     Raises:
         TypeError: they are none that `gradient_norms` returned.
@@ -90,9 +91,12 @@ def _check_norms(matrix: GradientMatrix, norms: GradientNorms) -> None:
     places = [norms.layers.index(layer) for layer in common]
     index = torch.linspace(0, len(matrix) - 1, _COMPARED).long().unique()
     for batch in matrix.batches(index, common) if common else ():
-        expected = torch.stack([batch.rows[layer].norms() for layer in common]).norm(dim=0).cpu().numpy()
-        found = np.linalg.norm(norms.per_layer[batch.index][:, places], axis=1)
-        far = ~np.isclose(found, expected, rtol=_AGREEMENT, atol=0, equal_nan=True)
+        of_layers = torch.stack([batch.rows[layer].norms() for layer in common]).nan_to_num(nan=torch.inf)
+        expected: NDArray[np.float64] = np.hypot.reduce(
+            of_layers.cpu().numpy(), axis=0
+        )  # squares below 1e-324 would underflow
+        found: NDArray[np.float64] = np.hypot.reduce(norms.per_layer[batch.index][:, places], axis=1)
+        far: NDArray[np.bool_] = ~np.isclose(found, expected, rtol=_AGREEMENT, atol=0)
         if far.sum() > len(far) / 2:
             worst = int(far.argmax())
             raise ValueError(
