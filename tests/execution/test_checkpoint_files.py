@@ -11,7 +11,7 @@ from torch import nn
 
 from fishertail.data.operators import declare_torchvision_operators
 from fishertail.errors import CheckpointError
-from fishertail.execution.command_line.checkpoint_files import find
+from fishertail.execution.checkpoint_files import find
 from fishertail.training import checkpoints
 
 

@@ -14,8 +14,8 @@ from torch import nn
 
 from fishertail import devices
 from fishertail.execution import measuring, workers
+from fishertail.execution.checkpoint_files import Saved, weights_of
 from fishertail.execution.chosen import CHECKPOINT, DEFAULT, FAILURES, Chosen, Failures, choose
-from fishertail.execution.command_line.checkpoint_files import Saved, weights_of
 from fishertail.execution.measuring import Tables
 from fishertail.execution.options import Given, checked_steps_per_epoch
 from fishertail.execution.run_analysis import RunAnalysis

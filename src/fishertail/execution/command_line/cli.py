@@ -94,11 +94,11 @@ def measure(options: argparse.Namespace) -> int:
     """`fishertail measure`."""
     import torch
 
-    from fishertail.execution import run_summary
+    from fishertail.execution import checkpoint_files, run_summary
     from fishertail.execution.chosen import FAILURES
-    from fishertail.execution.command_line import checkpoint_files, measure_checkpoints, sample_files
+    from fishertail.execution.command_line import measure_checkpoints, sample_files
     from fishertail.execution.command_line.user_code import function
-    from fishertail.execution.command_line.weight_names import listed
+    from fishertail.execution.weight_names import listed
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)

@@ -15,8 +15,8 @@ from tqdm import tqdm
 from fishertail import devices
 from fishertail.errors import StorageError, UsageError
 from fishertail.execution import saved_tables
+from fishertail.execution.checkpoint_files import CheckpointFile
 from fishertail.execution.chosen import FAILURES
-from fishertail.execution.command_line.checkpoint_files import CheckpointFile
 from fishertail.execution.command_line.user_code import result_of
 from fishertail.execution.command_line.validation import validated
 from fishertail.execution.live.run_folder import RunFolder

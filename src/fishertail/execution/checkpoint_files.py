@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from fishertail.errors import CheckpointError
-from fishertail.execution.command_line.weight_names import fitted, listed
+from fishertail.execution.weight_names import fitted, listed
 from fishertail.training.checkpoints import FILE, Weights
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar")
