@@ -5,6 +5,7 @@ configfile: "config.yaml"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/cluster.smk"  # before the rules: those for GPUs keep them, though the grid runs on CPUs
 
 
 rule whole_node:
@@ -48,6 +49,3 @@ rule on_a_gpu:
         runtime=2,
     script:
         "on_a_gpu.py"
-
-
-include: "workflow/rules/cluster.smk"

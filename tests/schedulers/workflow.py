@@ -28,7 +28,7 @@ class Workflow:
         login.save_every_checkpoint()
         process = login.start("--set-threads", "train=1", "--", f"{BLOCK}/metrics.csv")
         saved = login.path / BLOCK / ".train.unfinished"
-        wait_for((saved / "step00000006.metrics.parquet").exists, 300, "the end of the first epoch")
+        wait_for((saved / "step00000006.checkpoints.safetensors").exists, 300, "the end of the first epoch")
         scheduler.cancel(scheduler.job_ids()[0])
         login.end(process)
         log = (login.path / "logs/train/digits-fc-bs256-seed0-epochs0001-0002.log").read_text()

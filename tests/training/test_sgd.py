@@ -108,6 +108,44 @@ def test_epochs_of_one_step_two_and_three(digits, batch_size, steps):
     assert [at.step for at in trained(run, digits, range(4), octaves=True)] == steps
 
 
+def test_mixed_precision_multiplies_in_bfloat16_and_updates_in_float32(digits):
+    """Against a loop that casts weights and activations itself."""
+    run = run_of("fc", precision="bfloat16")
+    images, labels = digits.training_data()
+    model = build.of_run(run, digits.shape, digits.classes)
+    parameters = dict(model.named_parameters())
+
+    def outputs(batch):
+        x = batch.flatten(1).bfloat16()
+        for layer in ("fc1", "fc2", "fc3", "fc4", "fc5"):
+            weight, bias = (parameters[f"{layer}.{part}"].bfloat16() for part in ("weight", "bias"))
+            x = nn.functional.linear(x if layer == "fc1" else x.relu(), weight, bias)
+        return x.float()
+
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(build.stream(3, 1)))
+    for batch in order.split(100):
+        loss = nn.functional.cross_entropy(outputs(images[batch]), labels[batch])
+        gradients = torch.autograd.grad(loss, list(parameters.values()))
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters.values(), gradients, strict=True):
+                parameter.sub_(0.05 * gradient)
+    found, exact = trained(run, digits, range(2))[-1], trained(run_of("fc"), digits, range(2))[-1]
+    for key, weight in found.weights.items():
+        assert weight.dtype == torch.float32
+        torch.testing.assert_close(weight, parameters[key].detach(), rtol=0, atol=2e-5)
+    assert 1e-4 < (found.weights["fc1.weight"] - exact.weights["fc1.weight"]).abs().max() < 1e-2
+    with torch.no_grad():
+        expected = nn.functional.cross_entropy(outputs(images), labels).item()
+    assert found.metrics.train_loss == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["fc", "conv"])
+def test_mixed_precision_is_bit_identical_whatever_the_blocks(digits, tmp_path, name):
+    run = run_of(name, precision="bfloat16")
+    whole = weights_after(run, digits, [range(6)])
+    assert same(whole, weights_after(run, digits, [range(2), range(2, 5), range(5, 6)], tmp_path, octaves=True))
+
+
 def test_what_looks_into_an_epoch_may_draw_random_numbers_and_change_the_mode(digits):
     def after(**options):
         model = build.of_run(run_of("dropout"), digits.shape, digits.classes)

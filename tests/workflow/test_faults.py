@@ -82,7 +82,12 @@ def test_a_killed_job_is_made_good_by_the_same_command(project, finished_once, r
 @pytest.mark.parametrize(
     ("rule", "file", "saved", "message"),
     [
-        ("train", "metrics.csv", ".train.unfinished/step00000006.metrics.parquet", "2 of 3 epochs are already trained"),
+        (
+            "train",
+            "metrics.csv",
+            ".train.unfinished/step00000006.checkpoints.safetensors",
+            "2 of 3 epochs are already trained",
+        ),
         (
             "per_sample_gradients",
             "norms.parquet",

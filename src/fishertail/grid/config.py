@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, create_m
 from fishertail.measurements.measurement import GradientOptions, Measurement, Options, measurements
 from fishertail.results.run import Block, Run
 from fishertail.settings import NonNegativeInt, PositiveInt, Section, no_boolean
-from fishertail.training.networks.network import DEFAULT_LOSS, Architecture, networks
+from fishertail.training.networks.network import DEFAULT_LOSS, DEFAULT_PRECISION, Architecture, networks
 from fishertail.training.schedule import EPOCHS_WITH_OCTAVES, Selection, selected
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
@@ -166,8 +166,10 @@ class Config(Section):
     def parameters_of(self, run: Run) -> dict[str, Any]:
         """The run, and its network as far as it shapes the result."""
         architecture = self.architecture(run.model)
-        # runs that were finished before there was another loss do not name theirs
-        unnamed = {"figure_layer"} | ({"loss"} if architecture.loss == DEFAULT_LOSS else set())
+        unnamed = {"figure_layer"}
+        # runs that were finished before there was another loss, or precision, do not name theirs
+        defaults = {"loss": DEFAULT_LOSS, "precision": DEFAULT_PRECISION}
+        unnamed |= {key for key, value in defaults.items() if getattr(architecture, key) == value}
         return asdict(run) | {"architecture": architecture.model_dump(exclude=unnamed)}
 
     def epochs_of(self, run: Run) -> int:

@@ -19,6 +19,7 @@ from fishertail.training.checkpoints import Weights
 from fishertail.training.losses import CROSS_ENTROPY, TrainingLoss, loss_of_run
 from fishertail.training.metrics import Metrics
 from fishertail.training.networks.build import of_run, stream
+from fishertail.training.networks.network import DEFAULT_PRECISION, PrecisionName
 from fishertail.training.schedule import Selection, steps_per_epoch
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def train_epoch(
     seed: int,
     epoch: int,
     loss: TrainingLoss = CROSS_ENTROPY,
+    precision: PrecisionName = DEFAULT_PRECISION,
     look: Callable[[int], None] | None = None,
     at: Collection[int] = (),
 ) -> None:
@@ -47,6 +49,7 @@ def train_epoch(
         labels: (N,).
         seed, epoch: determine the order of the samples, and whatever the model draws itself (dropout).
         loss: whose mean over a mini-batch is followed.
+        precision: of products and convolutions, see `Architecture`; weights, losses and updates are in float32.
         look: called with the number of steps taken in this epoch, after each of `at`.
         at: steps of this epoch, from 1 on.
     """
@@ -59,7 +62,7 @@ def train_epoch(
         torch.manual_seed(stream(seed, epoch))
         for step, batch in enumerate(order.split(batch_size), start=1):
             optimizer.zero_grad()
-            loss.mean(model(images[batch]), labels[batch]).backward()
+            loss.mean(_outputs(model, images[batch], precision), labels[batch]).backward()
             optimizer.step()
             if look is not None and step in at:
                 with _own_randomness(images.device):
@@ -73,15 +76,27 @@ def _own_randomness(device: torch.device) -> Any:
     return torch.random.fork_rng(devices=own, device_type=device.type)
 
 
+def _outputs(model: nn.Module, images: torch.Tensor, precision: PrecisionName) -> torch.Tensor:
+    if precision == "float32":
+        return model(images)  # type: ignore[no-any-return]
+    with torch.autocast(images.device.type, torch.bfloat16):
+        outputs = model(images)
+    return outputs.float()  # type: ignore[no-any-return]
+
+
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, loss: TrainingLoss = CROSS_ENTROPY
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    loss: TrainingLoss = CROSS_ENTROPY,
+    precision: PrecisionName = DEFAULT_PRECISION,
 ) -> tuple[float, float]:
     """Mean loss (summed in float64) and accuracy over all samples, in eval mode."""
     model.eval()
     total, correct = 0.0, 0
     for x, y in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):
-        outputs = model(x)
+        outputs = _outputs(model, x, precision)
         total += float(loss.of_samples(outputs, y).sum())
         correct += int((outputs.argmax(1) == y).sum())
     return total / len(images), correct / len(images)
@@ -105,6 +120,7 @@ def train_block(
     learning_rate: float,
     seed: int,
     loss: TrainingLoss = CROSS_ENTROPY,
+    precision: PrecisionName = DEFAULT_PRECISION,
     octaves: bool = False,
     device: str = "cpu",
     name: str = "run",
@@ -129,7 +145,9 @@ def train_block(
     steps = Selection(tuple(block.epochs), octaves).steps(block, per_epoch)
 
     def here(step: int) -> Trained:
-        metrics = Metrics(*evaluate(model, *training, loss), *evaluate(model, *validation, loss))
+        metrics = Metrics(
+            *(each for part in (training, validation) for each in evaluate(model, *part, loss, precision))
+        )
         if not all(map(math.isfinite, astuple(metrics))):
             raise DivergedError(
                 f"{name}: the loss is not finite after step {step} (epoch {step / per_epoch:.4g}) at learning rate "
@@ -158,6 +176,7 @@ def train_block(
                 seed=seed,
                 epoch=epoch,
                 loss=loss,
+                precision=precision,
                 look=look,
                 at=inside,
             )
@@ -186,7 +205,7 @@ def train_run(
     octaves: bool = False,
     device: str = "cpu",
 ) -> Iterator[Trained]:
-    """`train_block` with the batch size, seed, learning rate and loss of a run of the grid.
+    """`train_block` with the batch size, seed, learning rate, loss and precision of a run of the grid.
 
     A network that a factory makes is made again for each epoch, so that its weights are the whole state, too.
     """
@@ -204,6 +223,7 @@ def train_run(
         learning_rate=run["architecture"]["learning_rate"],
         seed=run["seed"],
         loss=loss_of_run(run),
+        precision=run["architecture"].get("precision", DEFAULT_PRECISION),
         octaves=octaves,
         device=device,
         name=f"{run['dataset']}-{run['model']}, batch size {run['batch_size']}, seed {run['seed']}",
