@@ -7,7 +7,8 @@ docs/reproduction/extensions/ (or to the folder of --to), as NAME.csv and NAME.s
 batch size, or an equal rate, on each of two clocks: the step, and the epoch. Where SGD is near a diffusion, its time is
 rate x steps, which passes alike at equal epochs where the ratio is equal, and at equal steps where the rate is. The
 others have a row for each run: what holds at E*, the epoch of lowest validation loss. `larger_rate` also says how far
-lambda_1 is from that of the smallest rate at equal rate x steps.
+lambda_1 is from that of the smallest rate at equal rate x steps, and `mixed_precision` how far it is from that of the
+run in float32 at equal steps, which is kept in this folder.
 """
 
 import argparse
@@ -34,12 +35,13 @@ from fishertail.results.exhibits import Results
 from fishertail.results.run import LANDMARKS
 from fishertail.results.schema import RUN
 
-ROOT = Path(__file__).parents[2]
+HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 NEEDED = ("metrics", "spectrum", "ax_statistics", "trimmed", "outliers")
 # made from all checkpoints of a run, or at its landmarks
 LAST = ("metrics.csv", "ax_statistics.csv", "outliers.csv", f"{LANDMARKS}/trimmed.csv")
 POINTS = 200  # of the clock at which two runs are compared
 CLOCKS = ("step", "epoch")
+FLOAT32 = "conv"  # the network of the run in float32 that is kept here, beside those in bfloat16
 TIME = "rate x steps"
 NETWORK = ["model", "batch_size"]
 Answer = tuple[pd.DataFrame, Figure]
@@ -57,22 +59,26 @@ def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, A
     return merged
 
 
-def configuration(name: str, results: str | None = None) -> Config:
+def configuration(name: str, results: str | None = None, **changes: Any) -> Config:
     """That of an extension.
 
     Args:
         name: of its file in extensions/, without the suffix.
         results: the folder of its results, if it is not the one that the extension names.
+        changes: keys of the configuration that are replaced.
     """
     files = (ROOT / "config.yaml", ROOT / "extensions" / f"{name}.yaml")
-    raw = laid_over(*(yaml.safe_load(path.read_text()) for path in files))
+    raw = laid_over(*(yaml.safe_load(path.read_text()) for path in files)) | changes
     return checks.load(laid_over(raw, {"pathvars": {"results": results}} if results else {}), check_sources=False)
 
 
-def finished(config: Config) -> tuple[Results, list[str]]:
+def finished(config: Config, kept: Config | None = None) -> tuple[Results, list[str]]:
     """The tables of the runs that are trained and measured as a whole, and their files.
 
     They may have been trained for other numbers of epochs than the configuration says.
+
+    Args:
+        kept: of runs that these are compared with.
 
     Raises:
         SystemExit: there is no such run.
@@ -80,15 +86,16 @@ def finished(config: Config) -> tuple[Results, list[str]]:
     folder = Path(config.pathvars["results"])
     runs: list[dict[str, Any]] = []
     files: dict[str, list[str]] = {name: [] for name in NEEDED}
-    for run in config.runs:
-        place = folder / "runs" / run.path
+    configs = [config] if kept is None else [config, kept]
+    for own, run in [(each, run) for each in configs for run in each.runs]:
+        place = Path(own.pathvars["results"]) / "runs" / run.path
         if not all(archive.has(place, name) for name in LAST):
             print(f"{run.path}: not finished, left out")
             continue
-        runs.append(asdict(run) | {"figure_layer": config.architecture(run.model).figure_layer})
+        runs.append(asdict(run) | {"figure_layer": own.architecture(run.model).figure_layer})
         for name in NEEDED:
             files[name] += archive.files(place, collect.run_tables()[name].file)
-    if not runs:
+    if not any(run["model"] in config.models for run in runs):
         raise SystemExit(f"{folder}: finished runs of this extension expected, found none")
     titles = {name: known.title for name, known in built_in().items()}
     paths = [path for each in files.values() for path in each]
@@ -295,7 +302,7 @@ def _classes(results: Results, config: Config) -> dict[str, int]:
     return {name: int(storage.read_provenance(folder / f"{name}.safetensors")["classes"]) for name in names}
 
 
-# ---- a larger rate ---------------------------------------------------------------------------------------------------
+# ---- a larger rate, and mixed precision ------------------------------------------------------------------------------
 
 
 def larger_rate(results: Results, config: Config) -> Answer:
@@ -319,30 +326,38 @@ def larger_rate(results: Results, config: Config) -> Answer:
     )
     figure = _drawn(results, panels, TIME)
     figure.axes[-1].axhline(2, color="0.5", linestyle=":", lw=1)  # where steps along a curvature of lambda_1 diverge
-    return table.merge(beside_the_smallest_rate(curves, rates), on=RUN, how="left"), figure
+    smallest = min(set(curves["model"]), key=rates.__getitem__)
+    return table.merge(beside(curves, smallest, TIME), on=RUN, how="left"), figure
 
 
-def beside_the_smallest_rate(curves: pd.DataFrame, rates: Mapping[str, float]) -> pd.DataFrame:
-    """By which factors lambda_1 differs from that of the smallest rate at equal rate x steps, as far as both have it.
+def mixed_precision(results: Results, config: Config) -> Answer:
+    """What holds at E* of each run, and how far its lambda_1 is from that of the run in float32 at equal steps."""
+    table, figure = of_runs(results, config)
+    table.insert(len(RUN), "precision", [config.architecture(model).precision for model in table["model"]])
+    return table.merge(beside(largest_eigenvalues(results), FLOAT32, "step"), on=RUN, how="left"), figure
+
+
+def beside(curves: pd.DataFrame, reference: str, clock: str) -> pd.DataFrame:
+    """By which factors lambda_1 differs from that of a reference at equal times, as far as both have it.
 
     Args:
-        curves: see `largest_eigenvalues`, with rate x steps as the column `TIME`.
-        rates: learning rates by model.
+        curves: see `largest_eigenvalues`.
+        reference: a model.
+        clock: the column of `curves` that has the times.
 
     Returns:
-        one row for each run that the smallest rate has with the same data set, batch size and seed: the factors of
-        `_factors`, and compared_until, the rate x steps up to which both were measured.
+        one row for each run that the reference has with the same data set, batch size and seed: the factors of
+        `_factors`, and compared_until, the time up to which both were measured.
     """
-    smallest = min(set(curves["model"]), key=rates.__getitem__)
     same = [column for column in RUN if column != "model"]
-    references = dict(iter(curves[curves["model"] == smallest].groupby(same)))
+    references = dict(iter(curves[curves["model"] == reference].groupby(same)))
     rows = []
-    for key, run in curves[curves["model"] != smallest].groupby(RUN):
+    for key, run in curves[curves["model"] != reference].groupby(RUN):
         place = dict(zip(RUN, key, strict=True))
-        reference = references.get(tuple(place[column] for column in same))
-        if reference is not None:
-            points = points_of_all([reference, run], TIME)
-            logs = log_ratio(reference, run, TIME, points)
+        found = references.get(tuple(place[column] for column in same))
+        if found is not None:
+            points = points_of_all([found, run], clock)
+            logs = log_ratio(found, run, clock, points)
             rows.append(place | _factors(logs) | {"compared_until": float(points[-1])})
     return pd.DataFrame(rows, columns=[*RUN, *_factors(np.zeros(1)), "compared_until"])
 
@@ -353,6 +368,7 @@ ANSWERS: dict[str, Callable[[Results, Config], Answer]] = {
     "regression": of_runs,
     "larger_networks": of_runs,
     "larger_rate": larger_rate,
+    "mixed_precision": mixed_precision,
 }
 
 
@@ -361,10 +377,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="A table and a figure of an extension's finished runs.")
     parser.add_argument("name", choices=list(ANSWERS))
     parser.add_argument("--results", help="folder of its results, if it is not the one that the extension names")
-    parser.add_argument("--to", default=Path(__file__).parent / "extensions", type=Path, help="folder to write to")
+    parser.add_argument("--to", default=HERE / "extensions", type=Path, help="folder to write to")
     options = parser.parse_args(arguments)
     config = configuration(options.name, options.results)
-    results, files = finished(config)
+    kept = None
+    if options.name == "mixed_precision":
+        kept = configuration(options.name, str(HERE), models=[FLOAT32], batch_sizes=[16])
+    results, files = finished(config, kept)
     record = provenance.provenance(Path(__file__).stem, {"extension": options.name}, provenance.data_of(files))
     options.to.mkdir(parents=True, exist_ok=True)
     with plt.style.context(drawing.STYLE):

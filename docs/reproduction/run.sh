@@ -31,7 +31,7 @@ for stage in "$@"; do
     cifar10-256) grid '"cifar10-conv/bs16/*", "cifar10-conv/bs256/seed0"' ;;
     other-networks) grid '"cifar10-fc/*", "mnist-conv/*"' ;;
     extensions)
-      for name in number_of_classes larger_rate regression rate_over_batch_size larger_networks; do
+      for name in mixed_precision number_of_classes larger_rate regression rate_over_batch_size larger_networks; do
         extension "$name" || exit 1
       done
       ;;

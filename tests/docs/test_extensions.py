@@ -109,7 +109,7 @@ def test_rates_are_compared_at_equal_rate_times_steps():
     curves = pd.concat([curve(model, rate, 256, 2000, seed) for model, rate in rates.items() for seed in (0, 1)])
     curves = curves[(curves["model"] != "slow") | (curves["seed"] == 0)]
     curves[extensions.TIME] = curves["model"].map(rates) * curves["step"]
-    found = extensions.beside_the_smallest_rate(curves, rates).set_index("model")
+    found = extensions.beside(curves, "slow", extensions.TIME).set_index("model")
     assert found["seed"].to_dict() == {"fast": 0, "faster": 0}
     assert found["geometric_mean"].to_dict() == {
         "fast": pytest.approx(4**BY_RATIO, rel=1e-9), "faster": pytest.approx(8**BY_RATIO, rel=1e-9)

@@ -13,8 +13,11 @@ from tests.workflow.project import ROOT
 
 pytestmark = pytest.mark.workflow
 NAMES = sorted(path.stem for path in (ROOT / "extensions").glob("*.yaml"))
-RUNS = {"larger_networks": 2, "larger_rate": 3, "number_of_classes": 9, "rate_over_batch_size": 18, "regression": 6}
-ONE_SEED = ("larger_networks", "larger_rate")
+RUNS = {
+    "larger_networks": 2, "larger_rate": 3, "mixed_precision": 2, "number_of_classes": 9, "rate_over_batch_size": 18,
+    "regression": 6,
+}  # fmt: skip
+ONE_SEED = ("larger_networks", "larger_rate", "mixed_precision")
 SMALL_FC = {"arguments": {"hidden_widths": [8] * 4}}
 SMALL_CONV = {"channels": [4] * 4, "hidden_widths": [8] * 2}
 TINY = {
@@ -22,6 +25,7 @@ TINY = {
     "number_of_classes": {"architectures": {"fc": {"hidden_widths": [8] * 4}}},
     "regression": {"architectures": {"fc": {"hidden_widths": [8] * 4}, "fc_squared_error": SMALL_FC}},
     "larger_networks": {"step_checkpoints": False},
+    "mixed_precision": {"architectures": {"conv_bfloat16": {"arguments": SMALL_CONV}}},
     "larger_rate": {
         "architectures": {"conv": SMALL_CONV} | {f"conv_rate_0_{r}": {"arguments": SMALL_CONV} for r in ("002", "004")},
     },
@@ -91,6 +95,13 @@ def test_its_runs_finish_and_are_answered(tiny):
     tables = project.path / "results" / name / "tables"
     keys = ["dataset", "model", "batch_size", "seed"]
     runs = found.merge(pd.read_csv(tables / "runs.csv", comment="#"), on=keys, suffixes=("", "_expected"))
+    if name == "mixed_precision":
+        assert found.groupby(["model", "precision", "batch_size"]).size().to_dict() == {
+            ("conv", "float32", 16): 1, ("conv_bfloat16", "bfloat16", 16): 1, ("conv_bfloat16", "bfloat16", 256): 1
+        }  # fmt: skip
+        compared = found.set_index(["model", "batch_size"])["compared_until"].dropna()
+        assert compared.to_dict() == {("conv_bfloat16", 16): 38}  # two epochs of 19 steps
+        found = found[found["model"] != "conv"]
     assert len(runs) == len(found) == RUNS[name] / (1 if name in ONE_SEED else 3)
     np.testing.assert_allclose(runs["lambda_1"], runs["lambda_1_expected"])
     np.testing.assert_array_equal(runs["minimum_epoch"], runs["epoch_of_minimum"])
