@@ -34,6 +34,7 @@ from fishertail.results import archive, drawing, provenance, storage
 from fishertail.results.exhibits import Results
 from fishertail.results.run import LANDMARKS
 from fishertail.results.schema import RUN
+from fishertail.training.precision import DEFAULT_PRECISION
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 NEEDED = ("metrics", "spectrum", "ax_statistics", "trimmed", "outliers")
@@ -333,7 +334,8 @@ def larger_rate(results: Results, config: Config) -> Answer:
 def mixed_precision(results: Results, config: Config) -> Answer:
     """What holds at E* of each run, and how far its lambda_1 is from that of the run in float32 at equal steps."""
     table, figure = of_runs(results, config)
-    table.insert(len(RUN), "precision", [config.architecture(model).precision for model in table["model"]])
+    runs = {run.model: config.precision_of(run) for run in config.runs}
+    table.insert(len(RUN), "precision", table["model"].map(runs).fillna(DEFAULT_PRECISION))
     return table.merge(beside(largest_eigenvalues(results), FLOAT32, "step"), on=RUN, how="left"), figure
 
 
@@ -382,7 +384,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = configuration(options.name, options.results)
     kept = None
     if options.name == "mixed_precision":
-        kept = configuration(options.name, str(HERE), models=[FLOAT32], batch_sizes=[16])
+        kept = configuration(options.name, str(HERE), models=[FLOAT32])
     results, files = finished(config, kept)
     record = provenance.provenance(Path(__file__).stem, {"extension": options.name}, provenance.data_of(files))
     options.to.mkdir(parents=True, exist_ok=True)

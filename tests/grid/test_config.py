@@ -96,6 +96,11 @@ FAULTS = [
     ({"epochs": {"default": 3, "mnist-fc": 0}}, "epochs.mnist-fc: input should be greater than or equal to 1, found 0"),
     ({"epochs": {"default": 3, "mnist-rnn": 4}}, f"epochs.mnist-rnn: unknown model 'rnn', expected one of {KNOWN}"),
     ({"epochs_per_job": {"mnist-rnn": 4}}, f"epochs_per_job.mnist-rnn: unknown model 'rnn', expected one of {KNOWN}"),
+    (
+        {"precision": {"default": "float32", "mnist-rnn": "bfloat16"}},
+        f"precision.mnist-rnn: unknown model 'rnn', expected one of {KNOWN}",
+    ),
+    ({"precision": "float16"}, "precision"),
     ({"step_checkpoints": "sometimes"}, "step_checkpoints: input should be a valid boolean"),
     (fc(learning_rate=0), "architectures.fc.learning_rate: input should be greater than 0, found 0"),
     (fc(learning_rate=-0.1), "architectures.fc.learning_rate: input should be greater than 0, found -0.1"),
@@ -202,10 +207,17 @@ def test_a_fault_is_one_line_with_its_dotted_path(keys, expected):
     assert line.startswith(expected)
 
 
-@pytest.mark.parametrize("key", ["epochs", "epochs_per_job"])
-def test_epochs_by_run_need_a_default(key):
-    (line,) = faults(PAPER | {key: {"mnist-fc": 3}})
-    assert line.startswith(f"{key}: a mapping needs the key 'default', found {{'mnist-fc': 3}}")
+@pytest.mark.parametrize(("key", "value"), [("epochs", 3), ("epochs_per_job", 3), ("precision", "bfloat16")])
+def test_what_is_said_by_run_needs_a_default(key, value):
+    (line,) = faults(PAPER | {key: {"mnist-fc": value}})
+    assert line.startswith(f"{key}: a mapping needs the key 'default', found {{'mnist-fc': {value!r}}}")
+
+
+def test_the_precision_by_run_is_named_where_it_is_not_the_default():
+    grid = config.complete()(precision={"default": "float32", "mnist-fc/bs256": "bfloat16"})
+    named = {run.path: grid.parameters_of(run)["architecture"].get("precision") for run in grid.runs}
+    assert {path for path, name in named.items() if name} == {f"mnist-fc/bs256/seed{seed}" for seed in (0, 1, 2)}
+    assert set(named.values()) == {None, "bfloat16"}
 
 
 def test_all_faults_are_in_one_message_however_they_hide_each_other():
@@ -383,14 +395,25 @@ def test_a_kept_run_that_does_not_fit_is_a_fault(kept):
     place = f"{kept}/runs/mnist-fc/bs16/seed0"
     (line,) = faults(overlay(kept=[kept], epochs=31))
     assert line.startswith(f"kept: {place}: 30 epochs, expected 31 or more, or last_weights.safetensors")
-    (line,) = faults(overlay(kept=[kept]) | fc(learning_rate=0.1))
-    assert line.startswith(f"kept: {place}: trained with architecture ")
+    for change in (fc(learning_rate=0.1), {"precision": "bfloat16"}):
+        (line,) = faults(overlay(kept=[kept]) | change)
+        assert line.startswith(f"kept: {place}: trained with architecture ")
     assert checks.load(overlay(kept=[kept], epochs=31), check_sources=False).epochs == 31  # in a job
 
 
 def test_what_no_result_depends_on_is_not_shown():
     shown = yaml.safe_load(config.as_yaml(config.default()))
     assert set(shown) == {
-        *("datasets", "models", "batch_sizes", "seeds", "only", "epochs", "epochs_per_job", "step_checkpoints"),
+        *(
+            "datasets",
+            "models",
+            "batch_sizes",
+            "seeds",
+            "only",
+            "epochs",
+            "epochs_per_job",
+            "precision",
+            "step_checkpoints",
+        ),
         *("architectures", "measurements"),
     }

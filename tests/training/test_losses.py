@@ -41,11 +41,6 @@ def test_the_parameters_of_a_run_name_its_loss_only_where_it_is_not_the_default(
     assert loss_of_run(parameters(loss="squared_error")) is LOSSES["squared_error"]
 
 
-def test_they_name_the_precision_only_where_it_is_not_the_default():
-    assert parameters() == parameters(precision="float32")
-    assert parameters(precision="bfloat16")["architecture"]["precision"] == "bfloat16"
-
-
 def test_a_factory_names_it_alike():
     mine = {"factory": "fishertail.training.networks.fc:fc", "arguments": SMALL, "learning_rate": 0.1}
     mine["figure_layer"] = "fc4"

@@ -14,7 +14,7 @@ from tests.workflow.project import ROOT
 pytestmark = pytest.mark.workflow
 NAMES = sorted(path.stem for path in (ROOT / "extensions").glob("*.yaml"))
 RUNS = {
-    "larger_networks": 2, "larger_rate": 3, "mixed_precision": 2, "number_of_classes": 9, "rate_over_batch_size": 18,
+    "larger_networks": 2, "larger_rate": 3, "mixed_precision": 1, "number_of_classes": 9, "rate_over_batch_size": 18,
     "regression": 6,
 }  # fmt: skip
 ONE_SEED = ("larger_networks", "larger_rate", "mixed_precision")
@@ -96,12 +96,9 @@ def test_its_runs_finish_and_are_answered(tiny):
     keys = ["dataset", "model", "batch_size", "seed"]
     runs = found.merge(pd.read_csv(tables / "runs.csv", comment="#"), on=keys, suffixes=("", "_expected"))
     if name == "mixed_precision":
-        assert found.groupby(["model", "precision", "batch_size"]).size().to_dict() == {
-            ("conv", "float32", 16): 1, ("conv_bfloat16", "bfloat16", 16): 1, ("conv_bfloat16", "bfloat16", 256): 1
-        }  # fmt: skip
-        compared = found.set_index(["model", "batch_size"])["compared_until"].dropna()
-        assert compared.to_dict() == {("conv_bfloat16", 16): 38}  # two epochs of 19 steps
+        assert found.set_index("model")["precision"].to_dict() == {"conv": "float32", "conv_bfloat16": "bfloat16"}
         found = found[found["model"] != "conv"]
+        assert found["compared_until"].to_list() == [38]  # two epochs of 19 steps
     assert len(runs) == len(found) == RUNS[name] / (1 if name in ONE_SEED else 3)
     np.testing.assert_allclose(runs["lambda_1"], runs["lambda_1_expected"])
     np.testing.assert_array_equal(runs["minimum_epoch"], runs["epoch_of_minimum"])

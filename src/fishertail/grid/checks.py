@@ -66,7 +66,7 @@ def _cross_faults(config: Config, broken: set[str], check_sources: bool) -> Faul
     if check_sources and not networks_broken and intact("kept", *grid):
         yield from _kept_faults(config)
     yield from _layer_faults(config, intact, check_sources)
-    yield from _epoch_faults(config, intact)
+    yield from _by_run_faults(config, intact)
     if not any(path.startswith("measurements") for path in broken):
         yield from _measurement_faults(config, intact)
         if check_sources and not networks_broken and intact("models"):
@@ -132,11 +132,12 @@ def _differing(found: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterato
             yield key, found[key], expected[key]
 
 
-def _epoch_faults(config: Config, intact: Intact) -> Faults:
+def _by_run_faults(config: Config, intact: Intact) -> Faults:
     if not intact("datasets", "models", "batch_sizes"):
         return
-    for name, numbers in (("epochs", config.epochs), ("epochs_per_job", config.epochs_per_job)):
-        for key in numbers if intact(name) and isinstance(numbers, dict) else ():
+    for name in ("epochs", "epochs_per_job", "precision"):
+        values = getattr(config, name)
+        for key in values if intact(name) and isinstance(values, dict) else ():
             # an overlay may cut the grid, so only names that no key could mean are faults
             model = key.split("/")[0].rpartition("-")[2]
             if key != "default" and model not in config.known_architectures and intact(f"architectures.{model}"):

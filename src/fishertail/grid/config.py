@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from functools import cache
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, create_model, field_validator
 
 from fishertail.measurements.measurement import GradientOptions, Measurement, Options, measurements
 from fishertail.results.run import Block, Run
 from fishertail.settings import NonNegativeInt, PositiveInt, Section, no_boolean
-from fishertail.training.networks.network import DEFAULT_LOSS, DEFAULT_PRECISION, Architecture, networks
+from fishertail.training.networks.network import DEFAULT_LOSS, Architecture, networks
+from fishertail.training.precision import DEFAULT_PRECISION, PrecisionName, named
 from fishertail.training.schedule import EPOCHS_WITH_OCTAVES, Selection, selected
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
@@ -71,6 +72,7 @@ class Machine(Section):
     )
 
 
+Value = TypeVar("Value", int, PrecisionName)
 ByRun = PositiveInt | dict[str, PositiveInt]
 _BY_RUN = "a number, or numbers by DATASET-MODEL/bsBATCH, DATASET-MODEL or 'default'; the most specific counts"
 
@@ -88,6 +90,12 @@ class Config(Section):
     kept: list[str] = Field([], description="folders of finished runs (fishertail.execution.keep), taken from there")
     epochs: ByRun = Field(30, description=f"number of epochs of a run: {_BY_RUN}")
     epochs_per_job: ByRun = Field(10, description=f"number of epochs that one job trains: {_BY_RUN}")
+    precision: PrecisionName | dict[str, PrecisionName] = Field(
+        DEFAULT_PRECISION,
+        description="of products and convolutions in training and in its metrics: bfloat16 is mixed precision by "
+        "torch.autocast, in which weights and updates stay in float32; what is measured is in float32 either way. "
+        "One for all runs, or by run as `epochs`",
+    )
     step_checkpoints: bool = Field(
         True, description="whether weights are also kept after 1, 2, 4, ... SGD steps of the first two epochs"
     )
@@ -106,9 +114,9 @@ class Config(Section):
             raise ValueError("entries must be distinct")
         return value
 
-    @field_validator("epochs", "epochs_per_job")
+    @field_validator("epochs", "epochs_per_job", "precision")
     @classmethod
-    def _by_run(cls, value: ByRun) -> ByRun:
+    def _by_run(cls, value: Any) -> Any:
         if isinstance(value, dict):
             if "default" not in value:
                 raise ValueError("a mapping needs the key 'default'")
@@ -166,15 +174,17 @@ class Config(Section):
     def parameters_of(self, run: Run) -> dict[str, Any]:
         """The run, and its network as far as it shapes the result."""
         architecture = self.architecture(run.model)
-        unnamed = {"figure_layer"}
-        # runs that were finished before there was another loss, or precision, do not name theirs
-        defaults = {"loss": DEFAULT_LOSS, "precision": DEFAULT_PRECISION}
-        unnamed |= {key for key, value in defaults.items() if getattr(architecture, key) == value}
-        return asdict(run) | {"architecture": architecture.model_dump(exclude=unnamed)}
+        # runs that were finished before there was another loss do not name theirs
+        unnamed = {"figure_layer"} | ({"loss"} if architecture.loss == DEFAULT_LOSS else set())
+        return asdict(run) | {"architecture": architecture.model_dump(exclude=unnamed) | named(self.precision_of(run))}
 
     def epochs_of(self, run: Run) -> int:
         """The number of epochs that `run` is trained for."""
         return _of_run(self.epochs, run)
+
+    def precision_of(self, run: Run) -> PrecisionName:
+        """The precision in which `run` is trained."""
+        return _of_run(self.precision, run)
 
     def blocks(self, run: Run, after: int = 0) -> list[Block]:
         """The blocks of epochs of `run`, in order.
@@ -195,11 +205,11 @@ class Config(Section):
         return selected(options.checkpoints, block, octaves_kept=self.octaves_in(block))
 
 
-def _of_run(numbers: int | Mapping[str, int], run: Run) -> int:
-    if isinstance(numbers, int):
-        return numbers
+def _of_run(values: Value | Mapping[str, Value], run: Run) -> Value:
+    if not isinstance(values, Mapping):
+        return values
     name = f"{run.dataset}-{run.model}"
-    return next(numbers[key] for key in (f"{name}/bs{run.batch_size}", name, "default") if key in numbers)
+    return next(values[key] for key in (f"{name}/bs{run.batch_size}", name, "default") if key in values)
 
 
 def _architectures() -> type[BaseModel]:

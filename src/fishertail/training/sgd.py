@@ -19,7 +19,7 @@ from fishertail.training.checkpoints import Weights
 from fishertail.training.losses import CROSS_ENTROPY, TrainingLoss, loss_of_run
 from fishertail.training.metrics import Metrics
 from fishertail.training.networks.build import of_run, stream
-from fishertail.training.networks.network import DEFAULT_PRECISION, PrecisionName
+from fishertail.training.precision import DEFAULT_PRECISION, PrecisionName, precision_of_run
 from fishertail.training.schedule import Selection, steps_per_epoch
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def train_epoch(
         labels: (N,).
         seed, epoch: determine the order of the samples, and whatever the model draws itself (dropout).
         loss: whose mean over a mini-batch is followed.
-        precision: of products and convolutions, see `Architecture`; weights, losses and updates are in float32.
+        precision: of products and convolutions; weights, losses and updates are in float32.
         look: called with the number of steps taken in this epoch, after each of `at`.
         at: steps of this epoch, from 1 on.
     """
@@ -223,7 +223,7 @@ def train_run(
         learning_rate=run["architecture"]["learning_rate"],
         seed=run["seed"],
         loss=loss_of_run(run),
-        precision=run["architecture"].get("precision", DEFAULT_PRECISION),
+        precision=precision_of_run(run),
         octaves=octaves,
         device=device,
         name=f"{run['dataset']}-{run['model']}, batch size {run['batch_size']}, seed {run['seed']}",

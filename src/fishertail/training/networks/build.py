@@ -9,8 +9,9 @@ from torch import nn
 
 from fishertail.training.networks import factory
 from fishertail.training.networks.network import Architecture, Shape, networks
+from fishertail.training.precision import PRECISION
 
-_SHARED = frozenset(Architecture.model_fields)  # keys of an architecture that do not shape the network
+_SHARED = frozenset(Architecture.model_fields) | {PRECISION}  # of a run's architecture, but not of its network
 
 
 def build(name: str, options: Mapping[str, Any], shape: Shape, classes: int, seed: int) -> nn.Module:

@@ -18,8 +18,6 @@ OTHERS = frozenset({"network", "build", "factory", "layers", "resized"})  # modu
 
 LossName = Literal["cross_entropy", "squared_error"]
 DEFAULT_LOSS: LossName = "cross_entropy"
-PrecisionName = Literal["float32", "bfloat16"]
-DEFAULT_PRECISION: PrecisionName = "float32"
 
 
 class Architecture(Section):
@@ -31,11 +29,6 @@ class Architecture(Section):
         DEFAULT_LOSS,
         description="what it is trained by: cross entropy, or half the squared distance of the outputs from the label "
         "as a one-hot vector, summed over the classes",
-    )
-    precision: PrecisionName = Field(
-        DEFAULT_PRECISION,
-        description="of the products and convolutions in training and in its metrics: bfloat16 is mixed precision by "
-        "torch.autocast, in which weights and updates stay in float32; gradients of samples are in float32 either way",
     )
 
 
