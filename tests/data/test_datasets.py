@@ -69,14 +69,23 @@ def test_pixels_are_scaled_to_0_to_1(digits):
 
 
 @pytest.mark.parametrize(
-    ("shape", "found"), [((4, 5), (1, 4, 5)), ((4, 5, 3), (3, 4, 5)), ((3, 4, 5), (3, 4, 5)), ((4, 5, 1), (1, 4, 5))]
+    ("shape", "found"),
+    [
+        ((4, 5), (1, 4, 5)),
+        ((4, 5, 3), (3, 4, 5)),
+        ((3, 4, 5), (3, 4, 5)),
+        ((4, 5, 1), (1, 4, 5)),
+        ((6, 5, 4), (4, 6, 5)),  # RGBA
+        ((4, 6, 5), (4, 6, 5)),
+        ((8, 4, 4), (8, 4, 4)),  # eight channels of 4 x 4
+    ],
 )
 def test_npz_images_of_every_layout(tmp_path, shape, found):
     content = arrays(shape)
     save(tmp_path / "mine.npz", content)
     dataset = datasets.load("mine", tmp_path)
     assert (dataset.shape, dataset.classes, dataset.train_labels.dtype) == (found, 3, torch.int64)
-    if shape == (4, 5, 3):
+    if shape in ((4, 5, 3), (6, 5, 4)):
         content["train_images"] = np.moveaxis(content["train_images"], -1, 1)
     np.testing.assert_array_equal(dataset.train_images, content["train_images"].reshape(12, *found))
 

@@ -1,7 +1,7 @@
 """Image data sets by one interface: uint8 images, labels, number of classes, a content hash."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,12 +94,17 @@ def checked(name: str, arrays: Mapping[str, np.ndarray], origin: str | Path) -> 
     return Dataset(name, **tensors, classes=classes, content_hash=digest.hexdigest())
 
 
+def channels_are_last(shape: Sequence[int]) -> bool:
+    """Whether images are (N, H, W, C), not (N, C, H, W): at most four channels, fewer than rows and columns."""
+    return len(shape) == 4 and shape[1] not in (1, 3) and 0 < shape[3] <= 4 and shape[3] < min(shape[1:3])
+
+
 def _checked_images(array: np.ndarray, where: str) -> np.ndarray:
     if array.dtype != np.uint8:
         raise DatasetError(f"{where}: dtype uint8 expected, found {array.dtype}")
     if array.ndim == 3:
         array = array[:, None]
-    elif array.ndim == 4 and array.shape[-1] in (1, 3) and array.shape[1] not in (1, 3):
+    elif channels_are_last(array.shape):
         array = array.transpose(0, 3, 1, 2)
     if array.ndim != 4 or 0 in array.shape[1:]:
         raise DatasetError(f"{where}: shape (N, H, W), (N, C, H, W) or (N, H, W, C) expected, found {array.shape}")

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fishertail.data.dataset import channels_are_last
 from fishertail.errors import DatasetError, UsageError
 from fishertail.execution.command_line.user_code import result_of
 
@@ -127,6 +128,6 @@ def _scaled(images: torch.Tensor) -> torch.Tensor:
         return images
     if images.ndim == 3:
         images = images[:, None]
-    elif images.ndim == 4 and images.shape[-1] in (1, 3) and images.shape[1] not in (1, 3):
+    elif channels_are_last(images.shape):
         images = images.permute(0, 3, 1, 2)
     return images.float().div(255)
