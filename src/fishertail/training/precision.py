@@ -9,7 +9,7 @@ PRECISION = "precision"  # the key beside the options of the network
 
 
 def named(precision: PrecisionName) -> dict[str, PrecisionName]:
-    """What the parameters of a run say of it: nothing in float32, since runs of before know no other."""
+    """The entry among a run's parameters: none for float32, so that runs kept before there was a choice still fit."""
     return {} if precision == DEFAULT_PRECISION else {PRECISION: precision}
 
 
