@@ -7,8 +7,9 @@ docs/reproduction/extensions/ (or to the folder of --to), as NAME.csv and NAME.s
 batch size, or an equal rate, on each of two clocks: the step, and the epoch. Where SGD is near a diffusion, its time is
 rate x steps, which passes alike at equal epochs where the ratio is equal, and at equal steps where the rate is. The
 others have a row for each run: what holds at E*, the epoch of lowest validation loss. `larger_rate` also says how far
-lambda_1 is from that of the smallest rate at equal rate x steps, and `mixed_precision` how far it is from that of the
-run in float32 at equal steps, which is kept in this folder.
+lambda_1 is from that of the smallest rate at equal rate x steps. `mixed_precision` also says how far it is from that of
+the run in float32 at equal steps, which is kept in this folder, and where 95 % of further seeds in float32 are expected
+(criteria.md).
 """
 
 import argparse
@@ -25,11 +26,13 @@ import yaml
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from scipy import stats
 
 from fishertail.data.source import built_in
 from fishertail.grid import checks
 from fishertail.grid.config import Config
 from fishertail.measurements import collect
+from fishertail.paper.claims.judging import SCALES, Spread
 from fishertail.results import archive, drawing, provenance, storage
 from fishertail.results.exhibits import Results
 from fishertail.results.run import LANDMARKS
@@ -42,7 +45,8 @@ NEEDED = ("metrics", "spectrum", "ax_statistics", "trimmed", "outliers")
 LAST = ("metrics.csv", "ax_statistics.csv", "outliers.csv", f"{LANDMARKS}/trimmed.csv")
 POINTS = 200  # of the clock at which two runs are compared
 CLOCKS = ("step", "epoch")
-FLOAT32 = "conv"  # the network of the run in float32 that is kept here, beside those in bfloat16
+FLOAT32 = "conv"  # the network of the runs in float32 that are kept here, beside those in bfloat16
+CHECKED = {"lambda_1": "ratio", "largest": "ratio", "near_zero_share": "share", "decrease": "share"}  # and their scales
 TIME = "rate x steps"
 NETWORK = ["model", "batch_size"]
 Answer = tuple[pd.DataFrame, Figure]
@@ -332,11 +336,46 @@ def larger_rate(results: Results, config: Config) -> Answer:
 
 
 def mixed_precision(results: Results, config: Config) -> Answer:
-    """What holds at E* of each run, and how far its lambda_1 is from that of the run in float32 at equal steps."""
+    """What holds at E* of each run, whether a seed in float32 could be so, and lambda_1 beside that of its own seed."""
     table, figure = of_runs(results, config)
     runs = {run.model: config.precision_of(run) for run in config.runs}
     table.insert(len(RUN), "precision", table["model"].map(runs).fillna(DEFAULT_PRECISION))
-    return table.merge(beside(largest_eigenvalues(results), FLOAT32, "step"), on=RUN, how="left"), figure
+    table = table.merge(beside(largest_eigenvalues(results), FLOAT32, "step"), on=RUN, how="left")
+    return with_expected(table.assign(decrease=table["decrease_percent"] / 100)), figure
+
+
+def with_expected(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of runs with the limits between which 95 % of further seeds in float32 are expected.
+
+    Args:
+        table: precision, and the columns of `CHECKED`.
+
+    Returns:
+        with columns `<column>_low` and `<column>_high` of each, and as_expected: whether a run that is not in float32
+        keeps to them all. They are NaN as long as there are fewer than two seeds in float32.
+    """
+    float32 = table["precision"] == DEFAULT_PRECISION
+    inside = pd.Series(True, index=table.index)
+    for column, scale in CHECKED.items():
+        low, high = expected(table.loc[float32, column].to_numpy(float), scale)
+        table = table.assign(**{f"{column}_low": low, f"{column}_high": high})
+        inside &= table[column].between(low, high)
+    return table.assign(as_expected=inside.astype("boolean").mask(float32 | (float32.sum() < 2)))
+
+
+def expected(values: NDArray[np.float64], scale: str) -> tuple[float, float]:
+    """The 95 % prediction interval of one more seed, mean +- t(0.975, n - 1) s sqrt(1 + 1/n).
+
+    Args:
+        values: (n,) of the seeds; NaN as long as n < 2.
+        scale: on which it is taken, of `SCALES`.
+    """
+    on_scale = np.asarray(SCALES[scale].forward(values))
+    spread = Spread.pooled([on_scale])
+    half = stats.t.ppf(0.975, spread.degrees) * spread.deviation * np.sqrt(1 + 1 / max(len(values), 1))
+    middle = on_scale.mean() if len(values) else np.nan
+    low, high = SCALES[scale].back(np.array([middle - half, middle + half]))
+    return float(low), float(high)
 
 
 def beside(curves: pd.DataFrame, reference: str, clock: str) -> pd.DataFrame:
@@ -384,7 +423,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = configuration(options.name, options.results)
     kept = None
     if options.name == "mixed_precision":
-        kept = configuration(options.name, str(HERE), models=[FLOAT32])
+        kept = configuration(options.name, str(HERE), models=[FLOAT32], seeds=[0, 1, 2])
     results, files = finished(config, kept)
     record = provenance.provenance(Path(__file__).stem, {"extension": options.name}, provenance.data_of(files))
     options.to.mkdir(parents=True, exist_ok=True)

@@ -118,6 +118,41 @@ def test_rates_are_compared_at_equal_rate_times_steps():
     assert found["compared_until"].to_list() == [pytest.approx(0.001 * 2000)] * 2
 
 
+def runs_in_float32(**changed):
+    """Three runs in float32 and one in bfloat16, made up around what it has."""
+    own = {"lambda_1": 30.0, "largest": 40.0, "near_zero_share": 0.1, "decrease": 0.7} | changed
+    rows = [
+        {"lambda_1": 30 * f, "largest": 40 * f, "near_zero_share": 0.1 * f, "decrease": 1 - 0.3 * f}
+        for f in (0.5, 1.0, 2.0)
+    ]
+    return pd.DataFrame([*rows, own]).assign(precision=["float32"] * 3 + ["bfloat16"])
+
+
+def test_one_more_seed_is_expected_where_the_others_say():
+    """Of 30 x (1/2, 1, 2): log 30 +- t(0.975, 2) log 2 sqrt(4/3), with t(0.975, 2) = 4.3027 of the tables."""
+    found = extensions.with_expected(runs_in_float32())
+    factor = np.exp(4.3027 * np.log(2) * np.sqrt(4 / 3))
+    assert found["lambda_1_low"].to_list() == pytest.approx([30 / factor] * 4, rel=1e-4)
+    assert found["lambda_1_high"].to_list() == pytest.approx([30 * factor] * 4, rel=1e-4)
+    assert found["as_expected"].isna().to_list() == [True] * 3 + [False]
+    assert found["as_expected"].iloc[3]
+
+
+@pytest.mark.parametrize("column", ["lambda_1", "largest", "near_zero_share", "decrease"])
+@pytest.mark.parametrize("factor", [1e-3, 1e3])
+def test_a_run_in_bfloat16_must_be_as_expected_in_all(column, factor):
+    value = runs_in_float32()[column].iloc[3] * factor
+    if column in ("near_zero_share", "decrease"):
+        value = min(value, 1 - 1e-4)
+    assert not extensions.with_expected(runs_in_float32(**{column: value}))["as_expected"].iloc[3]
+
+
+def test_a_single_seed_says_nothing_of_others():
+    found = extensions.with_expected(runs_in_float32().iloc[[0, 3]])
+    assert found["as_expected"].isna().all()
+    assert found["lambda_1_low"].isna().all()
+
+
 def test_each_run_is_read_at_its_lowest_validation_loss():
     """Made-up numbers that say where they stand: a thousand times the step, and parts of it."""
     config = extensions.configuration("regression")
