@@ -50,8 +50,17 @@ def assert_right(pairs, gradients, k):
     assert pairs.trace == pytest.approx((gradients**2).sum(1).mean(), rel=1e-5)
 
 
-@pytest.mark.parametrize("k", [1, 5])
-@pytest.mark.parametrize(("name", "epochs"), [("fc", 1), ("fc", 25), ("conv", 1), ("conv", 25)])
+@pytest.mark.parametrize(
+    ("name", "epochs", "k"),
+    [
+        ("fc", 1, 1),
+        ("fc", 1, 5),
+        ("fc", 25, 1),
+        ("fc", 25, 5),
+        ("conv", 1, 1),
+        *(pytest.param("conv", epochs, k, marks=pytest.mark.slow) for epochs, k in ((1, 5), (25, 1), (25, 5))),
+    ],
+)
 def test_eigenpairs_of_trained_networks(name, epochs, k, monkeypatch):
     monkeypatch.setattr(start, "GRAM_SAMPLES", (60, 60))
     model, images, labels = digits_network(name, epochs)
@@ -133,7 +142,7 @@ def test_a_x_of_fewer_pairs_than_are_solved(projected):
         fishertail.fisher_eigenpairs(model, images, labels, projected=2)
 
 
-@pytest.mark.parametrize("budget", [2.1e7, 4e7, 1e12])
+@pytest.mark.parametrize("budget", [pytest.param(2.1e7, marks=pytest.mark.slow), 4e7, 1e12])
 @pytest.mark.parametrize("epochs", [1, 25])
 def test_the_memory_budget_changes_nothing_beyond_the_tolerance(budget, epochs):
     model, images, labels = digits_network("conv", epochs)
@@ -144,6 +153,7 @@ def test_the_memory_budget_changes_nothing_beyond_the_tolerance(budget, epochs):
         assert pairs[scope].converged.all()
 
 
+@pytest.mark.slow
 def test_a_budget_that_is_too_small_names_the_least_and_that_does():
     model, images, labels = (
         part if isinstance(part, torch.nn.Module) else part[:450] for part in digits_network("conv", 1)

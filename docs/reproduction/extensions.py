@@ -352,7 +352,7 @@ def with_expected(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         with columns `<column>_low` and `<column>_high` of each, and as_expected: whether a run that is not in float32
-        keeps to them all. They are NaN as long as there are fewer than two seeds in float32.
+        keeps to them all. They are NaN as long as there are fewer than three seeds in float32.
     """
     float32 = table["precision"] == DEFAULT_PRECISION
     inside = pd.Series(True, index=table.index)
@@ -360,20 +360,22 @@ def with_expected(table: pd.DataFrame) -> pd.DataFrame:
         low, high = expected(table.loc[float32, column].to_numpy(float), scale)
         table = table.assign(**{f"{column}_low": low, f"{column}_high": high})
         inside &= table[column].between(low, high)
-    return table.assign(as_expected=inside.astype("boolean").mask(float32 | (float32.sum() < 2)))
+    return table.assign(as_expected=inside.astype("boolean").mask(float32 | np.isnan(low)))
 
 
 def expected(values: NDArray[np.float64], scale: str) -> tuple[float, float]:
     """The 95 % prediction interval of one more seed, mean +- t(0.975, n - 1) s sqrt(1 + 1/n).
 
     Args:
-        values: (n,) of the seeds; NaN as long as n < 2.
+        values: (n,) of the seeds; as long as n < 3 the limits are NaN, as no verdict is given then.
         scale: on which it is taken, of `SCALES`.
     """
     on_scale = np.asarray(SCALES[scale].forward(values))
     spread = Spread.pooled([on_scale])
-    half = stats.t.ppf(0.975, spread.degrees) * spread.deviation * np.sqrt(1 + 1 / max(len(values), 1))
-    middle = on_scale.mean() if len(values) else np.nan
+    if not spread.enough:
+        return np.nan, np.nan
+    half = stats.t.ppf(0.975, spread.degrees) * spread.deviation * np.sqrt(1 + 1 / len(values))
+    middle = on_scale.mean()
     low, high = SCALES[scale].back(np.array([middle - half, middle + half]))
     return float(low), float(high)
 

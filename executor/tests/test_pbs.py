@@ -138,6 +138,7 @@ def login(tmp_path) -> LoginNode:
     return LoginNode(tmp_path / "login", Server(tmp_path / "pbs"))
 
 
+@pytest.mark.slow
 def test_jobs_that_run_together_are_all_seen(login):
     output = login.run(*one_gpu(*range(4)), *seconds(6))
     assert login.executions() == ["0", "1", "2", "3"]
@@ -150,6 +151,7 @@ def test_an_account_that_pbs_refuses_is_shown_once(login):
     assert output.count("one_gpu.0: refused: qsub: Unauthorized Request: a project is required (-P)") == 1
 
 
+@pytest.mark.slow
 def test_an_outage_burns_no_attempt(login):
     (login.machine.state / "away").touch()
     process = login.start(*one_gpu(0), *seconds(1))
@@ -166,6 +168,7 @@ def test_the_site_is_found_from_another_folder(login):
     assert "account: the group, project or account to charge expected, found none" in output
 
 
+@pytest.mark.slow
 def test_groups_shadow_rules_and_many_inputs(login):
     """Snakemake passes more than twenty inputs to a job in a file next to its script."""
     login.run("out/many_inputs.txt", "out/second0.txt", "out/second1.txt", "--group-components", "pair=2")

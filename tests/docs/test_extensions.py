@@ -147,8 +147,9 @@ def test_a_run_in_bfloat16_must_be_as_expected_in_all(column, factor):
     assert not extensions.with_expected(runs_in_float32(**{column: value}))["as_expected"].iloc[3]
 
 
-def test_a_single_seed_says_nothing_of_others():
-    found = extensions.with_expected(runs_in_float32().iloc[[0, 3]])
+@pytest.mark.parametrize("seeds", [[], [0], [0, 1]])
+def test_fewer_than_three_seeds_say_nothing_of_others(seeds):
+    found = extensions.with_expected(runs_in_float32().iloc[[*seeds, 3]])
     assert found["as_expected"].isna().all()
     assert found["lambda_1_low"].isna().all()
 

@@ -180,6 +180,7 @@ def test_results_are_short_in_a_terminal():
     )
 
 
+@pytest.mark.slow
 def test_faults(tmp_path):
     model, samples = nn.Linear(3, 2), (torch.randn(8, 3), torch.randint(2, (8,)))
     with pytest.raises(ValueError, match="at least one SGD step expected"):

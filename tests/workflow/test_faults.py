@@ -62,7 +62,7 @@ def assert_same_results(project, finished_once):
     ("rule", "target"),
     [
         ("train", "metrics.csv"),
-        ("per_sample_gradients", "norms.parquet"),
+        pytest.param("per_sample_gradients", "norms.parquet", marks=pytest.mark.slow),
         pytest.param("fim_eigen", "eigenvectors.safetensors", marks=pytest.mark.slow),
     ],
 )
@@ -124,9 +124,8 @@ def test_a_killed_snakemake_is_made_good_after_unlocking(project, finished_once)
     assert_same_results(project, finished_once)
 
 
-@pytest.mark.parametrize(
-    "block_size", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(4, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("block_size", [1, 3, 4])
 def test_the_block_size_changes_no_weight(project, finished_once, block_size):
     from fishertail.training import checkpoints
 
@@ -159,7 +158,12 @@ DATASET = Path("results/datasets/digits.safetensors")
             marks=pytest.mark.slow,
         ),
         pytest.param(BLOCK / "norms.parquet", lambda content: b"garbage", RUN / "outliers.csv", marks=pytest.mark.slow),
-        (BLOCK / "norms.parquet", lambda content: content[: len(content) // 2], RUN / "outliers.csv"),
+        pytest.param(
+            BLOCK / "norms.parquet",
+            lambda content: content[: len(content) // 2],
+            RUN / "outliers.csv",
+            marks=pytest.mark.slow,
+        ),
         (RUN / "metrics.csv", lambda content: content + b"9", Path("results/figures/fig1_validation_accuracy.csv")),
         pytest.param(DATASET, lambda content: content[:-1000], BLOCK / "norms.parquet", marks=pytest.mark.slow),
     ],
