@@ -163,7 +163,7 @@ def test_other_networks_have_no_vote_beside_those_of_the_paper():
     found = joined(results(), extension)
     assert of_claims(found) == [HOLDS] * 7
     fourth = verdicts.verdicts_table(verdicts.effects_table(found)).set_index("claim").loc[4]
-    assert fourth["extensions"] == "fails: mnist-conv/16, mnist-conv/256"
+    assert fourth["others"] == "fails: mnist-conv/16, mnist-conv/256"
 
 
 def test_where_there_is_none_of_the_papers_networks_all_vote():

@@ -250,10 +250,10 @@ def verdicts_table(effects: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             {"claim": int(claim.name), "statement": claim.statement, "verdict": joint(voting["verdict"])}
             | {name.replace(" ", "_"): int((voting["verdict"] == name).sum()) for name in (HOLDS, FAILS, *ORDER)}
-            | {"networks": _listed(voting), "extensions": _listed(others)}
+            | {"networks": _listed(voting), "others": _listed(others)}
         )
     counts = [name.replace(" ", "_") for name in (HOLDS, FAILS, *ORDER)]
-    return pd.DataFrame(rows, columns=["claim", "statement", "verdict", *counts, "networks", "extensions"])
+    return pd.DataFrame(rows, columns=["claim", "statement", "verdict", *counts, "networks", "others"])
 
 
 def _listed(networks: pd.DataFrame) -> str:

@@ -62,7 +62,7 @@ TABLE = TableOfRuns(
                 Column("stopped_early", "networks that have not passed their lowest validation loss"),
                 Column("undecided", "networks in which it is undecided"),
                 Column("networks", "those that vote, by verdict"),
-                Column("extensions", "those without a vote, by verdict"),
+                Column("others", "networks without a vote, by verdict"),
             ),
         ),
         Table(
