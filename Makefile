@@ -20,7 +20,7 @@ figures: $(VENV)/.run ## every figure and table of the paper, from handwritten d
 		|| { cat results/demo/report.log; exit 1; }
 	@echo "Page: results/demo/report/index.html   Figures: results/demo/figures   Tables: results/demo/tables"
 
-paper: $(VENV)/.run ## the paper's grid on MNIST and CIFAR-10, on this machine (a week on 2 cores)
+paper: $(VENV)/.run ## the paper's grid on MNIST and CIFAR-10, on this machine (days on 2 cores)
 	snakemake --profile profiles/local
 	snakemake --profile profiles/local --report results/report.html --quiet all
 	@echo "Page: results/report/index.html   Figures: results/figures   Tables: results/tables   Report: results/report.html"

@@ -101,9 +101,9 @@ def _page(claim: Claim) -> str:
 
 def _effects(effects: pd.DataFrame) -> str:
     rows = []
-    for row in effects.to_dict("records"):
-        if not row["seeds"] and not (row["votes"] and row["decides"]):
-            continue  # nothing to show, and nothing to decide
+    measured = effects.groupby(["dataset", "model", "batch_size"])["seeds"].transform("max") > 0
+    shown = effects[(effects["seeds"] > 0) | (effects["decides"] & (effects["votes"] | measured))]
+    for row in shown.to_dict("records"):
         network = "all runs" if row["dataset"] == "all" else f"{row['dataset']}-{row['model']}/{row['batch_size']}"
         rows.append(
             [

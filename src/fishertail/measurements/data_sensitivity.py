@@ -2,7 +2,7 @@
 
 Is lambda_1 very sensitive to the number of data, as the paper says (sections 1 and 4.2)? It is computed of random
 subsets of the training samples, and without samples that are left out at random, by abs(a_x), or by gradient norm. F =
-1/n sum_x g_x g_x^T is then the mean over the n samples that stay, and its largest eigenvalue is solved again, to the
+1/n sum_x g_x g_x^T is then the mean over the n samples that stay, and its largest eigenvalue is re-solved, to the
 tolerance of `spectrum`. Beside it stands the mean of their a_x^2, with V_1 of all samples kept, which costs nothing.
 Subsets are drawn without replacement from (seed, draw), so that those of one draw are nested.
 
@@ -282,7 +282,7 @@ LEFT_OUT = Figure(
     name="data_left_out",
     title="lambda_1 without some of the samples",
     caption=(
-        "lambda_1 of the samples that stay when a share is left out, solved again, over lambda_1 of all, in the figure "
+        "lambda_1 of the samples that stay when a share is left out, re-solved, over lambda_1 of all, in the figure "
         "layer at the epoch of lowest validation loss. Dots: without those of largest |a_x|, the mean over the seeds "
         "with a band from the lowest to the highest; crosses: without those of largest norm; plus signs: without as "
         "many at random."
@@ -323,7 +323,7 @@ MEASUREMENT = Measurement(
                 Column("share", "share of the samples that are drawn, or left out"),
                 Column("draw", "number of the draw, from 0"),
                 Column("samples", "how many F is the mean of"),
-                Column("lambda_1", "largest eigenvalue of their F, solved again"),
+                Column("lambda_1", "largest eigenvalue of their F, re-solved"),
                 Column("lambda_1_kept", "mean a_x^2 over them, with V_1 of all samples"),
                 Column("ratio", "lambda_1 / lambda_1 of all samples; 1 where that is 0"),
                 Column("ratio_kept", "lambda_1_kept / lambda_1 of all samples; 1 where that is 0"),

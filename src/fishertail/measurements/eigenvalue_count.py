@@ -1,11 +1,11 @@
 """How many eigenvalues of the Fisher matrix can exceed a hundredth of the largest one.
 
 Are most eigenvalues near 0, as the paper says (section 1)? There are P of them, all of which are never computed. But
-none is negative and their sum is the trace, mean |g_x|^2, so that each beyond the k largest that exceeds lambda_1 / 100
-takes more than that of what these leave of the trace. At most (k + (trace - sum of the k largest) / (lambda_1 / 100)) /
-P of all eigenvalues therefore exceed it, which judges the first half of claim 6. Computed eigenvalues err below the
-true ones (Rayleigh-Ritz), which only raises the bound. Where the k-th is itself below lambda_1 / 100, the number above
-is known exactly: all of them are among the k.
+none is negative, their sum is the trace, mean |g_x|^2, and what the k largest leave of it is shared by the others. Each
+of these that exceeds lambda_1 / 100 takes more than lambda_1 / 100 of that remainder. So at most (k + (trace - sum of
+the k largest) / (lambda_1 / 100)) / P of all eigenvalues exceed it, which judges the first half of claim 6. Computed
+eigenvalues err below the true ones (Rayleigh-Ritz), which only raises the bound. Where the k-th is itself below
+lambda_1 / 100, the number above is known exactly: all of them are among the k.
 
 The layer `fc4` with k = 10, on 60,000 samples of MNIST, takes 2.2 to 2.6 passes after one or two epochs, 5.7 before
 training, where no few samples carry the trace, and 0.4 after 10 epochs.

@@ -5,10 +5,10 @@
 **Measured.** 1 - B/A at the lowest validation loss, with V_1 kept. The bound is one half, since a perfect replication
 would miss the paper's smallest decrease, 60.0 %, half of the time. And its odds against those before training, since
 any distribution loses something: a Gaussian a_x 37.7 %, a Laplacian one 55 %. A share is taken no nearer to 1 than half
-a sample, so that seeds that reach it show no spread, and odds that are too small. Beside them stand B solved again,
+a sample, so that seeds that reach it show no spread, and odds that are too small. Beside them stand B re-solved,
 where another direction takes the place of V_1, and the same without a random tenth.
 
-**What would change it.** B solved again instead of V_1 kept: the decrease is then that of the largest eigenvalue, not
+**What would change it.** B re-solved instead of V_1 kept: the decrease is then that of the largest eigenvalue, not
 that of one direction. A tenth taken by gradient norm instead of abs(a_x).
 """
 

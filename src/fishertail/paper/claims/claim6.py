@@ -5,7 +5,7 @@
 
 **Measured.** An upper bound of the share of eigenvalues above lambda_1 / 100, from the ten largest and the trace, which
 is exact: what is left of the trace can hold only so many. It cannot fail, being a bound. And the root mean square of
-lambda_1(tenth) / lambda_1 - 1 over 20 random tenths of the training samples, solved again, of at least 0.1. Beside it
+lambda_1(tenth) / lambda_1 - 1 over 20 random tenths of the training samples, re-solved, of at least 0.1. Beside it
 stands what a Gaussian a_x would give, and its mean and deviation apart.
 
 **What would change it.** The number of samples: the deviation of a tenth of 60,000 says nothing of a tenth of 600.

@@ -3,11 +3,12 @@
 **In the paper.** The number of outliers predicts when generalization ends (5).
 
 **Measured.** The error of stopping where the share of outliers passes a threshold, abs(log2(estimate / true epoch)),
-against that of stopping by training loss and after the last epoch. Thresholds are fitted on other data sets and models,
-as a user would have to. By network, over those that vote and have passed their lowest validation loss.
+against that of stopping by training loss and after the last epoch. Thresholds are fitted on all runs but those of the
+same data set and model, since a user would have no others. By network, over those that vote and have passed their
+lowest validation loss.
 
-**What would change it.** More data sets: with two of them, a threshold is fitted on one and tested on the other. How
-long training goes on, which moves the error of the last epoch.
+**What would change it.** More data sets: there are two, so that a threshold is tested on one that it was fitted on
+already, with another model. How long training goes on, which moves the error of the last epoch.
 """
 
 from typing import TYPE_CHECKING
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 def measure(results: Results) -> "pd.DataFrame":
     """By how much the errors of other stopping rules exceed that of counting outliers, network by network.
 
-    Thresholds are fitted on other data sets and models. A row is the mean over the seeds of a network, which are alike,
-    so that the networks are what the mean is taken over, as in the table `stopping`.
+    Thresholds are fitted on the runs of every other combination of data set and model. A row is the mean over the seeds
+    of a network, which are alike, so that the networks are what the mean is taken over, as in the table `stopping`.
     """
     import pandas as pd
 
