@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The reproduction on this machine, in the order of what decides: bash docs/reproduction/run.sh [STAGE ...]
 #
-# It can be stopped at any time and started again; a killed job loses an epoch at most. Each stage ends with the
-# tables, figures and page of its runs; those of all stages together are made from what keep.py keeps (README.md here).
+# It can be stopped at any time and started again; a killed job loses an epoch at most. Runs that are kept in this
+# folder are not computed again, but for those of curvature. Each stage ends with the tables, figures and page of its
+# runs; those of all stages together are made from what keep.py keeps (README.md here).
 # Stages: mnist, cifar10-16, curvature, cifar10-256, other-networks, extensions (all by default).
 set -uo pipefail
 cd "$(dirname "$0")/../.."

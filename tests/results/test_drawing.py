@@ -47,6 +47,11 @@ def test_steps_of_an_epoch_are_marked_by_powers_of_ten():
     assert list(ticks(time, 30)) == ["0", "0.001", "0.01", "0.1", "1", "10"]
 
 
+def test_the_end_of_a_long_training_can_be_read_off():
+    time = drawing.LogarithmicTime(np.array([0, *2.0 ** np.arange(13) / 3125, *range(1, 65)]))
+    assert list(ticks(time, 64.0)) == ["0", "0.001", "0.1", "10", "64"]
+
+
 def test_ends_of_epochs_are_marked_in_between_too():
     assert list(ticks(drawing.LogarithmicTime(np.arange(21.0)), 20)) == ["0", "1", "2", "5", "10", "20"]
 

@@ -5,6 +5,7 @@ line.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -238,12 +239,18 @@ class LogarithmicTime:
             return np.where(epochs > 0, np.log2(np.maximum(epochs, 1e-300) / self._first), -1.5)
 
     def label(self, axis: Axis, last: float) -> None:
-        """Ticks at 0 and at whole powers of ten, or every other; where these are few, at twice and five times, too."""
+        """Ticks at 0 and at powers of ten, at every other below the largest, and at the last epoch where there is room.
+
+        Where powers of ten are few, there are ticks at twice and five times, too.
+        """
         octaves = float(self.positions(last)) + 1.5
         multiples, stride = (1,) if octaves > 9.5 else (1, 2, 5), 1 if octaves < 19 else 2
-        values = [multiple * 10.0**power for power in range(-8, 9, stride) for multiple in multiples]
-        shown = [value for value in values if value <= last * (1 + 1e-9)]
+        largest = math.floor(math.log10(last * (1 + 1e-9))) if last > 0 else 0
+        values = [multiple * 10.0**power for power in range(largest, -9, -stride) for multiple in multiples]
+        shown = sorted(value for value in values if value <= last * (1 + 1e-9))
         shown = [value for value in shown if float(self.positions(value)) >= max(-1e-9, octaves / 12 - 1.5)]
+        if len(multiples) == 1 and shown and last == round(last) and math.log2(last / shown[-1]) >= octaves / 8:
+            shown.append(last)
         wanted = [0.0, *(shown or dict.fromkeys([self._first, last]))]
         axis.set_major_locator(FixedLocator(list(self.positions(wanted))))
         texts = ["0", *(f"{value:g}" for value in wanted[1:])]

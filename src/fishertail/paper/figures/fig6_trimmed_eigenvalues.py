@@ -37,7 +37,9 @@ def draw(results: Results) -> Drawing:
     ]
     if any(runs.split(" of ")[0] != runs.split(" of ")[1] for runs in table["runs"].dropna()):
         remarks.append("Runs that have not passed their lowest validation loss, or lack B there, do not count.")
-    numbers = ["batch_size", "A", "B", "decrease_percent", "B_resolved", "decrease_resolved_percent"]
+    headings = {"B_resolved": "B re-solved", "decrease_resolved_percent": "its decrease (%)"}
+    shown = shown.rename(columns=headings)
+    numbers = ["batch_size", "A", "B", "decrease_percent", *headings.values()]
     figure, _ = table_figure(shown, numbers=numbers, rules=[i for i, first in enumerate(new) if first], notes=remarks)
     return figure, table
 
