@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from fishertail.measurements import data_sensitivity
 from fishertail.paper.claims import claim4, verdicts
@@ -74,6 +75,16 @@ def test_outliers_from_the_start_or_never_fail_the_fifth_claim(counts, ratio):
 def test_outliers_that_never_came_say_nothing_before_twice_the_minimum():
     found = results(steps=[step for step in STEPS if step <= 60], outliers_distance=lambda t: 0.0 * t["seed"])
     assert set(of_networks(found, 5).values()) == {STOPPED_EARLY}
+
+
+def test_networks_that_were_not_run_are_in_the_family_of_tests():
+    """A quantity with a bound in four networks, of which two were run, makes four tests."""
+    rms = {16: 0.08, 256: 0.3}  # of claim 6, which says at least 0.1
+    found = results(networks=[("mnist", "fc")], rms=lambda t: t["batch_size"].map(rms) * 1.1 ** t["seed"])
+    effects = verdicts.effects_table(found).query("claim == 6 and dataset == 'mnist' and batch_size == '16'")
+    below = np.log(0.08 * 1.1 / 0.1) * np.sqrt(3) / np.log(1.1)
+    (p,) = effects.loc[effects["decides"], "p"].dropna()
+    assert p == pytest.approx(4 * stats.t.cdf(below, 4))
 
 
 def test_runs_that_ended_too_early_are_no_verdict():

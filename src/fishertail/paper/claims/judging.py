@@ -115,6 +115,11 @@ class Judged:
         low, high = self.limits
         return bool(high < lower or low > upper)
 
+    @property
+    def sides(self) -> int:
+        """How many can be tested: those with a bound, and none where every seed must keep to it."""
+        return 0 if self.in_every_seed else int(np.isfinite(self.bounds).sum())
+
     def p_values(self) -> list[float]:
         """That of each side with a bound: of a mean at least as far beyond it, if the true one were at the bound."""
         if self.in_every_seed or not self.spread.enough or not len(self.values):

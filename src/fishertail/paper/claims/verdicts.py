@@ -157,17 +157,22 @@ def _bounds(quantity: Quantity) -> tuple[float, float]:
 def _adjusted(
     claim: Claim, networks: Mapping[Network, bool], judged: Mapping[tuple[Network, str], Judged]
 ) -> dict[tuple[Network, str], float]:
-    """p values by network and quantity: Holm's family is every quantity, network and side, of those that vote alike."""
+    """p values by network and quantity: Holm's family is every quantity, network and side, of those that vote alike.
+
+    What was not measured is in the family, too, so that no run that is still to come can undo a failure by its number.
+    """
     found: dict[tuple[Network, str], float] = {}
     for votes in (True, False):
         family = [
-            ((network, quantity.column), p)
+            (network, quantity.column)
             for network in networks
             for quantity in claim.quantities
             if networks[network] == votes and quantity.decides
-            for p in judged[network, quantity.column].p_values()
         ]
-        for (key, _), p in zip(family, judging.holm([p for _, p in family]), strict=True):
+        tested = [(key, p) for key in family for p in judged[key].p_values()]
+        unmeasured = sum(judged[key].sides for key in family) - len(tested)
+        adjusted = judging.holm([p for _, p in tested] + [1.0] * unmeasured)
+        for (key, _), p in zip(tested, adjusted, strict=False):
             found[key] = min(p, found.get(key, 1.0))
     return found
 
