@@ -4,8 +4,8 @@ Is what the paper finds in one layer so in the others? Put together are, for eve
 checkpoint, what others have measured: lambda_1; the share of the samples near 0 (`ax_statistics`); the share of
 outliers among the gradient norms (`outliers`); and by how many per cent lambda_1 falls without the samples of largest
 abs(a_x), with V_1 kept (the decrease of `trimmed_eigenvalues`, from a_x itself, so at every checkpoint). Nothing new is
-computed of gradients. lambda_1 of layers of different size
-and place are not on one scale: a layer with more parameters, or larger inputs, has larger gradients.
+computed of gradients. lambda_1 of layers of different size and place are not on one scale: a layer with more
+parameters, or larger inputs, has larger gradients.
 """
 
 from collections.abc import Mapping

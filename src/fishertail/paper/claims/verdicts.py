@@ -172,7 +172,7 @@ def _adjusted(
         tested = [(key, p) for key in family for p in judged[key].p_values()]
         unmeasured = sum(judged[key].sides for key in family) - len(tested)
         adjusted = judging.holm([p for _, p in tested] + [1.0] * unmeasured)
-        for (key, _), p in zip(tested, adjusted, strict=False):
+        for (key, _), p in zip(tested, adjusted[: len(tested)], strict=True):
             found[key] = min(p, found.get(key, 1.0))
     return found
 
