@@ -34,7 +34,7 @@ def failing(name: str, place: Path) -> gpu.Step:
 
 def call(steps: list[gpu.Step], folder: Path, seconds: float, stamp: str = "a GPU") -> tuple[gpu.Kept, int]:
     kept = gpu.Kept(folder, stamp)
-    return kept, gpu.drive(steps, kept, time.monotonic() + seconds, grace=0.5)
+    return kept, gpu.drive(steps, kept, time.monotonic() + seconds, grace=2)
 
 
 def states(steps: list[gpu.Step], kept: gpu.Kept) -> list[str]:
@@ -47,8 +47,8 @@ def test_a_call_ends_in_time_and_the_next_goes_on_inside_the_step(tmp_path, caps
     calls = 0
     while not (tmp_path / "long").exists():  # a busy machine may start no process within the first call
         started, calls = time.monotonic(), calls + 1
-        kept, faults = call(steps, tmp_path / "kept", 3)
-        assert time.monotonic() - started < 8
+        kept, faults = call(steps, tmp_path / "kept", 4.5)
+        assert time.monotonic() - started < 30
         assert calls < 10
     assert states(steps, kept) == ["done", "stopped", "new"]
     assert "Left: long, last" in capsys.readouterr().out
@@ -77,7 +77,7 @@ def test_what_failed_is_tried_again_at_the_end(tmp_path):
 def test_a_step_that_does_not_end_is_killed_and_what_it_left_is_mended(tmp_path):
     mended = [sys.executable, "-c", "print('mended')"]
     step = gpu.Step("deaf", [sys.executable, "-c", DEAF], after_kill=mended)
-    kept, _ = call([step], tmp_path, 5)
+    kept, _ = call([step], tmp_path, 10)
     assert states([step], kept) == ["killed"]
     kept, _ = call([gpu.Step("deaf", [sys.executable, "-c", "print('again')"], after_kill=mended)], tmp_path, 20)
     assert states([step], kept) == ["done"]

@@ -53,7 +53,7 @@ def test_products_of_f_and_g(model, samples, budget):
     close(operator.gradients.rmatvec(left[:, 0]), truth.T @ left[:, 0])
 
 
-def close(found, expected, tolerance=1e-6):
+def close(found, expected, tolerance=3e-6):
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 

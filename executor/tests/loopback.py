@@ -64,13 +64,13 @@ class Namespace:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        wait_for((self.state / "ready").exists, 10, "the namespace")
+        wait_for((self.state / "ready").exists, 60, "the namespace")
         self._pid = int(Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()[0])
 
     def down(self) -> None:
         if self._pid is not None:
             subprocess.run(["kill", "-TERM", str(self._pid)], check=False)
-            wait_for(lambda: not Path(f"/proc/{self._pid}").exists(), 10, "the end of the namespace")
+            wait_for(lambda: not Path(f"/proc/{self._pid}").exists(), 60, "the end of the namespace")
 
     def run(self, *arguments: str, check: bool = True) -> str:
         """Run a command inside and return its output, through a file: daemons that it leaves would keep a pipe open."""
@@ -127,7 +127,7 @@ class Slurm(Namespace):
         self.start_master()
         for node in ("tn0", "tn1"):
             self.start_node(node)
-        wait_for(self.is_idle, 30, "the nodes")
+        wait_for(self.is_idle, 60, "the nodes")
 
     def _changed(self, configuration: str) -> str:
         return configuration
@@ -137,7 +137,7 @@ class Slurm(Namespace):
 
     def start_master(self) -> None:
         self.run("slurmctld")
-        wait_for(lambda: "UP" in self.run("scontrol", "ping", check=False), 20, "slurmctld")
+        wait_for(lambda: "UP" in self.run("scontrol", "ping", check=False), 60, "slurmctld")
 
     def stop_master(self) -> None:
         self.run("pkill", "-9", "slurmctld")
@@ -195,7 +195,7 @@ class SlurmWithAccounting(Slurm):
         network = ["--bind-address=127.0.0.1", "--port=13306"]
         self.popen("setsid", "mariadbd", *own, *files, *network, cwd=self.state, stdin=subprocess.DEVNULL)
         ping = ["mariadb-admin", "--no-defaults", "-S", str(socket), "ping"]
-        wait_for(lambda: "alive" in self.run(*ping, check=False), 30, "mariadbd")
+        wait_for(lambda: "alive" in self.run(*ping, check=False), 60, "mariadbd")
         values = {"DbdHost": HOST, "DbdAddr": "127.0.1.1", "SlurmUser": "root", "AuthType": "auth/munge"}
         values |= {"AuthInfo": f"socket={self.state}/munge/munge.socket", "StorageType": "accounting_storage/mysql"}
         values |= {"StorageHost": "127.0.0.1", "StoragePort": "13306", "StorageUser": "root", "CommitDelay": "1"}
@@ -210,7 +210,7 @@ class SlurmWithAccounting(Slurm):
 
     def start_database(self) -> None:
         self.run("slurmdbd")
-        wait_for(lambda: "error" not in self.run("sacctmgr", "-n", "show", "cluster", check=False), 30, "slurmdbd")
+        wait_for(lambda: "error" not in self.run("sacctmgr", "-n", "show", "cluster", check=False), 60, "slurmdbd")
 
     def stop_database(self) -> None:
         self.run("pkill", "-9", "slurmdbd")
@@ -273,11 +273,11 @@ class GridEngine(Namespace):
         self.run("qconf", "-as", HOST)
         self._configure()
         self.start_node()
-        wait_for(lambda: HOST in self.run("qconf", "-sel", check=False), 20, "the execution host")
+        wait_for(lambda: HOST in self.run("qconf", "-sel", check=False), 60, "the execution host")
         types = "gpu=4,f_node=1,h_node=2,q_node=4,q_core=28,node_f=1,node_h=2,node_q=4,gpu_1=4,cpu_4=7"
         self.run("qconf", "-mattr", "exechost", "complex_values", types, HOST)
         self.run("qconf", "-Aq", self._file("queue", (HERE / "gridengine" / "queue").read_text()))
-        wait_for(lambda: "lx-" in self.run("qhost", "-h", HOST, check=False), 30, "the load of the host")
+        wait_for(lambda: "lx-" in self.run("qhost", "-h", HOST, check=False), 60, "the load of the host")
 
     def _configure(self) -> None:
         """Set short scheduling intervals, TSUBAME's resource types, and programs that hand out GPUs around each job."""
@@ -320,7 +320,7 @@ class GridEngine(Namespace):
 
     def start_master(self) -> None:
         self.run("env", f"SGE_MASTER_PIDFILE={self.state}/pids/qmaster", "/usr/sbin/sge_qmaster")
-        wait_for(lambda: HOST in self.run("qconf", "-sh", check=False), 20, "sge_qmaster")
+        wait_for(lambda: HOST in self.run("qconf", "-sh", check=False), 60, "sge_qmaster")
 
     def stop_master(self) -> None:
         self.run("pkill", "-9", "sge_qmaster")

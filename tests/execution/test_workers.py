@@ -103,7 +103,7 @@ def test_a_worker_that_dies_fails_the_job_with_its_log_and_stops_the_others():
     start, before = time.monotonic(), set(psutil.Process().children(recursive=True))  # those of other tests' fixtures
     with pytest.raises(WorkerError, match=r"worker 2 of 2 \(steps 1, 3\) died; its log ends:\n(.|\n)*about to die"):
         workers.spread(dies, dict.fromkeys(range(4)), workers=2)
-    assert time.monotonic() - start < 60
+    assert time.monotonic() - start < 300
     assert set(psutil.Process().children(recursive=True)) <= before
 
 

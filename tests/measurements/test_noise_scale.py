@@ -32,7 +32,7 @@ def test_mean_and_covariance_in_every_layer(found, layer):
         assert row["signal_to_noise"] == pytest.approx(np.sqrt(mean @ mean / spread), rel=3e-5)
         tensor = found["mean_gradients"][f"step{step:08d}/{layer}"]
         assert tensor.dtype == torch.float32
-        np.testing.assert_allclose(tensor, mean, atol=1e-6 * np.abs(gradients).mean(0).max())
+        np.testing.assert_allclose(tensor, mean, atol=3e-6 * np.abs(gradients).mean(0).max())
 
 
 def at_once(model, inputs, labels, **options):
@@ -50,7 +50,7 @@ def test_the_batches_do_not_matter(found, batch_size):
     model.load_state_dict(measured.weights()[8])
     row, means = at_once(model, *measured.samples(), batch_size=batch_size)
     expected = measured.gradients(8)["network"].mean(0)
-    np.testing.assert_allclose(means["network"], expected, atol=1e-6 * np.abs(expected).max())
+    np.testing.assert_allclose(means["network"], expected, atol=3e-6 * np.abs(expected).max())
     assert row["noise_scale"] == pytest.approx(found["noise_scale"].iloc[-1]["noise_scale"], rel=1e-5)
 
 
@@ -61,7 +61,7 @@ def test_convolutions_and_another_loss():
     truth = dense_gradients(model, inputs, targets, nn.functional.mse_loss)
     gradients = np.concatenate(list(truth.values()), axis=1)
     for layer, expected in truth.items():
-        np.testing.assert_allclose(means[layer], expected.mean(0), atol=1e-6 * np.abs(expected).max())
+        np.testing.assert_allclose(means[layer], expected.mean(0), atol=3e-6 * np.abs(expected).max())
     assert row["covariance_trace"] == pytest.approx(np.cov(gradients.T, bias=True).trace(), rel=1e-5)
 
 

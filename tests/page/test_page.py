@@ -64,7 +64,8 @@ def test_the_outliers_are_shown_with_label_loss_and_norm(opened, finished_once):
     assert items.count() == len(shown)
     assert len(shown)
     assert items.nth(0).inner_text().startswith(str(shown.iloc[0]["label"]))
-    assert opened.page.eval_on_selector("#samples img", "img => img.complete && img.naturalWidth") == 8
+    width = "async image => { await image.decode(); return image.naturalWidth }"
+    assert opened.page.eval_on_selector("#samples img", width) == 8
 
 
 def test_every_choice_of_a_layer_draws(opened):

@@ -42,11 +42,11 @@ class Project:
         (self.path / "grid.yaml").write_text(yaml.safe_dump(TINY | changes))
 
     def save_every_checkpoint(self) -> None:
-        """Let jobs save what they have finished at once, and wait a second each time: time to kill them."""
+        """Let jobs save what they have finished at once, and wait three seconds each time: time to kill them."""
         code = self.path / "src/fishertail/execution/unfinished.py"
         text = code.read_text().replace("INTERVAL = 30.0", "INTERVAL = 0.0")
-        text = text.replace("self._saved = time.monotonic()", "self._saved = time.monotonic(); time.sleep(1)")
-        assert text.count("INTERVAL = 0.0") == text.count("sleep(1)") == 1
+        text = text.replace("self._saved = time.monotonic()", "self._saved = time.monotonic(); time.sleep(3)")
+        assert text.count("INTERVAL = 0.0") == text.count("sleep(3)") == 1
         code.write_text(text)
 
     def command(self, *arguments: str) -> list[str]:

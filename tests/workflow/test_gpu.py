@@ -39,7 +39,7 @@ def test_snakemake_stops_and_goes_on(project, tmp_path, monkeypatch):
     step = gpu.Step("grid", project.command(f"{RUN}/metrics.csv"))
     kept = gpu.Kept(tmp_path / "kept", "a GPU")
 
-    gpu.drive([step], kept, time.monotonic() + 34, grace=20)
+    gpu.drive([step], kept, time.monotonic() + 74, grace=60)
     assert kept.state(step)["state"] == "stopped"
     before = {path: path.stat().st_mtime_ns for path in project.path.glob(f"{RUN}/*/metrics.csv")}
     finished = sorted(before)[:-1]  # the job of the last one may not have ended
