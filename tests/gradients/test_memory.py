@@ -14,8 +14,8 @@ from fishertail.gradients.matrix import GradientMatrix
 
 MIB = 1 << 20
 SLACK = 48 * MIB  # what torch and oneDNN take for themselves
-# What is freed goes back to the system at once: by default malloc keeps it in holes, 0 to 140 MiB from one start to the
-# next, where what the library holds is the same to 2 MiB.
+# What is freed goes back to the system at once. By default malloc keeps it in holes, of 50 to 170 MiB at each start of
+# one case, where what the library holds is the same to 4 MiB.
 ENVIRONMENT = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
 PROGRAM = """
 import ctypes, json, sys, threading
