@@ -2,9 +2,9 @@
 
 The paper prints A and B of one layer for each data set and batch size, and neither the layer nor how long it was
 trained. A candidate is a layer (or the network), a rule for the length, a reading of B and a variant of the printed
-numbers. It must give all four numbers of MNIST at one layer and length, or the two of CIFAR-10 at batch size 16. By how
-much it misses is the factor exp(rms(log(ours / printed))) over these numbers, ours being the geometric mean over the
-seeds; beside it stands the largest single factor.
+numbers. It must give all four numbers of a data set at one layer and length; for CIFAR-10, the two of each batch size
+are compared by themselves, too. By how much it misses is the factor exp(rms(log(ours / printed))) over these numbers,
+ours being the geometric mean over the seeds; beside it stands the largest single factor.
 
 Lengths are every checkpoint that is measured at both batch sizes: at equal epochs, at equal SGD steps (the nearest
 checkpoint within 2 %), and each run's own E* and 2 E*, if it has passed E*. Readings of B: V_1 kept; re-solved; a
@@ -37,7 +37,12 @@ from fishertail.results.schema import RUN
 from fishertail.statistics.minimum import lowest_validation_loss
 
 HERE = Path(__file__).parent
-SIZES = {"mnist": (16, 256), "cifar10": (16,)}  # whose numbers a candidate must give
+COMPARED = (  # data sets, and the batch sizes whose numbers a candidate must give
+    ("mnist", (16, 256)),
+    ("cifar10", (16, 256)),
+    ("cifar10", (16,)),
+    ("cifar10", (256,)),
+)
 READINGS = {  # of B: the table and the column
     "V_1 kept": ("trimmed", "B"),
     "re-solved": ("trimmed", "B_resolved"),
@@ -46,6 +51,7 @@ READINGS = {  # of B: the table and the column
 AS_PRINTED, BY_PERCENT = "as printed", "B of 16 by 99.97 %"
 WITHIN = 0.02  # relative distance of the steps that count as equal
 CANDIDATE = ["dataset", "model", "layer", "rule", "length", "reading"]
+NUMBERS = ["dataset", "batch_sizes"]  # which numbers a candidate is compared with
 DRAWS = 400_000  # random candidates, from which the best of fewer is estimated
 
 
@@ -57,7 +63,7 @@ def runs_below(folders: Iterable[Path]) -> dict[Run, Path]:
             dataset, model = path.parts[-3].split("-", 1)
             run = Run(dataset, model, int(path.parts[-2].removeprefix("bs")), int(path.parts[-1].removeprefix("seed")))
             printed = PRINTED.get((dataset, run.batch_size))
-            if printed is not None and printed.model == model and run.batch_size in SIZES[dataset]:
+            if printed is not None and printed.model == model:
                 found.setdefault(run, path)
     return found
 
@@ -101,7 +107,7 @@ def picks(measured: pd.DataFrame, lowest: dict[Run, int], sizes: Sequence[int]) 
     """Which checkpoint each rule of length takes of each run of a data set: rule, length, step and the columns of RUN.
 
     Args:
-        measured: the rows of `values` of one data set.
+        measured: the rows of `values` of one data set and of these batch sizes.
         lowest: see `minima`.
         sizes: the batch sizes whose numbers are compared; with one alone, equal steps are equal epochs.
     """
@@ -153,6 +159,11 @@ def variants(dataset: str, sizes: Sequence[int]) -> Iterator[tuple[str, dict[str
         yield BY_PERCENT, printed | {"B_16": small.A * (1 - small.decrease_percent / 100)}
 
 
+def joined(sizes: Sequence[int]) -> str:
+    """Batch sizes, as they are named in the table."""
+    return " and ".join(map(str, sizes))
+
+
 def factors(numbers: pd.DataFrame, printed: dict[str, float]) -> pd.DataFrame:
     """By how much numbers miss the printed ones: `factor`, the root mean square, and `largest_factor`."""
     with np.errstate(divide="ignore"):
@@ -162,19 +173,19 @@ def factors(numbers: pd.DataFrame, printed: dict[str, float]) -> pd.DataFrame:
 
 
 def candidates(measured: pd.DataFrame, lowest: dict[Run, int]) -> pd.DataFrame:
-    """All candidates, by data set and factor."""
+    """All candidates, by the numbers that they are compared with and factor."""
     parts = []
-    for dataset, sizes in SIZES.items():
-        numbers = measured[measured["dataset"] == dataset]
+    for dataset, sizes in COMPARED:
+        numbers = measured[(measured["dataset"] == dataset) & measured["batch_size"].isin(sizes)]
         if set(sizes) - set(numbers["batch_size"]):
             continue
-        found = ours(numbers, lowest, sizes)
+        found = ours(numbers, lowest, sizes).assign(batch_sizes=joined(sizes))
         for name, printed in variants(dataset, sizes):
             parts.append(found.assign(printed=name, **factors(found, printed)))
+    first = [*NUMBERS, *CANDIDATE[1:], "printed", "seeds", "factor", "largest_factor"]
     if not parts:
-        return pd.DataFrame(columns=[*CANDIDATE, "printed", "seeds", "factor", "largest_factor"])
-    table = pd.concat(parts, ignore_index=True).sort_values(["dataset", "factor"], kind="stable", ignore_index=True)
-    first = [*CANDIDATE, "printed", "seeds", "factor", "largest_factor"]
+        return pd.DataFrame(columns=first)
+    table = pd.concat(parts, ignore_index=True).sort_values([*NUMBERS, "factor"], kind="stable", ignore_index=True)
     return table[[*first, *(name for name in table if name not in first)]]
 
 
@@ -192,30 +203,30 @@ def summary(table: pd.DataFrame) -> str:
     if table.empty:
         return "No candidate: B is not measured at a length that the batch sizes of a data set share."
     lines = [f"{len(table)} candidates were tried: {_counted(table)}.", ""]
-    lines += ["| data set | B | printed | tried | best | seeds | factor | largest | by chance |"]
-    lines += ["| --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
-    all_seeds = table["seeds"] == table.groupby("dataset")["seeds"].transform("max")
-    for key, part in table[all_seeds].groupby(["dataset", "reading", "printed"], sort=False):
-        dataset, reading, name = map(str, key)
+    lines += ["| data set | batch size | B | printed | tried | best | seeds | factor | largest | by chance |"]
+    lines += ["| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
+    sizes_of = {(dataset, joined(sizes)): sizes for dataset, sizes in COMPARED}
+    all_seeds = table["seeds"] == table.groupby(NUMBERS)["seeds"].transform("max")
+    for key, part in table[all_seeds].groupby([*NUMBERS, "reading", "printed"], sort=False):
+        dataset, sizes, reading, name = map(str, key)
         best = part.iloc[0]
-        printed = dict(variants(dataset, SIZES[dataset]))[name]
+        printed = dict(variants(dataset, sizes_of[dataset, sizes]))[name]
         chance = best_by_chance(part, printed, len(part)) if np.isfinite(best["factor"]) else np.nan
-        numbers = f"{best['factor']:.3g} | {best['largest_factor']:.3g} | {chance:.3g}"
-        lines.append(
-            f"| {dataset} | {reading} | {name} | {len(part)} | {_named(best)} | {best['seeds']:.0f} | {numbers} |"
-        )
+        cells = [dataset, sizes, reading, name, f"{len(part)}", _named(best), f"{best['seeds']:.0f}"]
+        cells += [f"{number:.3g}" for number in (best["factor"], best["largest_factor"], chance)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def _counted(table: pd.DataFrame) -> str:
-    """What there is to choose from, by data set."""
+    """What there is to choose from, by the numbers."""
     said = []
-    for dataset, part in table.groupby("dataset"):
+    for (dataset, sizes), part in table.groupby(NUMBERS):
         numbers = [
             len(part.drop_duplicates(list(of))) for of in (("layer",), ("rule", "length"), ("reading",), ("printed",))
         ]
         kinds = ("layers (the network among them)", "lengths", "readings of B", "variants of the printed numbers")
-        said.append(f"{dataset} {', '.join(f'{n} {kind}' for n, kind in zip(numbers, kinds, strict=True))}")
+        said.append(f"{dataset} at {sizes} {', '.join(f'{n} {kind}' for n, kind in zip(numbers, kinds, strict=True))}")
     return "; ".join(said)
 
 

@@ -148,6 +148,22 @@ def test_without_one_of_the_batch_sizes_there_is_no_candidate_and_no_gradient_co
     assert np.isinf(table["factor"].iloc[-1])
 
 
+def test_the_numbers_of_a_batch_size_are_compared_by_themselves_and_with_the_other(fig6, tmp_path):
+    """Where each batch size has its numbers in another layer, both together are given by none."""
+    for size, layer in ((16, "fc1"), (256, "fc2")):
+        printed = PRINTED["cifar10", size]
+        numbers = at(layer, 4, (printed.A, printed.B, 1, 1))
+        write(tmp_path, Run("cifar10", "conv", size, 0), lambda *place, numbers=numbers: numbers(0, *place))
+    runs = fig6.runs_below([tmp_path])
+    table = fig6.candidates(fig6.values(runs), fig6.minima(runs))
+    best = table.groupby("batch_sizes").first()
+    assert best.loc["16", ["layer", "rule", "length"]].tolist() == ["fc1", "epoch", 4]
+    assert best.loc["256", ["layer", "rule", "length"]].tolist() == ["fc2", "epoch", 4]
+    assert best.loc[["16", "256"], "factor"].tolist() == pytest.approx([1, 1])
+    assert best.loc["16 and 256", "factor"] > 1.5
+    assert table.query("batch_sizes == '256'")[["A_16", "B_16"]].isna().all(axis=None)
+
+
 def test_the_best_by_chance_is_that_of_candidates_drawn_and_compared(fig6):
     printed = {"A_16": 1.0, "B_16": 1.0}
     ranges = pd.DataFrame({"A_16": [1e-3, 1e3], "B_16": [1e-2, 1e4]})
@@ -164,6 +180,6 @@ def test_the_script_writes_the_table_and_says_how_many_were_tried(tmp_path):
     command = [sys.executable, SCRIPT, tmp_path, "--output", tmp_path / "found.csv"]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     table = pd.read_csv(tmp_path / "found.csv")
-    assert f"{len(table)} candidates were tried: mnist 2 layers" in output
-    assert "| mnist | V_1 kept | as printed |" in output
+    assert f"{len(table)} candidates were tried: mnist at 16 and 256 2 layers" in output
+    assert "| mnist | 16 and 256 | V_1 kept | as printed |" in output
     assert "fc2, epoch 1 | 1 | 1 | 1 |" in output
