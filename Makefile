@@ -41,7 +41,7 @@ test: $(VENV)/.test ## the tests, in minutes
 	python -m pytest -n 2
 
 test-all: test ## also the slow tests: on real schedulers, and on MNIST and CIFAR-10 if they are there
-	python -m pytest -n 2 -m "slow and not long"
+	python -m pytest -n 3 -m "slow and not long"  # of which many wait for a scheduler
 
 test-long: $(VENV)/.test ## tests that take minutes on real schedulers: outages, kill -9 at any moment, 1,000 jobs (15 minutes)
 	python -m pytest -n 2 -m long
