@@ -1,6 +1,7 @@
 """The axis of time, and the columns on it."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,3 +78,13 @@ def test_logarithmic_ticks_are_written_out_unless_small():
         drawing.log_ticks(axes.yaxis)
         axes.figure.canvas.draw()
         assert any(text.get_text().startswith(expected) for text in axes.get_yticklabels())
+
+
+def test_a_line_through_few_checkpoints_shows_them():
+    """Three points joined by a straight line would look like a course that nobody measured."""
+    axes = plt.subplots()[1]
+    for size, epochs in ((16, np.arange(20.0)), (256, np.arange(3.0))):
+        of_size = pd.DataFrame({"epoch": epochs, "mean": epochs, "lowest": epochs, "highest": epochs, "seeds": 1})
+        drawing.curves(axes, of_size.assign(batch_size=size))
+    markers = {line.get_label(): line.get_marker() for line in axes.lines}
+    assert markers == {"batch size 16": "", "batch size 256": "s"}

@@ -205,7 +205,7 @@ def draw_subsets(results: Results) -> Drawing:
     shown = results.at_minimum(results.of_layer("subset_deviations"))
     keys = ["dataset", "model", "batch_size", "share"]
     table = bands(shown, keys, "rms").merge(bands(shown, keys, "gaussian")[[*keys, "mean"]].rename(columns=GAUSSIAN))
-    return _by_share(results, table, "rms deviation from lambda_1", "share of the samples", ("gaussian",))
+    return _by_share(results, table, "rms deviation from lambda_1", "share of the samples", tuple(GAUSSIAN.values()))
 
 
 def draw_left_out(results: Results) -> Drawing:
@@ -222,7 +222,7 @@ def draw_left_out(results: Results) -> Drawing:
     return _by_share(results, table, "lambda_1 of the rest / of all", "share left out", (BY_NORM, AT_RANDOM))
 
 
-GAUSSIAN = {"mean": "gaussian"}
+GAUSSIAN = {"mean": "Gaussian a_x"}
 
 
 def _by_share(results: Results, table: "pd.DataFrame", value: str, share: str, thin: tuple[str, ...]) -> Drawing:

@@ -29,6 +29,7 @@ from fishertail.statistics.minimum import Minimum
 STYLE = Path(__file__).with_name("fishertail.mplstyle")
 NETWORK = ["dataset", "model", "batch_size"]
 ACCENT, MARK = "#D55E00", "#555555"
+FEW = 6  # checkpoints of a line that are marked
 _FIRST_COLOURS: dict[int, tuple[str, Any]] = {16: ("#0072B2", "-"), 256: (ACCENT, (0, (5, 1.5)))}  # Okabe-Ito
 _OTHER_COLOURS: list[tuple[str, Any]] = [
     ("#009E73", "-."),
@@ -110,7 +111,8 @@ def over_training(results: Results, table: pd.DataFrame, value: str, label: str,
 def curves(axes: Axes, table: pd.DataFrame) -> None:
     """A line for each batch size over `epoch`, with its band.
 
-    A landmark of one seed is not to be compared with means: what some seeds lack is a dot beside the line.
+    A landmark of one seed is not to be compared with means: what some seeds lack is a dot beside the line. A line
+    through few checkpoints shows them, since it does not say how it went between them.
     """
     for batch_size, part in by_batch_size(table):
         colour, line = colour_of(batch_size)
@@ -119,7 +121,8 @@ def curves(axes: Axes, table: pd.DataFrame) -> None:
         if len(others):
             axes.plot(others["epoch"], others["mean"], "o", color=colour, markersize=2.5)
         label = f"batch size {batch_size}"
-        axes.plot(curve["epoch"], curve["mean"], color=colour, linestyle=line, label=label)
+        marker = "s" if len(curve) < FEW else ""
+        axes.plot(curve["epoch"], curve["mean"], color=colour, linestyle=line, marker=marker, ms=3, label=label)
         axes.fill_between(curve["epoch"], curve["lowest"], curve["highest"], color=colour, alpha=0.2, lw=0)
 
 
