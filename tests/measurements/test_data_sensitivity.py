@@ -127,7 +127,7 @@ def test_figures_show_the_mean_over_the_seeds_at_the_lowest_validation_loss(foun
     _, subsets = data_sensitivity.draw_subsets(shown)
     truth = found["subset_deviations"].query("layer == 'first' and step == 8")
     np.testing.assert_allclose(subsets["mean"], truth["rms"])
-    np.testing.assert_allclose(subsets["gaussian"], truth["gaussian"])
+    np.testing.assert_allclose(subsets["Gaussian a_x"], truth["gaussian"])
     assert set(subsets["seeds"]) == {2}
     _, left_out = data_sensitivity.draw_left_out(shown)
     at_minimum = found["data_sensitivity"].query("layer == 'first' and step == 8").set_index("kind")
