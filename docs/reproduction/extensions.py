@@ -1,15 +1,18 @@
 """What the extensions answer, as a table and a figure: python docs/reproduction/extensions.py NAME [--results FOLDER]
 
 NAME is that of a file in extensions/, whose finished runs are read. The table and the figure are written to
-docs/reproduction/extensions/ (or to the folder of --to), as NAME.csv and NAME.svg.
+docs/reproduction/extensions/ (or to the folder of --to), as NAME.csv and NAME.svg, and what the figure shows as
+NAME_curves.csv.
 
 `rate_over_batch_size` has a row for each pair of runs of different batch size that have an equal ratio of rate and
 batch size, or an equal rate, on each of two clocks: the step, and the epoch. Where SGD is near a diffusion, its time is
 rate x steps, which passes alike at equal epochs where the ratio is equal, and at equal steps where the rate is. The
 others have a row for each run: what holds at E*, the epoch of lowest validation loss. `larger_rate` also says how far
-lambda_1 is from that of the smallest rate at equal rate x steps. `mixed_precision` also says how far it is from that of
-the run in float32 at equal steps, which is kept in this folder, and where 95 % of further seeds in float32 are expected
-(criteria.md).
+lambda_1 is from that of the paper's rate at equal rate x steps, and `mixed_precision` how far it is from that of the
+same seed in float32 at equal steps, and where 95 % of further seeds in float32 are expected (criteria.md); the runs
+that they are compared with are those kept in this folder.
+
+Run it in the root of the repository.
 """
 
 import argparse
@@ -29,6 +32,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from fishertail.data.source import built_in
+from fishertail.errors import FishertailError
 from fishertail.grid import checks
 from fishertail.grid.config import Config
 from fishertail.measurements import collect
@@ -41,15 +45,24 @@ from fishertail.training.precision import DEFAULT_PRECISION
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 NEEDED = ("metrics", "spectrum", "ax_statistics", "trimmed", "outliers")
+ALSO_NEEDED = {"larger_rate": ("hessian",)}
 # made from all checkpoints of a run, or at its landmarks
 LAST = ("metrics.csv", "ax_statistics.csv", "outliers.csv", f"{LANDMARKS}/trimmed.csv")
 POINTS = 200  # of the clock at which two runs are compared
 CLOCKS = ("step", "epoch")
-FLOAT32 = "conv"  # the network of the runs in float32 that are kept here, beside those in bfloat16
+KEPT = "conv"  # the network of the kept runs with which others are compared: at the paper's rate, or in float32
+SEEDS = {"mixed_precision": [0, 1, 2], "larger_rate": [0]}  # of these runs
 CHECKED = {"lambda_1": "ratio", "largest": "ratio", "near_zero_share": "share", "decrease": "share"}  # and their scales
 TIME = "rate x steps"
 NETWORK = ["model", "batch_size"]
-Answer = tuple[pd.DataFrame, Figure]
+
+
+class Answer(NamedTuple):
+    """What an extension says: a table, a figure, and what the figure's lines show, as a table too."""
+
+    table: pd.DataFrame
+    figure: Figure
+    curves: pd.DataFrame
 
 
 # ---- the finished runs -----------------------------------------------------------------------------------------------
@@ -77,20 +90,21 @@ def configuration(name: str, results: str | None = None, **changes: Any) -> Conf
     return checks.load(laid_over(raw, {"pathvars": {"results": results}} if results else {}), check_sources=False)
 
 
-def finished(config: Config, kept: Config | None = None) -> tuple[Results, list[str]]:
+def finished(config: Config, kept: Config | None = None, needed: Sequence[str] = NEEDED) -> tuple[Results, list[str]]:
     """The tables of the runs that are trained and measured as a whole, and their files.
 
     They may have been trained for other numbers of epochs than the configuration says.
 
     Args:
         kept: of runs that these are compared with.
+        needed: the tables.
 
     Raises:
         SystemExit: there is no such run.
     """
     folder = Path(config.pathvars["results"])
     runs: list[dict[str, Any]] = []
-    files: dict[str, list[str]] = {name: [] for name in NEEDED}
+    files: dict[str, list[str]] = {name: [] for name in needed}
     configs = [config] if kept is None else [config, kept]
     for own, run in [(each, run) for each in configs for run in each.runs]:
         place = Path(own.pathvars["results"]) / "runs" / run.path
@@ -98,7 +112,7 @@ def finished(config: Config, kept: Config | None = None) -> tuple[Results, list[
             print(f"{run.path}: not finished, left out")
             continue
         runs.append(asdict(run) | {"figure_layer": own.architecture(run.model).figure_layer})
-        for name in NEEDED:
+        for name in needed:
             files[name] += archive.files(place, collect.run_tables()[name].file)
     if not any(run["model"] in config.models for run in runs):
         raise SystemExit(f"{folder}: finished runs of this extension expected, found none")
@@ -209,25 +223,46 @@ def rate_over_batch_size(results: Results, config: Config) -> Answer:
     curves["ratio"] = curves["model"].map(rates) / curves["batch_size"]
     ratios = sorted(curves["ratio"].unique())
     figure, grid = plt.subplots(2, len(ratios), figsize=(3.5 * len(ratios), 4.6), squeeze=False, sharey=True)
+    shown: list[pd.DataFrame] = []
     for axes_of_clock, clock in zip(grid, CLOCKS, strict=True):
         for axes, ratio in zip(axes_of_clock, ratios, strict=True):
             for batch_size, of_size in drawing.by_batch_size(curves[curves["ratio"] == ratio]):
                 colour, line = drawing.colour_of(batch_size)
-                _band(axes, of_size, clock, "eigenvalue", f"batch size {batch_size}", color=colour, linestyle=line)
+                panel = Panel("lambda_1", of_size, "eigenvalue")
+                shown.append(_band(axes, panel, clock, f"batch size {batch_size}", color=colour, linestyle=line))
             axes.set(xscale="log", yscale="log", xlabel=clock, title=f"rate / batch size = {ratio:.2g}")
     for axes in grid[:, 0]:
         axes.set_ylabel("lambda_1")
     handles, labels = drawing.legend(grid.flat)
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
-    return pairs_compared(curves, rates), figure
+    return Answer(pairs_compared(curves, rates), figure, pd.concat(shown, ignore_index=True))
 
 
-def _band(axes: Any, table: pd.DataFrame, clock: str, value: str, label: str, **style: Any) -> None:
-    """The mean over the seeds from the first checkpoint after 0, with a band from the lowest to the highest."""
-    shown = drawing.bands(table[table[clock] > 0], [clock], value).sort_values(clock)
-    shown = shown[shown["seeds"] == shown["seeds"].max()]  # a landmark of one run is not to be compared with means
+class Panel(NamedTuple):
+    """A quantity over training."""
+
+    label: str
+    table: pd.DataFrame
+    column: str
+    scale: str = "linear"
+
+
+def _band(axes: Any, panel: Panel, clock: str, label: str, **style: Any) -> pd.DataFrame:
+    """Draw the mean over the seeds of one network from the first checkpoint after 0, and a band from lowest to highest.
+
+    Returns:
+        what is drawn, and time 0.
+    """
+    keys = ["dataset", *NETWORK, clock]
+    means: pd.DataFrame = drawing.bands(panel.table, keys, panel.column).sort_values(clock)
+    means = means[means["seeds"] == means["seeds"].max()]  # a landmark of one run is not to be compared with means
+    shown = means[means[clock] > 0]
     axes.plot(shown[clock], shown["mean"], label=label, **style)
     axes.fill_between(shown[clock], shown["lowest"], shown["highest"], color=style["color"], alpha=0.2, lw=0)
+    means = means.rename(columns={clock: "time"})
+    means.insert(0, "quantity", panel.label)
+    means.insert(len(keys), "clock", clock)
+    return means
 
 
 # ---- what holds at the lowest validation loss ------------------------------------------------------------------------
@@ -274,30 +309,23 @@ def of_runs(results: Results, config: Config) -> Answer:
             "share",
         ),
     )
-    return at_minimum(results, config, _classes(results, config)), _drawn(results, panels, "step")
+    return Answer(at_minimum(results, config, _classes(results, config)), *_drawn(results, panels, "step"))
 
 
-class Panel(NamedTuple):
-    """An axes with a line for each network, over training."""
-
-    label: str
-    table: pd.DataFrame
-    column: str
-    scale: str = "linear"
-
-
-def _drawn(results: Results, panels: Sequence[Panel], clock: str) -> Figure:
+def _drawn(results: Results, panels: Sequence[Panel], clock: str) -> tuple[Figure, pd.DataFrame]:
+    """An axes for each panel, with a line for each network, and what they show."""
     figure, row = plt.subplots(1, len(panels), figsize=(3.3 * len(panels), 3.0))
     colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    shown: list[pd.DataFrame] = []
     for axes, panel in zip(row, panels, strict=True):
         groups = panel.table.groupby(["dataset", *NETWORK], sort=False)
         for colour, ((dataset, model, batch_size), part) in zip(colours, groups, strict=False):
             name = f"{results.title_of(str(dataset))}, {model}, batch size {batch_size}"
-            _band(axes, part, clock, panel.column, name, color=colour)
+            shown.append(_band(axes, panel._replace(table=part), clock, name, color=colour))
         axes.set(xscale="log", yscale=panel.scale, xlabel=clock, ylabel=panel.label)
     handles, labels = drawing.legend(row)
     figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 3))
-    return figure
+    return figure, pd.concat(shown, ignore_index=True)
 
 
 def _classes(results: Results, config: Config) -> dict[str, int]:
@@ -311,56 +339,61 @@ def _classes(results: Results, config: Config) -> dict[str, int]:
 
 
 def larger_rate(results: Results, config: Config) -> Answer:
-    """What holds at E* of each run, and how far its lambda_1 is from the smallest rate's at equal rate x steps."""
-    rates = {model: config.architecture(model).learning_rate for model in config.models}
+    """What holds at E* of each run, and how far its lambda_1 is from that at the paper's rate at equal rate x steps."""
+    rates = {model: config.architecture(model).learning_rate for model in [KEPT, *config.models]}
 
     def timed(table: pd.DataFrame) -> pd.DataFrame:
         return table.assign(**{TIME: table["model"].map(rates) * table["step"]})
 
-    curves, spectrum = timed(largest_eigenvalues(results)), timed(results.of_layer("spectrum", "network"))
-    spectrum = spectrum[spectrum["rank"] == 1]
-    spectrum["stability"] = spectrum["model"].map(rates) * spectrum["eigenvalue"]
+    curves, hessian = timed(largest_eigenvalues(results)), timed(results.of_layer("hessian", "network"))
+    hessian = hessian[hessian["rank"] == 1]
     table = at_minimum(results, config, _classes(results, config))
     table.insert(len(RUN), "rate", table["model"].map(rates))
-    largest = spectrum.groupby(RUN)["stability"].max().rename("largest_rate_times_lambda_1")
-    table = table.merge(largest.reset_index(), on=RUN)
+    largest = hessian.groupby(RUN)["rate_times_eigenvalue"].max().rename("largest_rate_times_sharpness")
+    table = table.merge(largest.reset_index(), on=RUN, how="left")
     panels = (
         Panel("lambda_1", curves, "eigenvalue", "log"),
         Panel("validation loss", timed(results["metrics"]), "validation_loss"),
-        Panel("rate x lambda_1 of the network", spectrum, "stability", "log"),
+        Panel("rate x largest eigenvalue of the Hessian", hessian, "rate_times_eigenvalue", "log"),
     )
-    figure = _drawn(results, panels, TIME)
-    figure.axes[-1].axhline(2, color="0.5", linestyle=":", lw=1)  # where steps along a curvature of lambda_1 diverge
-    smallest = min(set(curves["model"]), key=rates.__getitem__)
-    return table.merge(beside(curves, smallest, TIME), on=RUN, how="left"), figure
+    figure, shown = _drawn(results, panels, TIME)
+    figure.axes[-1].axhline(2, color="0.5", linestyle=":", lw=1)  # where gradient descent on a quadratic diverges
+    return Answer(table.merge(beside(curves, KEPT, TIME), on=RUN, how="left"), figure, shown)
 
 
 def mixed_precision(results: Results, config: Config) -> Answer:
     """What holds at E* of each run, whether a seed in float32 could be so, and lambda_1 beside that of its own seed."""
-    table, figure = of_runs(results, config)
+    table, figure, curves = of_runs(results, config)
     runs = {run.model: config.precision_of(run) for run in config.runs}
     table.insert(len(RUN), "precision", table["model"].map(runs).fillna(DEFAULT_PRECISION))
-    table = table.merge(beside(largest_eigenvalues(results), FLOAT32, "step"), on=RUN, how="left")
-    return with_expected(table.assign(decrease=table["decrease_percent"] / 100)), figure
+    table = table.merge(beside(largest_eigenvalues(results), KEPT, "step"), on=RUN, how="left")
+    return Answer(with_expected(table.assign(decrease=table["decrease_percent"] / 100)), figure, curves)
 
 
 def with_expected(table: pd.DataFrame) -> pd.DataFrame:
     """A table of runs with the limits between which 95 % of further seeds in float32 are expected.
 
     Args:
-        table: precision, and the columns of `CHECKED`.
+        table: precision, minimum_status, samples, and the columns of `CHECKED`. Shares are taken no nearer to 0 and 1
+            than half a sample.
 
     Returns:
         with columns `<column>_low` and `<column>_high` of each, and as_expected: whether a run that is not in float32
-        keeps to them all. They are NaN as long as there are fewer than three seeds in float32.
+        keeps to them all. The limits are NaN as long as fewer than three seeds in float32 have passed E*, and
+        as_expected is missing then, as it is for a run that has not.
     """
+    passed = table["minimum_status"] == "passed"
     float32 = table["precision"] == DEFAULT_PRECISION
-    inside = pd.Series(True, index=table.index)
+    inside, known = pd.Series(True, index=table.index), passed & ~float32
     for column, scale in CHECKED.items():
-        low, high = expected(table.loc[float32, column].to_numpy(float), scale)
+        values = table[column]
+        if scale == "share":
+            values = values.clip(0.5 / table["samples"], 1 - 0.5 / table["samples"])
+        low, high = expected(values[float32 & passed].to_numpy(float), scale)
         table = table.assign(**{f"{column}_low": low, f"{column}_high": high})
-        inside &= table[column].between(low, high)
-    return table.assign(as_expected=inside.astype("boolean").mask(float32 | np.isnan(low)))
+        inside &= values.between(low, high)
+        known &= np.isfinite(low)
+    return table.assign(as_expected=inside.astype("boolean").mask(~known))
 
 
 def expected(values: NDArray[np.float64], scale: str) -> tuple[float, float]:
@@ -423,18 +456,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--to", default=HERE / "extensions", type=Path, help="folder to write to")
     options = parser.parse_args(arguments)
     config = configuration(options.name, options.results)
+    try:
+        answer(options.name, config, options.to)
+    except FishertailError as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+def answer(name: str, config: Config, folder: Path) -> None:
+    """Write the table and the figure of an extension, and print the table."""
     kept = None
-    if options.name == "mixed_precision":
-        kept = configuration(options.name, str(HERE), models=[FLOAT32], seeds=[0, 1, 2])
-    results, files = finished(config, kept)
-    record = provenance.provenance(Path(__file__).stem, {"extension": options.name}, provenance.data_of(files))
-    options.to.mkdir(parents=True, exist_ok=True)
+    if name in SEEDS:
+        kept = configuration(name, str(HERE), models=[KEPT], seeds=SEEDS[name])
+    results, files = finished(config, kept, [*NEEDED, *ALSO_NEEDED.get(name, ())])
+    record = provenance.provenance(Path(__file__).stem, {"extension": name}, provenance.data_of(files))
+    folder.mkdir(parents=True, exist_ok=True)
     with plt.style.context(drawing.STYLE):
-        table, figure = ANSWERS[options.name](results, config)
-        with storage.atomic(options.to / f"{options.name}.svg") as path:
+        table, figure, curves = ANSWERS[name](results, config)
+        with storage.atomic(folder / f"{name}.svg") as path:
             figure.savefig(path, format="svg", metadata={"Date": None, "Description": json.dumps(record)})
         plt.close(figure)
-    storage.write_table(table, options.to / f"{options.name}.csv", record)
+    storage.write_table(table, folder / f"{name}.csv", record)
+    storage.write_table(curves, folder / f"{name}_curves.csv", record)
     print(table.to_string(index=False, float_format="{:.4g}".format))
 
 

@@ -16,7 +16,8 @@ their numbers independent and log-uniform between the lowest and the highest of 
 among these stands in the summary. It is no test: ours are not independent, neither from checkpoint to checkpoint nor A
 from B, so that they are fewer than they look, and the range is taken from the same numbers.
 
-The summary names only candidates that all seeds have: a length at which one seed alone has B says less.
+The summary names only candidates of as many seeds as any has: a length at which one seed alone has B says less. With
+two batch sizes, the one of fewer seeds counts.
 
 Each FOLDER has runs below runs/, as results/ and this folder do; by default this one. All candidates go to
 fig6_candidates.csv, the summary is printed as Markdown.
@@ -56,14 +57,14 @@ DRAWS = 400_000  # random candidates, from which the best of fewer is estimated
 
 
 def runs_below(folders: Iterable[Path]) -> dict[Run, Path]:
-    """The runs of the networks that Fig. 6 is of, by our inference, and their folders; the first folder counts."""
+    """The runs of the networks that Fig. 6 is of, by our inference, and their folders: the first one that has B."""
     found: dict[Run, Path] = {}
     for folder in folders:
         for path in sorted(folder.glob("runs/*-*/bs*/seed*")):
             dataset, model = path.parts[-3].split("-", 1)
             run = Run(dataset, model, int(path.parts[-2].removeprefix("bs")), int(path.parts[-1].removeprefix("seed")))
             printed = PRINTED.get((dataset, run.batch_size))
-            if printed is not None and printed.model == model:
+            if printed is not None and printed.model == model and any(path.glob("*/trimmed.csv")):
                 found.setdefault(run, path)
     return found
 
@@ -245,7 +246,8 @@ def main() -> None:
     if not runs:
         parser.error(f"no run of MNIST/fc or CIFAR-10/conv below {', '.join(map(str, options.folders))}")
     found = candidates(values(runs), minima(runs))
-    found.to_csv(options.output, index=False, float_format="%.4g")
+    written = found.assign(length=found["length"].map("{:.10g}".format, na_action="ignore"))  # a key, in full
+    written.to_csv(options.output, index=False, float_format="%.4g")
     print(summary(found))
 
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The reproduction on this machine, in the order of what decides: bash docs/reproduction/run.sh [STAGE ...]
+# Compute the reproduction on one machine, what decides first: bash docs/reproduction/run.sh [STAGE ...]
 #
-# It can be stopped at any time and started again; a killed job loses an epoch at most. Runs that are kept in this
-# folder are not computed again, but for those of curvature. Each stage ends with the tables, figures and page of its
+# The environment must be active (source .venv/bin/activate). It can be stopped at any time and started again; a killed
+# job loses half a minute, and the epoch or checkpoint that it was at. Runs that are kept in this folder are not computed
+# again, but in the stage `curvature`, which trains seed 0 anew. Each stage ends with the tables, figures and page of its
 # runs; those of all stages together are made from what keep.py keeps (README.md here).
 # Stages: mnist, cifar10-16, curvature, cifar10-256, other-networks, extensions (all by default).
 set -uo pipefail
@@ -19,7 +20,14 @@ extension() { # NAME
   snakemake --profile profiles/local --configfile "extensions/$1.yaml" && python docs/reproduction/extensions.py "$1"
 }
 
-[ $# -gt 0 ] || set -- mnist cifar10-16 curvature cifar10-256 other-networks extensions
+stages=(mnist cifar10-16 curvature cifar10-256 other-networks extensions)
+[ $# -gt 0 ] || set -- "${stages[@]}"
+for stage in "$@"; do
+  if [[ " ${stages[*]} " != *" $stage "* ]]; then
+    echo "stage: one of ${stages[*]} expected, found $stage" >&2
+    exit 2
+  fi
+done
 for stage in "$@"; do
   echo "$(date '+%F %T') $stage"
   case $stage in
@@ -29,16 +37,12 @@ for stage in "$@"; do
       grid '"mnist-fc/*/seed0"' docs/reproduction/every_checkpoint.yaml docs/reproduction/curvature.yaml &&
         grid '"cifar10-conv/bs16/seed0"' docs/reproduction/curvature.yaml
       ;;
-    cifar10-256) grid '"cifar10-conv/bs16/*", "cifar10-conv/bs256/seed0"' ;;
+    cifar10-256) grid '"cifar10-conv/*"' docs/reproduction/cifar10_256.yaml ;;
     other-networks) grid '"cifar10-fc/*", "mnist-conv/*"' ;;
     extensions)
-      for name in mixed_precision number_of_classes larger_rate regression rate_over_batch_size larger_networks; do
+      for name in mixed_precision number_of_classes regression rate_over_batch_size larger_networks larger_rate; do
         extension "$name" || exit 1
       done
-      ;;
-    *)
-      echo "stage: mnist, cifar10-16, curvature, cifar10-256, other-networks or extensions expected, found $stage" >&2
-      exit 2
       ;;
   esac || exit 1
 done

@@ -125,7 +125,8 @@ def runs_in_float32(**changed):
         {"lambda_1": 30 * f, "largest": 40 * f, "near_zero_share": 0.1 * f, "decrease": 1 - 0.3 * f}
         for f in (0.5, 1.0, 2.0)
     ]
-    return pd.DataFrame([*rows, own]).assign(precision=["float32"] * 3 + ["bfloat16"])
+    made_up = {"precision": ["float32"] * 3 + ["bfloat16"], "minimum_status": "passed", "samples": 50_000}
+    return pd.DataFrame([*rows, own]).assign(**made_up)
 
 
 def test_one_more_seed_is_expected_where_the_others_say():
@@ -145,6 +146,22 @@ def test_a_run_in_bfloat16_must_be_as_expected_in_all(column, factor):
     if column in ("near_zero_share", "decrease"):
         value = min(value, 1 - 1e-4)
     assert not extensions.with_expected(runs_in_float32(**{column: value}))["as_expected"].iloc[3]
+
+
+def test_a_share_that_no_sample_has_counts_as_half_a_sample():
+    """Without it the limits of all seeds would be of logarithms of 0."""
+    runs = runs_in_float32()
+    runs.loc[0, "near_zero_share"] = 0.0
+    found = extensions.with_expected(runs)
+    assert np.isfinite(found[["near_zero_share_low", "near_zero_share_high"]]).all(axis=None)
+    assert found["as_expected"].iloc[3]
+
+
+@pytest.mark.parametrize("stopped", [0, 3])
+def test_a_run_that_stopped_early_says_nothing(stopped):
+    runs = runs_in_float32()
+    runs.loc[stopped, "minimum_status"] = "stopped early"
+    assert extensions.with_expected(runs)["as_expected"].isna().all()
 
 
 @pytest.mark.parametrize("seeds", [[], [0], [0, 1]])
