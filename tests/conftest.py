@@ -89,8 +89,10 @@ def digits():
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """A data_dir with the real MNIST and CIFAR-10; not to be changed."""
+    if named := os.environ.get("FISHERTAIL_TEST_DATA"):
+        return Path(named).resolve()
     if not SHARED_DATA.is_dir():
-        pytest.skip("the real MNIST and CIFAR-10 are not beside this checkout")
+        pytest.skip("FISHERTAIL_TEST_DATA does not name a folder with MNIST and CIFAR-10")
     unpack = [sys.executable, SHARED_DATA / "unpack.py"]
     return once.made("data", lambda folder: subprocess.run([*unpack, folder], check=True))
 

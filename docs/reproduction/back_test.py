@@ -28,9 +28,11 @@ def ratios(jobs: list[MeasuredJob], of: Callable[[MeasuredJob], object]) -> Iter
     """Predicted over true seconds of each job that can be predicted from those of which `of` says something else."""
     plan = RunPlan(config.default())
     for job in jobs:
+        if job.units is None:
+            continue
         estimator = Estimator(plan, own=[], kept=[each for each in jobs if of(each) != of(job)])
         run = Run(job.dataset, job.model, job.batch_size, seed=0)
-        estimate = estimator.expected(job.rule, run, job.units or 0)
+        estimate = estimator.expected(job.rule, run, job.units)
         if estimate.basis != UNKNOWN:
             yield job, estimate.seconds / job.seconds
 

@@ -50,7 +50,7 @@ def benchmarks(folder: Path, logs: Path) -> Iterator[MeasuredJob]:
         logs: the folder of the logs, LOGS/RULE/JOB.log.
     """
     for path in sorted(folder.glob("*/*.tsv")):
-        if _resumed(logs / path.parent.name / f"{path.stem}.log"):
+        if resumed(logs / path.parent.name / f"{path.stem}.log"):
             continue
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file, delimiter="\t"):
@@ -59,7 +59,8 @@ def benchmarks(folder: Path, logs: Path) -> Iterator[MeasuredJob]:
                     yield job
 
 
-def _resumed(log: Path) -> bool:
+def resumed(log: Path) -> bool:
+    """Whether a log says that its job went on after a kill, so that its time is that of the last start alone."""
     return log.is_file() and RESUMED in log.read_text(encoding="utf-8", errors="replace")
 
 
