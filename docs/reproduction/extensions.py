@@ -230,7 +230,8 @@ def rate_over_batch_size(results: Results, config: Config) -> Answer:
                 colour, line = drawing.colour_of(batch_size)
                 panel = Panel("lambda_1", of_size, "eigenvalue")
                 shown.append(_band(axes, panel, clock, f"batch size {batch_size}", color=colour, linestyle=line))
-            axes.set(xscale="log", yscale="log", xlabel=clock, title=f"rate / batch size = {ratio:.2g}")
+            _set_time(axes, curves, clock)
+            axes.set(yscale="log", title=f"rate / batch size = {ratio:.2g}")
     for axes in grid[:, 0]:
         axes.set_ylabel("lambda_1")
     handles, labels = drawing.legend(grid.flat)
@@ -247,18 +248,21 @@ class Panel(NamedTuple):
     scale: str = "linear"
 
 
-def _band(axes: Any, panel: Panel, clock: str, label: str, **style: Any) -> pd.DataFrame:
-    """Draw the mean over the seeds of one network from the first checkpoint after 0, and a band from lowest to highest.
+def _set_time(axes: Any, table: pd.DataFrame, clock: str) -> None:
+    """A logarithmic axis of time that begins at 0."""
+    first = table.loc[table[clock] > 0, clock].min()
+    axes.set_xscale("symlog", linthresh=10 ** np.ceil(np.log10(first)), linscale=0.4)  # ends at a tick
+    axes.set(xlim=(0, None), xlabel=clock)
 
-    Returns:
-        what is drawn, and time 0.
-    """
+
+def _band(axes: Any, panel: Panel, clock: str, label: str, **style: Any) -> pd.DataFrame:
+    """Draw the mean over the seeds of one network, and a band from lowest to highest; return what is drawn."""
     keys = ["dataset", *NETWORK, clock]
     means: pd.DataFrame = drawing.bands(panel.table, keys, panel.column).sort_values(clock)
     means = means[means["seeds"] == means["seeds"].max()]  # a landmark of one run is not to be compared with means
-    shown = means[means[clock] > 0]
-    axes.plot(shown[clock], shown["mean"], label=label, **style)
-    axes.fill_between(shown[clock], shown["lowest"], shown["highest"], color=style["color"], alpha=0.2, lw=0)
+    marker = "s" if len(means) < drawing.FEW else ""
+    axes.plot(means[clock], means["mean"], label=label, marker=marker, markersize=3, **style)
+    axes.fill_between(means[clock], means["lowest"], means["highest"], color=style["color"], alpha=0.2, lw=0)
     means = means.rename(columns={clock: "time"})
     means.insert(0, "quantity", panel.label)
     means.insert(len(keys), "clock", clock)
@@ -322,7 +326,8 @@ def _drawn(results: Results, panels: Sequence[Panel], clock: str) -> tuple[Figur
         for colour, ((dataset, model, batch_size), part) in zip(colours, groups, strict=False):
             name = f"{results.title_of(str(dataset))}, {model}, batch size {batch_size}"
             shown.append(_band(axes, panel._replace(table=part), clock, name, color=colour))
-        axes.set(xscale="log", yscale=panel.scale, xlabel=clock, ylabel=panel.label)
+        _set_time(axes, panel.table, clock)
+        axes.set(yscale=panel.scale, ylabel=panel.label)
     handles, labels = drawing.legend(row)
     figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 3))
     return figure, pd.concat(shown, ignore_index=True)
