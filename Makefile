@@ -43,7 +43,7 @@ test: $(VENV)/.test ## the tests, in minutes
 test-all: test ## also the slow tests: on real schedulers, and on MNIST and CIFAR-10 if they are there
 	python -m pytest -n 3 -m "slow and not long"  # of which many wait for a scheduler
 
-test-long: $(VENV)/.test ## tests that take minutes on real schedulers: outages, kill -9 at any moment, 1,000 jobs (15 minutes)
+test-long: $(VENV)/.test ## tests that take minutes: outages of schedulers, kill -9 at any moment, 1,000 jobs, large extensions
 	python -m pytest -n 2 -m long
 
 test-pythons: ## the numerical tests on every Python at hand; PYTHONS="python3.12 python3.13" names them

@@ -32,6 +32,7 @@ TINY = {
         "measurements": {"hessian": {"checkpoints": [0]}},
     },
 }
+LONG = ("larger_networks", "number_of_classes", "rate_over_batch_size")  # hundreds of jobs, or large networks
 TRAINING, TEST = 300, 50
 
 
@@ -81,8 +82,10 @@ def tiny(request, project):
     return project, name
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("tiny", NAMES, indirect=True)
+@pytest.mark.parametrize(
+    "tiny", [pytest.param(name, marks=pytest.mark.long if name in LONG else pytest.mark.slow) for name in NAMES],
+    indirect=True,
+)  # fmt: skip
 def test_its_runs_finish_and_are_answered(tiny):
     project, name = tiny
     done = script(name, "--results", f"results/{name}", "--to", "answers", project=project)
