@@ -9,7 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from fishertail.data.source import built_in
 from fishertail.paper.claims.claim import Claim, claims, module
+from fishertail.paper.exhibits import figures
 from fishertail.paper.printed import PRINTED
 from fishertail.results import storage
 
@@ -93,10 +95,53 @@ def _page(claim: Claim) -> str:
             "t test for failing, corrected for the whole claim. Networks in brackets have no vote. [The "
             "criteria](../criteria.md)"
         )
+    found.append(_variations(claim))
     for name in claim.figures:
         if (REPRODUCTION / "figures" / f"{name}.svg").exists():
-            found.append(f"![{name.replace('_', ' ')}](../figures/{name}.svg)")
+            title, caption = _words(name)
+            found += [f"![{title}](../figures/{name}.svg)", f"*{title}.* {caption}"]
     return "\n\n".join(part for part in found if part) + "\n"
+
+
+def _words(stem: str) -> tuple[str, str]:
+    """Title and caption of a figure, by the name of its file."""
+    for figure in figures().values():
+        for dataset, source in built_in().items():
+            if figure.stem(dataset) == stem:
+                return figure.title_of(dataset, source.title), in_words(figure.caption)
+    raise KeyError(stem)
+
+
+def _variations(claim: Claim) -> str:
+    """What docs/reproduction/variations.py found of a claim."""
+    path = REPRODUCTION / "variations.csv"
+    found = pd.read_csv(path, dtype={"value": str, "batch_size": str}) if path.exists() else pd.DataFrame()
+    found = found[found["claim"] == int(claim.name)] if len(found) else found
+    if not len(found):
+        return ""
+    effects = _read("claim_effects")
+    deciding = effects.loc[(effects["claim"] == int(claim.name)) & effects["decides"], "quantity"].unique()
+    varied = found["varied"].iloc[0]
+    parts = [
+        "## With other choices",
+        f"The same with another {varied}, all else as in the criteria ([how](../variations.py)). No verdict is taken "
+        f"from this. In each cell: {'; '.join(map(in_words, deciding))}.",
+    ]
+    for _, part in found.groupby("model" if varied == "layer" else "claim"):
+        networks = part[["dataset", "model", "batch_size"]].drop_duplicates().itertuples(index=False, name=None)
+        columns = {f"{dataset}-{model}/{size}": (dataset, model, size) for dataset, model, size in networks}
+        rows = []
+        for value, of_value in part.groupby("value", sort=False):
+            by_network = dict(list(of_value.groupby(["dataset", "model", "batch_size"])))
+            rows.append([str(value), *(_cell(by_network[key]) for key in columns.values())])
+        parts.append(markdown([varied, *columns], rows))
+    return "\n\n".join(parts)
+
+
+def _cell(effects: pd.DataFrame) -> str:
+    """The effects of a network, and the worst verdict on them."""
+    verdict = next(each for each in ("fails", "undecided", "holds") if each in set(effects["verdict"]))
+    return f"{'; '.join(_number(value) for value in effects['effect'])}: {verdict}"
 
 
 def _effects(effects: pd.DataFrame) -> str:
@@ -110,7 +155,7 @@ def _effects(effects: pd.DataFrame) -> str:
                 network if row["votes"] else f"({network})",
                 in_words(row["quantity"]),
                 _number(row["effect"]),
-                "" if pd.isna(row["low"]) else f"{_number(row['low'])} to {_number(row['high'])}",
+                _limits(row["low"], row["high"]),
                 _text(row["claimed"]),
                 "" if pd.isna(row["p"]) else _number(row["p"]),
                 str(row["seeds"]),
@@ -120,11 +165,22 @@ def _effects(effects: pd.DataFrame) -> str:
     return markdown(["network", "quantity", "effect", "limits", "claimed", "p", "seeds", "verdict"], rows)
 
 
+def _limits(low: float, high: float) -> str:
+    """Empty where there are none, or where the seeds do not differ."""
+    texts = [_number(each) for each in (low, high)]
+    return "" if pd.isna(low) or (texts[0] == texts[1] and low > 0) else " to ".join(texts)
+
+
 def _number(value: float) -> str:
     """To three digits, or of what is left to 1."""
     if pd.isna(value):
         return ""
-    return f"{1 - value:.2g} below 1" if 0.9995 <= value < 1 else f"{value:.3g}"
+    if 0.9995 <= value < 1:
+        digits = -math.floor(math.log10(1 - value))
+        return f"{value:.{digits + 1}f}"
+    if 1e3 <= abs(value) < 1e6:
+        return f"{float(f'{value:.3g}'):,.0f}"
+    return f"{value:.3g}".replace("e+0", "e")
 
 
 def _text(value: Any) -> str:
