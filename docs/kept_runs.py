@@ -50,9 +50,20 @@ def beside_the_paper() -> str:
         found = ours.to_dict("records")[0] if len(ours) and pd.notna(ours["A"].iloc[0]) else None
         values = ("not run", "", "", "0") if found is None else _ours(found)
         decrease = f"{printed.decrease_percent:g} %"
-        rows.append([f"{dataset}-{printed.model}/{size}", f"{printed.A:g}", f"{printed.B:g}", decrease, *values])
+        rows.append(
+            [f"{dataset}-{printed.model}/{size}", _as_printed(printed.A), _as_printed(printed.B), decrease, *values]
+        )
     head = ["network", "A in the paper", "B", "decrease", "A, ours", "B (re-solved)", "decrease (re-solved)", "runs"]
     return markdown(head, rows)
+
+
+def _three(value: float) -> str:
+    return f"{value:#.3g}".rstrip(".")
+
+
+def _as_printed(value: float) -> str:
+    """To the paper's four digits; 1e-6 has one."""
+    return f"{value:.0e}".replace("e-0", "e-") if value < 1e-3 else f"{value:#.4g}"
 
 
 def _ours(row: Mapping[Any, Any]) -> tuple[str, str, str, str]:
@@ -61,8 +72,8 @@ def _ours(row: Mapping[Any, Any]) -> tuple[str, str, str, str]:
         f"{100 * (1 - each):.{max(0, 1 - math.floor(math.log10(100 * max(each, 1e-12))))}f} %" for each in left
     ]
     return (
-        f"{row['A']:.3g}",
-        f"{row['B']:.3g} ({row['B_resolved']:.3g})",
+        _three(row["A"]),
+        f"{_three(row['B'])} ({_three(row['B_resolved'])})",
         f"{decreases[0]} ({decreases[1]})",
         str(row["runs"]),
     )

@@ -220,23 +220,34 @@ def rate_over_batch_size(results: Results, config: Config) -> Answer:
     """How far lambda_1 is from equal where the ratio of rate and batch size is, and where the rate is."""
     curves = largest_eigenvalues(results)
     rates = {model: config.architecture(model).learning_rate for model in config.models}
-    curves["ratio"] = curves["model"].map(rates) / curves["batch_size"]
-    ratios = sorted(curves["ratio"].unique())
-    figure, grid = plt.subplots(2, len(ratios), figsize=(3.5 * len(ratios), 4.6), squeeze=False, sharey=True)
+    compared = _compared(curves.assign(rate=curves["model"].map(rates)))
+    figure, grid = plt.subplots(2, len(compared), figsize=(2.8 * len(compared), 4.6), squeeze=False, sharey=True)
     shown: list[pd.DataFrame] = []
     for axes_of_clock, clock in zip(grid, CLOCKS, strict=True):
-        for axes, ratio in zip(axes_of_clock, ratios, strict=True):
-            for batch_size, of_size in drawing.by_batch_size(curves[curves["ratio"] == ratio]):
+        for axes, (title, rows) in zip(axes_of_clock, compared.items(), strict=True):
+            for batch_size, of_size in drawing.by_batch_size(rows):
                 colour, line = drawing.colour_of(batch_size)
                 panel = Panel("lambda_1", of_size, "eigenvalue")
                 shown.append(_band(axes, panel, clock, f"batch size {batch_size}", color=colour, linestyle=line))
             _set_time(axes, curves, clock)
-            axes.set(yscale="log", title=f"rate / batch size = {ratio:.2g}")
+            axes.set(yscale="log", title=title)
     for axes in grid[:, 0]:
-        axes.set_ylabel("lambda_1")
+        axes.set_ylabel(r"$\lambda_1$")
     handles, labels = drawing.legend(grid.flat)
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
-    return Answer(pairs_compared(curves, rates), figure, pd.concat(shown, ignore_index=True))
+    return Answer(pairs_compared(curves, rates), figure, pd.concat(shown, ignore_index=True).drop_duplicates())
+
+
+def _compared(curves: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Curves of an equal ratio, and then of an equal rate where there are two batch sizes, by the title of a panel."""
+    found: dict[str, pd.DataFrame] = {}
+    for _, rows in curves.groupby((curves["rate"] / curves["batch_size"]).round(12)):
+        largest = rows.sort_values("batch_size").iloc[-1]
+        found[f"rate / size = {largest['rate']:g} / {largest['batch_size']}"] = rows
+    for rate, rows in curves.groupby("rate"):
+        if rows["batch_size"].nunique() > 1:
+            found[f"rate = {rate:g}"] = rows
+    return found
 
 
 class Panel(NamedTuple):
@@ -275,6 +286,8 @@ def _band(axes: Any, panel: Panel, clock: str, label: str, **style: Any) -> pd.D
 def at_minimum(results: Results, config: Config, classes: Mapping[str, int]) -> pd.DataFrame:
     """One row for each run: lambda_1 of its figure layer, share near 0, A, B and the decrease, outliers, at E*.
 
+    The decrease stands there before training, too.
+
     Args:
         classes: how many a data set has, by its name.
     """
@@ -295,7 +308,10 @@ def at_minimum(results: Results, config: Config, classes: Mapping[str, int]) -> 
     spectrum = results.at_minimum(largest_eigenvalues(results))[[*RUN, "eigenvalue"]]
     table = table.merge(spectrum.rename(columns={"eigenvalue": "lambda_1"}), on=RUN)
     table = table.merge(of("ax_statistics", ["samples", "near_zero_share", "largest"]), on=RUN)
-    table = table.merge(of("trimmed", ["A", "B", "decrease_percent"]), on=RUN)
+    decreases = ["decrease_percent", "decrease_resolved_percent"]
+    table = table.merge(of("trimmed", ["A", "B", "B_resolved", *decreases]), on=RUN)
+    before = results.of_layer("trimmed").query("step == 0")[[*RUN, *decreases]]
+    table = table.merge(before, on=RUN, how="left", suffixes=("", "_before"))
     outliers = of("outliers", ["outliers_distance", "samples"], "network")
     outliers["outlier_share"] = outliers["outliers_distance"] / outliers["samples"]
     return table.merge(outliers[[*RUN, "outlier_share"]], on=RUN)

@@ -77,7 +77,7 @@ def by_layer(results: Results) -> Iterator[pd.DataFrame]:
     layers = results["spectrum"].groupby("model")["layer"].unique()
     for model, names in layers.items():
         for layer in names:
-            runs = [run | ({"figure_layer": layer} if run["model"] == model else {}) for run in results.runs]
+            runs = [dict(run) | ({"figure_layer": layer} if run["model"] == model else {}) for run in results.runs]
             effects = verdicts.effects_table(replace(results, runs=runs))
             shown = effects["claim"].isin(BY_LAYER) & effects["votes"] & effects["decides"]
             yield _varied(effects[shown & (effects["model"] == model)], "layer", layer)

@@ -17,7 +17,8 @@ INNER = 0.01  # times `near_zero`: smaller abs(a_x) are all alike near 0, and sh
 
 
 def draw(results: Results) -> Drawing:
-    """At each model's smallest batch size: lambda_1 of each run above the histograms of a_x."""
+    """At the smallest and the largest batch size: lambda_1 of each run above the histograms of a_x."""
+    import numpy as np
     from matplotlib import pyplot as plt
     from matplotlib.colors import LogNorm
 
@@ -28,35 +29,48 @@ def draw(results: Results) -> Drawing:
     histograms, largest, lowest = _histograms(results, INNER * near_zero), _largest(results), _lowest(results)
     parts = {"lambda_1": largest, "share": histograms, "lowest_validation_loss": lowest}
     table = joined([part.assign(quantity=name) for name, part in parts.items()])
-    models = list(dict.fromkeys(histograms["model"]))
+    models, sizes = list(dict.fromkeys(histograms["model"])), sorted(histograms["batch_size"].unique())
     if not models:
         return drawing.nothing("No a_x has been measured."), table
-    size = (3.5 * len(models) + 0.9, 4.4)
-    figure, grid = plt.subplots(2, len(models), figsize=size, squeeze=False, sharex="col", height_ratios=(1, 2.2))
+    rows, columns = len(sizes), len(models)
+    size, heights = (3.5 * columns + 0.9, 3.9 * rows + 0.5), (1, 2.2) * rows
+    figure, grid = plt.subplots(2 * rows, columns, figsize=size, squeeze=False, height_ratios=heights)
     shading = LogNorm(min(histograms["mean"][histograms["mean"] > 0].min(), 0.1), 1)
-    for (upper, lower), model in zip(grid.T, models, strict=True):
-        part, curve = (each[each["model"] == model] for each in (histograms, largest))
+    for row, column in np.ndindex(rows, columns):
+        batch_size, model = sizes[row], models[column]
+        upper, lower = grid[2 * row : 2 * row + 2, column]
+        part, curve, low = (_of(each, model, batch_size) for each in (histograms, largest, lowest))
+        if part.empty:
+            upper.axis("off")
+            lower.axis("off")
+            continue
         time = drawing.LogarithmicTime(part["epoch"].to_numpy(dtype=float))
         image = _columns(lower, part, time, near_zero, shading)
         _lambda_1(upper, curve, time)
-        batch_size = part["batch_size"].iloc[0]
         upper.set(title=f"{results.title_of(str(results.dataset))}, {model}, batch size {batch_size}")
+        upper.set_xlim(lower.get_xlim())
+        time.label(upper.xaxis, float(part["epoch"].max()))
+        upper.tick_params(labelbottom=False)
         lower.set(xlabel="epoch")
-        _minima((upper, lower), list(time.positions(lowest.loc[lowest["model"] == model, "epoch"])))
-    grid[0, 0].set_ylabel(r"$\lambda_1$")
-    grid[1, 0].set_ylabel("$a_x$")
+        _minima((upper, lower), list(time.positions(low["epoch"])))
+    for axes, label in zip(grid[:, 0], (r"$\lambda_1$", "$a_x$") * rows, strict=True):
+        axes.set_ylabel(label)
     figure.align_ylabels()
-    figure.colorbar(image, ax=grid[1].tolist(), label="share of the samples", pad=0.02, aspect=18)
+    figure.colorbar(image, ax=grid.ravel().tolist(), label="share of the samples", pad=0.02, aspect=18 * rows)
     handles, labels = drawing.legend(grid.flat)
-    figure.legend(handles, labels, loc="outside upper center", ncols=3 if len(models) > 1 else 2)
+    figure.legend(handles, labels, loc="outside upper center", ncols=3 if columns > 1 else 2)
     return figure, table
+
+
+def _of(table: "pd.DataFrame", model: str, batch_size: int) -> "pd.DataFrame":
+    return table[(table["model"] == model) & (table["batch_size"] == batch_size)]
 
 
 def _histograms(results: Results, inner: float) -> "pd.DataFrame":
     """Shares of the samples by bin, means over the runs, with one bin up to abs(a_x) = `inner`."""
     from fishertail.results import drawing
 
-    counts = _common(_smallest(results, results.of_layer("ax_histogram")))
+    counts = _common(_shown(results, results.of_layer("ax_histogram")))
     return drawing.shares(
         _near_zero_joined(counts, inner), [*drawing.NETWORK, "step", "epoch", "bin_left", "bin_right"]
     )
@@ -66,7 +80,7 @@ def _largest(results: Results) -> "pd.DataFrame":
     """lambda_1 of each run."""
     from fishertail.results.schema import RUN
 
-    spectra = _smallest(results, results.of_layer("spectrum"))
+    spectra = _shown(results, results.of_layer("spectrum"))
     named = spectra[spectra["rank"] == 1].rename(columns={"eigenvalue": "lambda_1"})
     shown: pd.DataFrame = named[[*RUN, "step", "epoch", "lambda_1"]]
     return shown
@@ -79,22 +93,19 @@ def _lowest(results: Results) -> "pd.DataFrame":
     from fishertail.results.schema import RUN
 
     rows = [(*key, low.step, low.epoch) for key, low in results.minima().items() if low.passed]
-    return _smallest(results, pd.DataFrame(rows, columns=[*RUN, "step", "epoch"]))
+    return _shown(results, pd.DataFrame(rows, columns=[*RUN, "step", "epoch"]))
 
 
-def _smallest(results: Results, table: "pd.DataFrame") -> "pd.DataFrame":
-    """The rows of the data set that are of each model's smallest batch size."""
-    sizes: dict[str, int] = {}
-    for run in results.runs:
-        if run["dataset"] == results.dataset:
-            sizes[run["model"]] = min(run["batch_size"], sizes.get(run["model"], run["batch_size"]))
-    of_dataset = table[table["dataset"] == results.dataset]
-    shown: pd.DataFrame = of_dataset[of_dataset["batch_size"] == of_dataset["model"].map(sizes)]
+def _shown(results: Results, table: "pd.DataFrame") -> "pd.DataFrame":
+    """The rows of the data set that are of its smallest or largest batch size."""
+    sizes = [run["batch_size"] for run in results.runs if run["dataset"] == results.dataset]
+    of_dataset = table["dataset"] == results.dataset
+    shown: pd.DataFrame = table[of_dataset & table["batch_size"].isin([min(sizes), max(sizes)] if sizes else [])]
     return shown
 
 
 def _common(histograms: "pd.DataFrame") -> "pd.DataFrame":
-    """The checkpoints that all runs of a model have, of those runs that have the most.
+    """The checkpoints that all runs of a network have, of those runs that have the most.
 
     A landmark of one run is not to be compared with means, and a run without checkpoints inside epochs must not take
     these from the others.
@@ -102,7 +113,7 @@ def _common(histograms: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
     parts = []
-    for _, part in histograms.groupby("model", sort=False):
+    for _, part in histograms.groupby(["model", "batch_size"], sort=False):
         inside = part[part["epoch"] % 1 != 0].groupby("seed")["step"].nunique()
         finest = inside.index[2 * inside >= inside.max()] if len(inside) else part["seed"].unique()
         part = part[part["seed"].isin(finest)]
@@ -178,20 +189,20 @@ def _minima(panels: "Sequence[Axes]", places: Sequence[float]) -> None:
         for place in places:
             if axes.collections:  # set off from the colours of the histograms
                 axes.axvline(place, color="white", linewidth=2.2)
-            axes.axvline(place, color=drawing.ACCENT, linewidth=1.1, label="lowest validation loss of a run")
+            axes.axvline(place, color=drawing.MARK, linewidth=1.1, label="lowest validation loss of a run")
 
 
 FIGURE = Figure(
     name="fig{number}_ax_over_epochs_{dataset}",
     title="Fig. {number}: a_x during training, {dataset}",
     caption=(
-        "Above, lambda_1 = mean(a_x^2) of each run at the smallest batch size. Below, how a_x, the projection of each "
-        "training sample's gradient on the top eigenvector of the Fisher matrix, is distributed at the same time: "
-        "shares of the samples by bin, means over the runs. Dashed lines enclose what the paper calls near 0; what "
-        "is a hundred times nearer is one bin. Both axes are logarithmic, that of time with step 0 at the left, so "
-        "that the growth inside the first epoch is seen where checkpoints were taken there. Vertical lines mark each "
-        "run's lowest validation loss, once it is passed. Bears on claims 1 (many samples near 0, a few far out) and "
-        "2 (lambda_1 grows, then a_x goes to 0)."
+        "Above, lambda_1 = mean(a_x^2) of each run at the smallest and the largest batch size. Below, how a_x, the "
+        "projection of each training sample's gradient on the top eigenvector of the Fisher matrix, is distributed at "
+        "the same time: shares of the samples by bin, means over the runs. Dashed lines enclose what the paper calls "
+        "near 0; what is a hundred times nearer is one bin. Both axes are logarithmic, that of time with step 0 at "
+        "the left, so that the growth inside the first epoch is seen where checkpoints were taken there. Vertical "
+        "lines mark each run's lowest validation loss, once it is passed. Bears on claims 1 (many samples near 0, a "
+        "few far out) and 2 (lambda_1 grows, then a_x goes to 0)."
     ),
     needs=("ax_histogram", "spectrum", "metrics"),
     draw=draw,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 ENOUGH = 1  # per cent of the samples: claim 5 takes outliers to have arisen from here on
 AROUND = (0.5, 2)  # and this to be around the lowest validation loss
+DECADE = 10
 
 
 def draw(results: Results) -> Drawing:
@@ -32,8 +33,6 @@ def draw(results: Results) -> Drawing:
     pairs = list(dict.fromkeys(key[:2] for key in minima))
     if not pairs:
         return drawing.nothing("No run has been trained."), table
-    times = np.array([*table["time"].dropna(), *AROUND], dtype=float)
-    time = drawing.LogarithmicTime(times)
     lowest = 50 / max([*outliers["samples"], 1])  # per cent: half of a sample
     columns, rows = min(len(pairs), 2), -(-len(pairs) // 2)
     size = (7.0 if columns > 1 else 4.6, 3.3 * rows + 0.4)
@@ -42,10 +41,15 @@ def draw(results: Results) -> Drawing:
         axes.axis("off")
     for position, (dataset, model) in enumerate(pairs):
         upper, lower = grid[2 * (position // columns) :, position % columns][:2]
-        _share(upper, drawing.of_network(shares, dataset, model), time, lowest)
-        _loss(lower, drawing.of_network(losses, dataset, model), time)
+        share, loss = (drawing.of_network(each, dataset, model) for each in (shares, losses))
+        first = _first(share)
+        share, loss = (each[each["time"] >= first] for each in (share, loss))
+        times = np.array([*share["time"], *loss["time"], *AROUND], dtype=float)
+        time = drawing.LogarithmicTime(times)
+        _share(upper, share, time, lowest)
+        _loss(lower, loss, time)
         for axes in (upper, lower):
-            _around(axes, time, float(times.max()))
+            _around(axes, time, first, float(times.max()))
         upper.set_title(f"{results.title_of(dataset)}, {model}")
         upper.tick_params(labelbottom=False)
         left_out = drawing.not_shown(minima, dataset, model)
@@ -70,6 +74,12 @@ def _since_minimum(results: Results, table: "pd.DataFrame") -> "pd.DataFrame":
     steps = pd.DataFrame(rows, columns=[*RUN, "minimum", "step_of_minimum"])
     shown = table[[*RUN, "step", "epoch", "value"]].merge(steps, on=RUN)
     return shown.assign(time=shown["step"] / shown["step_of_minimum"].astype(float)).drop(columns="step_of_minimum")
+
+
+def _first(share: "pd.DataFrame") -> float:
+    """Where a panel begins: a decade before outliers arise in any run; at step 0 if that is sooner, or they do not."""
+    first = float(share.loc[100 * share["value"] >= ENOUGH, "time"].min()) / DECADE
+    return first if first > float(share.loc[share["time"] > 0, "time"].min()) else 0.0
 
 
 def _share(axes: "Axes", table: "pd.DataFrame", time: "LogarithmicTime", lowest: float) -> None:
@@ -98,14 +108,14 @@ def _loss(axes: "Axes", table: "pd.DataFrame", time: "LogarithmicTime") -> None:
         axes.set_yticks([])
 
 
-def _around(axes: "Axes", time: "LogarithmicTime", last: float) -> None:
+def _around(axes: "Axes", time: "LogarithmicTime", first: float, last: float) -> None:
     """Mark the lowest validation loss, and what is around it; limits and ticks of the axis of time."""
     from fishertail.results import drawing
 
     near = [float(place) for place in time.positions(AROUND)]
     axes.axvspan(*near, color="#000000", alpha=0.07, linewidth=0, label="half to twice its time")
     axes.axvline(float(time.positions(1)), color=drawing.MARK, linewidth=1.1, label="lowest validation loss")
-    axes.set_xlim(float(time.positions(0)) - 0.3, float(time.positions(last)) + 0.3)
+    axes.set_xlim(float(time.positions(first)) - 0.3, float(time.positions(last)) + 0.3)
     time.label(axes.xaxis, last)
 
 
@@ -115,9 +125,10 @@ FIGURE = Figure(
     caption=(
         "The number of training samples whose gradient norm is an outlier by MAD, as a share of all, and the "
         "validation loss below it: a line for each run, over its time relative to that of its lowest validation loss. "
-        "All axes are logarithmic, with step 0 at the left and no outlier at the bottom. If outliers arise around the "
-        "lowest validation loss, the lines cross the dotted one within the grey band. Runs that stopped before they "
-        "had passed their lowest validation loss have no such time; a note names them. Bears on claim 5."
+        "All axes are logarithmic, with no outlier at the bottom. A panel begins a decade before the first run "
+        "crosses the dotted line, or with step 0. If outliers arise around the lowest validation loss, the lines "
+        "cross it within the grey band. Runs that stopped before they had passed their lowest validation loss have no "
+        "such time; a note names them. Bears on claim 5."
     ),
     needs=("outliers", "metrics"),
     draw=draw,
