@@ -25,6 +25,8 @@ from tests.paper.made_up_figures import (
     STEPS,
     TABLES,
     TRIMMED,
+    at,
+    by_run,
     projections,
     results,
     stopped_early,
@@ -119,24 +121,29 @@ def test_fig_1_draws_no_error_below_the_others_and_keeps_it_in_the_table():
     assert (table.loc[table["epoch"] == 4, "error_percent"] == 0).all()
 
 
-def histograms_of(figure, column=0):
-    """The panel of the histograms of a_x, and its colours."""
-    axes = figure.axes[2 + column]
+def histograms_of(figure, batch_size=16):
+    """The panel of the histograms of a_x of fc, and its colours; lambda_1 of two networks and theirs come first."""
+    axes = figure.axes[2 if batch_size == 16 else 6]
     return axes, axes.collections[0]
 
 
-def test_fig_2_shades_the_shares_of_its_batch_size():
+def of_fc(table, quantity, batch_size=16):
+    return table[(table["quantity"] == quantity) & (table["model"] == "fc") & (table["batch_size"] == batch_size)]
+
+
+@pytest.mark.parametrize("batch_size", [16, 256])
+def test_fig_2_shades_the_shares_of_each_batch_size(batch_size):
     figure, table = draw("fig2")
-    assert set(table["batch_size"]) == {16}
-    shares = table[(table["quantity"] == "share") & (table["model"] == "fc")].sort_values(["epoch", "bin_left"])
-    drawn = histograms_of(figure)[1].get_array().filled(0)
+    assert set(table["batch_size"]) == {16, 256}
+    shares = of_fc(table, "share", batch_size).sort_values(["epoch", "bin_left"])
+    drawn = histograms_of(figure, batch_size)[1].get_array().filled(0)
     np.testing.assert_array_equal(drawn, shares["mean"].to_numpy().reshape(len(SHOWN), -1).T)
     np.testing.assert_allclose(shares.groupby("step")["mean"].sum(), 1)
 
 
 def test_fig_2_has_one_bin_around_0():
     _, table = draw("fig2")
-    shares = table[(table["quantity"] == "share") & (table["model"] == "fc")]
+    shares = of_fc(table, "share")
     around = shares[(shares["bin_left"] < 0) & (shares["bin_right"] > 0)].set_index("epoch")
     np.testing.assert_allclose(around["bin_right"], 1e-3)
     for epoch in SHOWN:
@@ -165,8 +172,7 @@ def test_fig_2_marks_what_is_near_0():
 
 def test_fig_2_marks_the_minimum_of_each_run():
     figure, table = draw("fig2")
-    in_table = table[(table["quantity"] == "lowest_validation_loss") & (table["model"] == "fc")]
-    assert in_table.set_index("seed")["epoch"].to_dict() == MINIMUM
+    assert of_fc(table, "lowest_validation_loss").set_index("seed")["epoch"].to_dict() == MINIMUM
     for axes in (figure.axes[0], figure.axes[2]):
         marks = [line for line in axes.lines if line.get_label() == "lowest validation loss of a run"]
         places = sorted(line.get_xdata()[0] for line in marks)
@@ -179,7 +185,13 @@ def test_fig_2_has_lambda_1_of_each_run_on_top():
     np.testing.assert_allclose(of_seed_0[1], [0.4, 5, 1, 0.1, 0.01])
     np.testing.assert_allclose(of_seed_1[1], [0.4, 6, 1, 0.1, 0.01])
     np.testing.assert_allclose(of_seed_0[0], [position(epoch, 0.1) for epoch in SHOWN])
-    assert (table["quantity"] == "lambda_1").sum() == 2 * 2 * len(SHOWN)
+    assert (table["quantity"] == "lambda_1").sum() == 2 * 2 * 2 * len(SHOWN)
+
+
+def test_fig_2_leaves_out_the_batch_sizes_between_the_smallest_and_the_largest():
+    more = [dict(run) | {"batch_size": 512} for run in results().runs if run["batch_size"] == 256]
+    _, table = FIGURES["fig2"].draw(Results([*results().runs, *more], TABLES, SETTINGS, "mnist"))
+    assert set(table["batch_size"]) == {16}  # 512 has no tables yet
 
 
 def test_a_checkpoint_that_one_seed_alone_has_is_not_beside_means():
@@ -338,6 +350,15 @@ def test_in_fig_7_every_line_of_the_loss_is_lowest_at_1():
     for axes in figure.axes:
         mark = next(line for line in axes.lines if line.get_label() == "lowest validation loss")
         assert mark.get_xdata()[0] == pytest.approx(position(1, 0.5))
+
+
+def test_fig_7_begins_a_decade_before_outliers_arise():
+    """The minima are at epochs 2 and 1, and outliers arise at 4: at 2 and 4 times these; before, one sample is one."""
+    late = by_run(lambda *run: {**at(0, 0.1, 1, 2, 4), "outliers_distance": [0, 1, 1, 1, 5000]})
+    figure, table = draw("fig7", outliers=late.assign(layer="network", samples=5000))
+    drawn = [time for line in lines(panel(figure, "mnist, fc"), "batch size 256") for time in line[0]]
+    assert sorted(drawn) == pytest.approx(sorted(position(time, 0.5) for time in (0.5, 1, 2, 1, 2, 4)))
+    assert {0, 0.05, 0.1} <= set(table["time"])  # all are in the table
 
 
 def test_fig_7_leaves_out_and_names_the_runs_that_stopped_early():
