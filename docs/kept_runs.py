@@ -130,13 +130,17 @@ def _variations(claim: Claim) -> str:
     found = found[found["claim"] == int(claim.name)] if len(found) else found
     if not len(found):
         return ""
-    effects = _read("claim_effects")
-    deciding = effects.loc[(effects["claim"] == int(claim.name)) & effects["decides"], "quantity"].unique()
     varied = found["varied"].iloc[0]
+    of_first = found[found["value"] == found["value"].iloc[0]]
+    value = of_first["value"].iloc[0]
+    named = {f"a random {value}": "a random share", value: "that share"}  # by their value in the table
+    deciding = [_replaced(name, named) for name in of_first["quantity"].unique()]
+    fewer = " (5 draws below a tenth, where there are 20)" if varied == "share of the data" else ""
     parts = [
         "## With other choices",
-        f"The same with another {varied}, all else as in the criteria ([how](../variations.py)). No verdict is taken "
-        f"from this. In each cell: {'; '.join(map(in_words, deciding))}.",
+        f"The same with another {varied}, all else as in the criteria{fewer} ([how](../variations.py)). No verdict of "
+        f"the claim is taken from this. In each cell: {'; '.join(map(in_words, deciding))}; and what they come to, by "
+        "the same limits and tests.",
     ]
     for _, part in found.groupby("model" if varied == "layer" else "claim"):
         networks = part[["dataset", "model", "batch_size"]].drop_duplicates().itertuples(index=False, name=None)
@@ -147,6 +151,12 @@ def _variations(claim: Claim) -> str:
             rows.append([str(value), *(_cell(by_network[key]) for key in columns.values())])
         parts.append(markdown([varied, *columns], rows))
     return "\n\n".join(parts)
+
+
+def _replaced(text: str, words: Mapping[str, str]) -> str:
+    for old, new in words.items():
+        text = text.replace(old, new)
+    return text
 
 
 def _cell(effects: pd.DataFrame) -> str:
