@@ -188,7 +188,13 @@ def test_each_run_is_read_at_its_lowest_validation_loss():
         "metrics": metrics.drop(columns="layer"),
         "spectrum": table(rank=1, eigenvalue=[0.0, 10_000.0, 20_000.0]),
         "ax_statistics": table(samples=60_000, near_zero_share=[0.0, 0.1, 0.2], largest=1.0),
-        "trimmed": table(A=[0.0, 10.0, 20.0], B=1.0, decrease_percent=90.0),
+        "trimmed": table(
+            A=[0.0, 10.0, 20.0],
+            B=1.0,
+            B_resolved=2.0,
+            decrease_percent=[40.0, 90.0, 91.0],
+            decrease_resolved_percent=[4.0, 80.0, 81.0],
+        ),
         "outliers": table("network", outliers_distance=[0, 6_000, 12_000], samples=60_000),
     }
     results = extensions.Results([run | {"figure_layer": "fc4"} for run in runs], tables, {})
@@ -196,6 +202,8 @@ def test_each_run_is_read_at_its_lowest_validation_loss():
     for model, epoch in models.items():
         row = found.loc[model]
         assert (row["minimum_epoch"], row["classes"], row["lambda_1"], row["A"]) == (epoch, 10, 1e4 * epoch, 10 * epoch)
+        assert (row["decrease_percent"], row["decrease_resolved_percent"]) == (89 + epoch, 79 + epoch)
+        assert (row["decrease_percent_before"], row["decrease_resolved_percent_before"]) == (40, 4)
         assert row["outlier_share"] == pytest.approx(0.1 * epoch)
         assert row["near_zero_share"] == pytest.approx(0.1 * epoch)
         assert row["validation_accuracy"] == pytest.approx(0.1 + 0.1 * epoch)
