@@ -335,11 +335,12 @@ def of_runs(results: Results, config: Config) -> Answer:
 def _drawn(results: Results, panels: Sequence[Panel], clock: str) -> tuple[Figure, pd.DataFrame]:
     """An axes for each panel, with a line for each network, and what they show."""
     figure, row = plt.subplots(1, len(panels), figsize=(3.3 * len(panels), 3.0))
-    colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    networks = dict.fromkeys((run["dataset"], run["model"], run["batch_size"]) for run in results.runs)
+    colours = dict(zip(networks, plt.rcParams["axes.prop_cycle"].by_key()["color"], strict=False))
     shown: list[pd.DataFrame] = []
     for axes, panel in zip(row, panels, strict=True):
-        groups = panel.table.groupby(["dataset", *NETWORK], sort=False)
-        for colour, ((dataset, model, batch_size), part) in zip(colours, groups, strict=False):
+        for (dataset, model, batch_size), part in panel.table.groupby(["dataset", *NETWORK], sort=False):
+            colour = colours[dataset, model, batch_size]  # the same where another panel lacks a network
             name = f"{results.title_of(str(dataset))}, {model}, batch size {batch_size}"
             shown.append(_band(axes, panel._replace(table=part), clock, name, color=colour))
         _set_time(axes, panel.table, clock)
@@ -375,7 +376,7 @@ def larger_rate(results: Results, config: Config) -> Answer:
     panels = (
         Panel("lambda_1", curves, "eigenvalue", "log"),
         Panel("validation loss", timed(results["metrics"]), "validation_loss"),
-        Panel("rate x largest eigenvalue of the Hessian", hessian, "rate_times_eigenvalue", "log"),
+        Panel("rate x sharpness", hessian, "rate_times_eigenvalue", "log"),
     )
     figure, shown = _drawn(results, panels, TIME)
     figure.axes[-1].axhline(2, color="0.5", linestyle=":", lw=1)  # where gradient descent on a quadratic diverges
