@@ -131,15 +131,12 @@ def _variations(claim: Claim) -> str:
     if not len(found):
         return ""
     varied = found["varied"].iloc[0]
-    of_first = found[found["value"] == found["value"].iloc[0]]
-    value = of_first["value"].iloc[0]
-    named = {f"a random {value}": "a random share", value: "that share"}  # by their value in the table
-    deciding = [_replaced(name, named) for name in of_first["quantity"].unique()]
+    quantities = [in_words(name) for name in found["quantity"].unique()]
     fewer = " (5 draws below a tenth, where there are 20)" if varied == "share of the data" else ""
     parts = [
         "## With other choices",
         f"The same with another {varied}, all else as in the criteria{fewer} ([how](../variations.py)). No verdict of "
-        f"the claim is taken from this. In each cell: {'; '.join(map(in_words, deciding))}; and what they come to, by "
+        f"the claim is taken from this. In each cell: {'; '.join(quantities)}; and what they come to, by "
         "the same limits and tests.",
     ]
     for _, part in found.groupby("model" if varied == "layer" else "claim"):
@@ -151,12 +148,6 @@ def _variations(claim: Claim) -> str:
             rows.append([str(value), *(_cell(by_network[key]) for key in columns.values())])
         parts.append(markdown([varied, *columns], rows))
     return "\n\n".join(parts)
-
-
-def _replaced(text: str, words: Mapping[str, str]) -> str:
-    for old, new in words.items():
-        text = text.replace(old, new)
-    return text
 
 
 def _cell(effects: pd.DataFrame) -> str:

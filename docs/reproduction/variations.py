@@ -9,10 +9,10 @@ vote; docs/generate.py shows it on the pages of the claims.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pandas as pd
 
@@ -55,17 +55,6 @@ def kept_runs() -> Results:
     return Results(runs, read(files, runs), SETTINGS)
 
 
-@contextmanager
-def set_to(module: Any, name: str, value: Any) -> Iterator[None]:
-    """A constant of a module, for a while."""
-    before = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, before)
-
-
 def judged(results: Results, claim: int) -> pd.DataFrame:
     """The effects of a claim on the networks that vote."""
     effects = verdicts.effects_table(results)
@@ -83,22 +72,27 @@ def by_layer(results: Results) -> Iterator[pd.DataFrame]:
             yield _varied(effects[shown & (effects["model"] == model)], "layer", layer)
 
 
-def _varied(effects: pd.DataFrame, what: str, value: str | float, instead_of: str = "") -> pd.DataFrame:
-    """With two more columns; a share takes the place of the one that a quantity names."""
+def _varied(effects: pd.DataFrame, what: str, value: str | float, named: tuple[str, str] = ("", "")) -> pd.DataFrame:
+    """With what is varied and its value in two more columns.
+
+    Args:
+        named: what a quantity calls the share that is varied, and what it is called here.
+    """
     text = value if isinstance(value, str) else f"{100 * value:g} %"
-    quantities = [name.replace(instead_of, text) if instead_of else name for name in effects["quantity"]]
-    return effects.assign(varied=what, value=text, quantity=quantities)
+    return effects.assign(varied=what, value=text, quantity=effects["quantity"].str.replace(*named, regex=False))
 
 
 def variations(results: Results) -> pd.DataFrame:
     """All of them, a row for each quantity and network."""
     parts = list(by_layer(results))
     for share in SHARES_OF_OUTLIERS:
-        with set_to(claim5, "SHARE", share):
-            parts.append(_varied(judged(results, 5), "share of outliers", share, instead_of="1%"))
+        with patch.object(claim5, "SHARE", share):
+            parts.append(_varied(judged(results, 5), "share of outliers", share, named=("1%", "that share")))
     for share in SHARES_OF_THE_DATA:
-        with set_to(claim6, "TENTH", share):
-            parts.append(_varied(judged(results, 6), "share of the data", share, instead_of="tenth"))
+        with patch.object(claim6, "TENTH", share):
+            parts.append(
+                _varied(judged(results, 6), "share of the data", share, named=("random tenth", "random share"))
+            )
     columns = ["claim", "varied", "value", *(name for name in verdicts.COLUMNS if name not in ("claim", "votes"))]
     return pd.concat(parts, ignore_index=True)[columns]
 
