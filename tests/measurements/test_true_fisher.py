@@ -135,7 +135,7 @@ def test_what_has_no_known_distribution_is_refused_at_the_start():
 
 
 def test_many_classes_and_several_positions_are_refused(tables):
-    with pytest.raises(UnsupportedModelError, match="3 outputs per sample, so that a sweep costs 3 passes"):
+    with pytest.raises(UnsupportedModelError, match="3 outputs per sample, so that a sweep costs 3 backward passes"):
         measured.by_gradients("true_fisher", tables, true_fisher={"most_classes": 2})
     tokens = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3))
     with (

@@ -183,6 +183,7 @@ class JointSolver:
         """The eigenpairs from the active samples; once more with more of them where the others add too much."""
         for left_out in (by_residual, by_eigenvalue):
             active = active_samples(_problems(scopes), [left_out(scope.problem, scope.start) for scope in scopes])
+            active = self._cache.matrix.of_whole_samples(active)
             self._find_spaces(scopes, active)
             of_others = self._projections_of_others(scopes, active)
             for scope, part in zip(scopes, of_others, strict=True):

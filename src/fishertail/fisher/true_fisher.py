@@ -21,6 +21,7 @@ from fishertail.gradients.cache import RowCache
 from fishertail.gradients.losses import CrossEntropy, Derivatives, Loss, loss_of
 from fishertail.gradients.matrix import GradientMatrix
 from fishertail.gradients.memory_budget import readable
+from fishertail.gradients.repeated_matrix import RepeatedMatrix
 from fishertail.gradients.squared_error import squared_error
 
 
@@ -115,7 +116,7 @@ def true_rows(matrix: GradientMatrix, loss: Callable[..., torch.Tensor] | None) 
         UnsupportedModelError: see `predictive_of`; or the outputs are not one vector of logits per sample.
     """
     count, by_row = predictive_of(loss).rows(matrix.output_shape)
-    return matrix.repeated(count, by_row), count
+    return RepeatedMatrix(matrix, count, by_row), count
 
 
 def true_eigenpairs(

@@ -22,12 +22,18 @@ def lengths(rows: torch.Tensor) -> torch.Tensor:
     return _norms(torch.cat(parts, dim=1), dim=1)
 
 
-def inner_products(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """(n,) float64: a_x . b_x for a and b (n, ...)."""
-    products = (a * b).flatten(1)
+def inner_products(a: torch.Tensor, b: torch.Tensor, shared: int = 1) -> torch.Tensor:
+    """(n,) float64: a_x . b_x for b (n, ...), and a (n / shared, ...) of which each stands for so many of b in turn."""
+    products = a * b if shared == 1 else (a[:, None] * b.unflatten(0, (-1, shared))).flatten(0, 1)
+    products = products.flatten(1)
     if products.shape[1] <= _CHUNK:
         return products.sum(1).double()
     return torch.cat([part.sum(2).double() for part in _chunks(products)], dim=1).sum(1)
+
+
+def sums_in_turn(rows: torch.Tensor, shared: int) -> torch.Tensor:
+    """(n / shared, ...): the sums of so many rows (n, ...) in turn."""
+    return rows if shared == 1 else rows.unflatten(0, (-1, shared)).sum(1)
 
 
 def long_product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

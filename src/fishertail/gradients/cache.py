@@ -69,6 +69,7 @@ class RowCache:
         for samples, rows in self.batches(index, layers):
             positions = torch.searchsorted(index, samples)
             for layer, part in rows.items():
+                part = part.alone()
                 room = result.setdefault(layer, part.empty(len(index)))
                 if not room.holds(part):
                     before = filled.nonzero().flatten().to(self.device)
@@ -89,13 +90,14 @@ class RowCache:
         if not self._kept:
             size = sum(rows[layer].nbytes for layer in self.layers) / len(index)
             self._slots = min(int(self._budget / size), len(self.matrix))
+            self._slots -= self._slots % self.matrix.rows_per_sample
             self._kept = {layer: rows[layer].empty(self._slots) for layer in self.layers}
             for block in self._kept.values():
                 _ask_for_huge_pages(block)
         left = self._slots - self._used
         if left < len(self.matrix) - self._used:  # there is no room for all of them
             left -= min(reserved, self._slots // 2)
-        count = min(len(index), left)
+        count = min(len(index), left - left % self.matrix.rows_per_sample)
         if count <= 0:
             return
         new = {layer: rows[layer].take(slice(count)) for layer in self.layers}

@@ -1,6 +1,5 @@
 """`GradientMatrix`: the rows of G by batch and layer, each batch from one forward and one backward pass."""
 
-import copy
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 
 from fishertail.errors import UnsupportedModelError
 from fishertail.gradients.gradient_plan import ALONE, GradientPlan
-from fishertail.gradients.inputs import RepeatedSamples, moved, samples_of
+from fishertail.gradients.inputs import moved, samples_of
 from fishertail.gradients.layer_rows.protocol import Rows
 from fishertail.gradients.losses import Derivatives, Loss, loss_of
 from fishertail.gradients.memory_budget import batch_size_for
@@ -136,7 +135,10 @@ class GradientMatrix:
         sample_bytes: approximate bytes that a sample of a batch takes, once it is open.
         row_bytes: bytes that a row of each layer takes, once it is open.
         output_shape: of the output for one sample, once it is open.
+        rows_per_sample: 1, but of a `RepeatedMatrix`.
     """
+
+    rows_per_sample = 1
 
     def __init__(
         self,
@@ -177,7 +179,7 @@ class GradientMatrix:
             if isinstance(targets, torch.Tensor):  # before hours are spent
                 self._loss.check(probe.outputs, targets)
             self.batch_size = self._wanted_batch_size or batch_size_for(footprint, self.device, self.memory_budget)
-            self.sample_bytes = footprint.batch
+            self._footprint, self.sample_bytes = footprint, footprint.batch
             self.row_bytes = footprint.rows
             self.output_shape = tuple(probe.outputs.shape[1:])
             self._contexts = stack.pop_all()  # for all that is computed while it is open
@@ -224,14 +226,9 @@ class GradientMatrix:
         inputs, targets = self.read(index)
         return self._network.outputs(inputs, len(index)), targets
 
-    def repeated(self, times: int, loss: Loss) -> "GradientMatrix":
-        """The matrix with each sample `times` times, and another loss; it is open as long as this one is.
-
-        Row `times * x + c` is the gradient of the loss of sample x for the target c.
-        """
-        other = copy.copy(self)
-        other._samples, other._loss = RepeatedSamples(self._samples, times), loss
-        return other
+    def of_whole_samples(self, index: torch.Tensor) -> torch.Tensor:
+        """Ascending row numbers: those at `index`, and what else had better be computed with them."""
+        return index
 
     def batches(self, index: torch.Tensor | None = None, layers: Collection[str] | None = None) -> Iterator[Batch]:
         """Rows of some layers (by default all), batch by batch, computed again at each call.
@@ -316,17 +313,17 @@ class GradientMatrix:
 
     def _batch(self, index: torch.Tensor, layers: tuple[str, ...]) -> Batch:
         inputs, targets = self.read(index)
-
-        def derivatives_of(outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Derivatives]:
-            found = self._loss(outputs, targets)
-            return found.residuals, found.scale, found
-
+        derivatives_of = partial(self._derivatives, targets)
         plan = self._plan_for(inputs)
         try:
             rows, found = self._network.rows(layers, inputs, len(index), plan, derivatives_of)
         except PlanMismatchError:  # the network takes another path for these samples
             rows, found = self._one_by_one(layers, inputs, len(index), plan, derivatives_of)
         return Batch(index, targets, rows, found.loss, found.correct)
+
+    def _derivatives(self, targets: Any, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Derivatives]:
+        found = self._loss(outputs, targets)
+        return found.residuals, found.scale, found
 
     def _plan_for(self, inputs: Any) -> GradientPlan:
         """The plan for samples of the shape that these have."""

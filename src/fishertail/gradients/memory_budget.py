@@ -36,11 +36,13 @@ def resolved_budget(budget: float | None, device: torch.device | str) -> float:
     return devices.free_memory(device) / 2 if budget is None else budget
 
 
-def batch_size_for(footprint: Footprint, device: torch.device, budget: float | None) -> int:
-    """How many samples are computed together.
+def batch_size_for(footprint: Footprint, device: torch.device, budget: float | None, rows: int = 1) -> int:
+    """How many rows are computed together.
 
     Args:
+        footprint: of a row.
         budget: bytes, see `resolved_budget`.
+        rows: how many of them a sample has.
 
     Raises:
         ValueError: not even one sample fits a given budget.
@@ -50,7 +52,7 @@ def batch_size_for(footprint: Footprint, device: torch.device, budget: float | N
         raise ValueError(
             f"memory_budget: at least {readable(of_sample)} expected, which one sample takes; found {readable(budget)}"
         )
-    most = _MOST.get(device.type, _MOST_ON_DEVICE)
+    most = rows * _MOST.get(device.type, _MOST_ON_DEVICE)
     share = _BATCH_SHARE * resolved_budget(budget, device)
     return int(min(max(min(_BATCH if device.type == "cpu" else _DEVICE, share) // of_sample, 1), most))
 

@@ -12,8 +12,6 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from fishertail import devices
 from fishertail.errors import UnsupportedModelError
 from fishertail.gradients.gradient_plan import ALONE, CallAxes, GradientPlan, Replay
-from fishertail.gradients.layer_rows.dense import DenseRows
-from fishertail.gradients.layer_rows.near_one import near_one
 from fishertail.gradients.layer_rows.protocol import Rows
 from fishertail.gradients.layer_rules.module_rules import MODULE_RULES
 from fishertail.gradients.model_checks import NETWORK, check_model, layers_of, refuse_undefined_gradients
@@ -39,7 +37,7 @@ from fishertail.gradients.recording import (
     own_leaf,
     watch,
 )
-from fishertail.gradients.rows_by_rule import rows_by_rule
+from fishertail.gradients.rows_by_rule import rows_of_layers
 
 __all__ = ["NETWORK", "Network", "expanded", "full_precision"]
 
@@ -230,6 +228,21 @@ class Network:
         Raises:
             PlanMismatchError: the network ran differently from how the plan has it.
         """
+        (found,) = self.rows_of_losses(layers, inputs, samples, plan, [derivatives_of])
+        return found
+
+    def rows_of_losses(
+        self,
+        layers: Collection[str],
+        inputs: Any,
+        samples: int,
+        plan: GradientPlan,
+        derivatives_of: Sequence[Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor, More]]],
+    ) -> Iterator[tuple[dict[str, Rows], More]]:
+        """The rows by each of several losses in turn, from one forward pass and a backward pass for each.
+
+        See `rows`; whether the plan holds is found out before the first.
+        """
         expansions = self._expansions(layers, plan, samples)
         watched = {plan.replayed[layer].module for layer in layers if layer in plan.replayed}
         numbers = sorted({n for layer in layers for g in plan.by_rule.get(layer, ()) for n, _ in g.uses})
@@ -240,7 +253,6 @@ class Network:
                 raise PlanMismatchError from error
             raise
         check_plan(plan, recording, numbers, watched, samples)
-        derivatives, scale, more = derivatives_of(outputs.detach())
         calls = [
             (path, call, axes)
             for path in watched
@@ -250,30 +262,25 @@ class Network:
         edges += [get_gradient_edge(leaf) for leaf in expansions.values()]
         edges += [edge for _, call, _ in calls for edge in call.edges]
         apart = self._apart(layers, plan)
+        shapes = {layer: {name: self.shapes[name] for name in self.parameters[layer]} for layer in layers}
         unused = [get_gradient_edge(tensor) for name, tensor in self.trained() if name in apart]
-        found = iter(gradients_at(outputs, [*unused, *edges], derivatives))
-        if any(next(found) is not None for _ in unused):
-            raise PlanMismatchError("a parameter is used in an operation without a rule")
-        del outputs
-        recording.outputs = None  # frees the graph
-        at_uses = {number: next(found) for number in numbers}
-        gradients = {name: next(found) for name in expansions}
-        for path, call, axes in calls:
-            at_call = [_shaped(next(found), shape) for shape in call.shapes]
-            for name, part in self._replayed(layers, plan, path, call, axes, at_call, samples).items():
-                before = gradients.get(name)
-                gradients[name] = part if before is None else before + part
-        rows: dict[str, Rows] = {}
-        for layer in layers:
-            if layer in plan.by_rule:
-                rows[layer] = rows_by_rule(
-                    plan, plan.by_rule[layer], recording.uses, at_uses, scale, self.shapes, self.dtype
-                )
-            else:
-                flat = [self._flat(gradients.get(name), name, samples) for name in self.parameters[layer]]
-                (dense,), own = near_one([torch.cat(flat, dim=1)], scale)
-                rows[layer] = DenseRows(dense, own)
-        return rows, more
+        for number, of_loss in enumerate(derivatives_of, start=1):
+            last = number == len(derivatives_of)
+            derivatives, scale, more = of_loss(outputs.detach())
+            found = iter(gradients_at(outputs, [*unused, *edges], derivatives, again=not last))
+            if any(next(found) is not None for _ in unused):
+                raise PlanMismatchError("a parameter is used in an operation without a rule")
+            if last:
+                del outputs
+                recording.outputs = None  # frees the graph
+            at_uses = {number: next(found) for number in numbers}
+            gradients = {name: next(found) for name in expansions}
+            for path, call, axes in calls:
+                at_call = [_shaped(next(found), shape) for shape in call.shapes]
+                for name, part in self._replayed(layers, plan, path, call, axes, at_call, samples).items():
+                    before = gradients.get(name)
+                    gradients[name] = part if before is None else before + part
+            yield rows_of_layers(plan, shapes, recording.uses, at_uses, gradients, scale, self.dtype), more
 
     def plan_for_shape(self, plan: GradientPlan, sample: Any) -> GradientPlan:
         """The plan for samples that are shaped like this one, a batch of one."""
@@ -334,12 +341,6 @@ class Network:
             if places:
                 gradients |= replay(module, places, call, axes, derivatives, samples, loop)
         return gradients
-
-    def _flat(self, gradients: torch.Tensor | None, name: str, samples: int) -> torch.Tensor:
-        """(n, P) of one parameter; zero where nothing depends on it."""
-        if gradients is None:
-            return torch.zeros(samples, self.shapes[name].numel(), dtype=self.dtype, device=self.device)
-        return gradients.reshape(samples, self.shapes[name].numel())
 
 
 @contextmanager

@@ -258,13 +258,17 @@ def own_leaf(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def gradients_at(
-    outputs: torch.Tensor, edges: Sequence[GradientEdge | None], derivatives: torch.Tensor
+    outputs: torch.Tensor, edges: Sequence[GradientEdge | None], derivatives: torch.Tensor, again: bool = False
 ) -> list[torch.Tensor | None]:
-    """The derivatives of (outputs * derivatives).sum() at the edges, None where none reaches them."""
+    """The derivatives of (outputs * derivatives).sum() at the edges, None where none reaches them.
+
+    Args:
+        again: whether the graph is kept for another backward pass.
+    """
     wanted = [edge for edge in edges if edge is not None]
     if not wanted or not outputs.requires_grad:
         return [None] * len(edges)
-    found = iter(torch.autograd.grad(outputs, wanted, derivatives, allow_unused=True))
+    found = iter(torch.autograd.grad(outputs, wanted, derivatives, retain_graph=again, allow_unused=True))
     return [None if edge is None else next(found) for edge in edges]
 
 

@@ -1,4 +1,4 @@
-"""The rows of a layer by the rules of the functions that take its parameters."""
+"""The rows of each layer, by the rules of the functions that take its parameters, or as they were found without."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,6 +11,37 @@ from fishertail.gradients.layer_rows.near_one import near_one
 from fishertail.gradients.layer_rows.outer_products import added
 from fishertail.gradients.layer_rows.protocol import Rows
 from fishertail.gradients.recording import Use
+
+
+def rows_of_layers(
+    plan: GradientPlan,
+    shapes: Mapping[str, Mapping[str, torch.Size]],
+    uses: Sequence[Use],
+    at_uses: Mapping[int, torch.Tensor | None],
+    gradients: Mapping[str, torch.Tensor | None],
+    scale: torch.Tensor,
+    dtype: torch.dtype,
+) -> dict[str, Rows]:
+    """The rows of some layers.
+
+    Args:
+        shapes: of the parameters of each layer.
+        uses, at_uses, scale, dtype: see `rows_by_rule`.
+        gradients: (n, *shape) of the parameters that have no rule, divided by the scale; zero where there is none.
+    """
+    rows: dict[str, Rows] = {}
+    for layer, own in shapes.items():
+        if layer in plan.by_rule:
+            rows[layer] = rows_by_rule(plan, plan.by_rule[layer], uses, at_uses, scale, own, dtype)
+            continue
+        parts = []
+        for name, shape in own.items():
+            found = gradients.get(name)
+            found = torch.zeros(len(scale), *shape, dtype=dtype, device=scale.device) if found is None else found
+            parts.append(found.reshape(len(scale), shape.numel()))
+        (dense,), of_dense = near_one([torch.cat(parts, dim=1)], scale)
+        rows[layer] = DenseRows(dense, of_dense)
+    return rows
 
 
 def rows_by_rule(

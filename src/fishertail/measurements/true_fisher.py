@@ -2,8 +2,9 @@
 
 How does the empirical Fisher matrix differ from the Fisher matrix? F_true = 1/N sum_x sum_c p_c(x) g_{x,c} g_{x,c}^T,
 with g_{x,c} the gradient of the cross entropy for the label c, and p the softmax of the outputs: exactly, over all
-classes, by C rows per sample through the solver of F. The rows keep within the memory budget; a sweep over them costs C
-passes, so that more than `most_classes` are refused. With the squared error p(y | x) is a Gaussian whose variance is
+classes, by C rows per sample through the solver of F. The rows keep within the memory budget. Those of a sample share a
+forward pass and the inputs of the layers, but each has a backward pass of its own, so that more than `most_classes` are
+refused. With the squared error p(y | x) is a Gaussian whose variance is
 that of the loss's own scale (1/2 for a sum of squares, 1 for half of it, D/2 for the mean of D outputs). In both cases
 F_true is the generalised Gauss-Newton matrix of the mean loss; with any other loss p(y | x) is not known, and the
 measurement is refused. The empirical F takes the labels of the data instead of p. It is no approximation of F_true in
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class TrueFisherOptions(GradientOptions):
-    """Off by default, since a sweep over the rows costs as many passes as there are classes."""
+    """Off by default, since a sweep over the rows costs as many backward passes as there are classes."""
 
     enabled: bool = Field(False, description="whether it is computed at all")
     checkpoints: Schedule = Field("landmarks", description="at which checkpoints; see norms")
@@ -62,7 +63,7 @@ def check_samples(matrix: "GradientMatrix", loss: "LossFunction | None", options
     outputs, _ = predictive_of(loss).rows(matrix.output_shape)
     if outputs > options["most_classes"]:
         raise UnsupportedModelError(
-            f"true_fisher: {outputs} outputs per sample, so that a sweep costs {outputs} passes; "
+            f"true_fisher: {outputs} outputs per sample, so that a sweep costs {outputs} backward passes; "
             f"measurements.true_fisher.most_classes allows {options['most_classes']}"
         )
 
@@ -176,7 +177,7 @@ MEASUREMENT = Measurement(
     tensors=("eigenvectors",),
     check=check,
     check_samples=check_samples,
-    passes=50.0,
+    passes=25.0,
     figures=(FIGURE,),
     panel=Panel("true_fisher", "eigenvalue", "lambda_1 of F_true", {"rank": 1}, scale="log", colour="#CC79A7"),
     tables=(

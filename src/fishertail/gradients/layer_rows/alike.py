@@ -12,6 +12,8 @@ def alike(rows: Rows, others: Rows) -> tuple[Rows, Rows]:
 
     Factors get the larger number of positions; rows of two types become gradients.
     """
+    if not rows.holds(others):
+        rows, others = rows.alone(), others.alone()
     if rows.holds(others):
         return rows, others
     if isinstance(rows, BlockRows) and isinstance(others, BlockRows) and rows.sizes == others.sizes:

@@ -1,6 +1,7 @@
 """Rows of a layer whose groups of parameters are used apart from one another, side by side."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import torch
@@ -28,12 +29,32 @@ class BlockRows(Stored):
         for block, part in zip(self.blocks, sums.split(self.sizes, dim=1), strict=True):
             block.combine(coefficients, part)
 
+    def take(self, positions: torch.Tensor | slice) -> "BlockRows":
+        return self._by_block(lambda block: block.take(positions))
+
+    def empty(self, samples: int) -> "BlockRows":
+        return self._by_block(lambda block: block.empty(samples))
+
+    def fill(self, positions: torch.Tensor | slice, rows: "BlockRows") -> None:
+        for block, part in zip(self.blocks, rows.blocks, strict=True):
+            block.fill(positions, part)
+
+    def alone(self) -> "BlockRows":
+        return self._by_block(lambda block: block.alone())
+
+    def interleaved(self, others: Sequence["BlockRows"]) -> "BlockRows":
+        of_each = zip(*(rows.blocks for rows in (self, *others)), strict=True)
+        return replace(self, blocks=tuple(first.interleaved(rest) for first, *rest in of_each))
+
     def gram(self) -> torch.Tensor:
         return sum_of([block.gram() for block in self.blocks])
 
     def dense(self) -> DenseRows:
         parts = [block.dense() for block in self.blocks]
         return DenseRows(torch.cat([part.gradients for part in parts], dim=1), parts[0].scale)
+
+    def _by_block(self, function: Callable[[Rows], Rows]) -> "BlockRows":
+        return replace(self, blocks=tuple(map(function, self.blocks)))
 
     @property
     def pair_cost(self) -> int:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch.nn import functional as F
 
-from fishertail.gradients.accurate_sums import inner_products, lengths, long_product
-from fishertail.gradients.layer_rows.dense import DenseRows, Stored
+from fishertail.gradients.accurate_sums import inner_products, lengths, long_product, sums_in_turn
+from fishertail.gradients.layer_rows.dense import DenseRows
 from fishertail.gradients.layer_rows.outer_products import WORKSPACE, OuterProductRows, formed_is_cheaper
 from fishertail.gradients.layer_rows.protocol import Rows
+from fishertail.gradients.layer_rows.shared_inputs import SharedInputs
 
 _SAMPLES_IN_CACHE = 32  # samples whose windows are copied at a time: 8 to 32 were fastest
 _WINDOWS = 8 << 20  # bytes of unfolded inputs at a time
@@ -77,14 +78,17 @@ class KernelRows(DenseRows):
 
 
 @dataclass(frozen=True)
-class ConvolutionRows(Stored):
+class ConvolutionRows(SharedInputs):
     """The factors of a convolution at so few positions that they are smaller than its gradient."""
 
     geometry: Geometry
-    inputs: torch.Tensor  # (n, input height, input width, I)
+    inputs: torch.Tensor  # (n / shared, input height, input width, I)
     derivatives: torch.Tensor  # (n, height, width, O)
     scale: torch.Tensor  # (n,) float64
     bias: bool
+    shared: int = 1
+
+    INPUTS = "inputs"
 
     @property
     def _positions(self) -> int:
@@ -101,13 +105,13 @@ class ConvolutionRows(Stored):
         return torch.cat([part.norms() for part in self._unfolded()])
 
     def project(self, vectors: torch.Tensor) -> torch.Tensor:
-        if formed_is_cheaper(self._positions, self._entries, len(vectors)):
+        if formed_is_cheaper(self._positions, self._entries, len(vectors), self.shared):
             return torch.cat([rows.project(vectors) for _, rows in self._formed()]) * self.scale[:, None]
         inputs, derivatives = _channels_first(self.inputs), _channels_first(self.derivatives)
         columns = []
         for vector in vectors:
             outputs = self.geometry.convolve(inputs, vector[: self._entries].view(self.geometry.weight))
-            columns.append(inner_products(outputs, derivatives))
+            columns.append(inner_products(outputs, derivatives, self.shared))
         result = torch.stack(columns, dim=1)
         if self.bias:
             result += (self.derivatives.sum((1, 2)) @ vectors[:, self._entries :].T).double()
@@ -115,14 +119,14 @@ class ConvolutionRows(Stored):
 
     def combine(self, coefficients: torch.Tensor, sums: torch.Tensor) -> None:
         scaled = coefficients * self.scale[:, None]
-        if formed_is_cheaper(self._positions, self._entries, len(sums)):
+        if formed_is_cheaper(self._positions, self._entries, len(sums), self.shared):
             for samples, rows in self._formed():
                 rows.combine(scaled[samples], sums)
             return
         inputs, derivatives = _channels_first(self.inputs), _channels_first(self.derivatives)
         scaled = scaled.to(sums.dtype)
         for column, total in zip(scaled.T, sums, strict=True):
-            weighted = derivatives * column[:, None, None, None]
+            weighted = sums_in_turn(derivatives * column[:, None, None, None], self.shared)
             total[: self._entries] += self.geometry.weight_gradient(inputs, weighted).flatten()
             if self.bias:
                 total[self._entries :] += weighted.sum((0, 2, 3))
@@ -151,7 +155,7 @@ class ConvolutionRows(Stored):
         return self._kernel_rows().dense()
 
     def _kernel_rows(self) -> KernelRows:
-        inputs, derivatives = _channels_first(self.inputs), _channels_first(self.derivatives)
+        inputs, derivatives = _channels_first(self.alone().inputs), _channels_first(self.derivatives)
         gradients = _gradients(self.geometry, inputs, derivatives, self.bias)
         return KernelRows(gradients, self.scale, self.geometry)
 
@@ -161,11 +165,11 @@ class ConvolutionRows(Stored):
 
     @property
     def vector_cost(self) -> int:
-        return self._entries * self._positions
+        return self._entries * self._positions // self.shared
 
     def _formed(self) -> Iterator[tuple[slice, KernelRows]]:
         """The gradients of a few samples at a time, without the scale."""
-        step = max(1, WORKSPACE // (8 * self._entries * self.inputs.element_size()))
+        step = self.shared * max(1, WORKSPACE // (8 * self.shared * self._entries * self.inputs.element_size()))
         for start in range(0, len(self.scale), step):
             samples = slice(start, start + step)
             part = self.take(samples)
@@ -176,10 +180,11 @@ class ConvolutionRows(Stored):
         groups = self.geometry.groups
         fan_in, outputs = self.geometry.weight[1:].numel(), self.geometry.weight[0] // groups
         channels = self.inputs.shape[3] // groups
+        rows = self.alone()
         step = max(1, _WINDOWS // (fan_in * self._positions * self.inputs.element_size()))
         for start in range(0, len(self.scale), step):
             samples = slice(start, start + step)
-            inputs = _channels_first(self.inputs[samples, :, :, group * channels : (group + 1) * channels])
+            inputs = _channels_first(rows.inputs[samples, :, :, group * channels : (group + 1) * channels])
             left = self.derivatives[samples, :, :, group * outputs : (group + 1) * outputs].flatten(1, 2).mT
             yield samples, left, self.geometry.windows(inputs)
 

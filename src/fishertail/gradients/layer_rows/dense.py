@@ -1,6 +1,6 @@
 """Rows stored as the gradients themselves, and what all stored rows have in common."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -31,6 +31,16 @@ class Stored:
         for own, others in zip(self.tensors(), rows.tensors(), strict=True):
             own[positions] = others
 
+    def alone(self) -> Self:
+        return self
+
+    def interleaved(self, others: Sequence[Self]) -> Self:
+        changed: dict[str, Any] = {
+            f.name: _interleaved([getattr(rows, f.name) for rows in (self, *others)])
+            for f in fields(self)  # type: ignore[arg-type]
+        }
+        return replace(self, **changed)  # type: ignore[type-var]
+
     def tensors(self) -> Iterator[torch.Tensor]:
         found: list[torch.Tensor] = []
 
@@ -43,18 +53,27 @@ class Stored:
 
     def _with(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Self:
         """The same rows with `function` applied to each tensor."""
-        changed: dict[str, Any] = {f.name: _applied(function, getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+        changed: dict[str, Any] = {f.name: applied(function, getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
         return replace(self, **changed)  # type: ignore[type-var]
 
 
-def _applied(function: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any:
+def applied(function: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any:
+    """A field of rows with a function applied to each tensor in it."""
     if isinstance(value, torch.Tensor):
         return function(value)
     if isinstance(value, Stored):
         return value._with(function)
     if isinstance(value, tuple):
-        return tuple(_applied(function, item) for item in value)
+        return tuple(applied(function, item) for item in value)
     return value
+
+
+def _interleaved(values: Sequence[Any]) -> Any:
+    """One field of several rows, with the first of each, then the second of each, and so on."""
+    first = values[0]
+    if isinstance(first, torch.Tensor):
+        return torch.stack(list(values), dim=1).flatten(0, 1)
+    return tuple(map(_interleaved, zip(*values, strict=True))) if type(first) is tuple else first
 
 
 def _form(value: Any) -> Any:

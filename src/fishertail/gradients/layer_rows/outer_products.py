@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch.nn import functional as F
 
-from fishertail.gradients.accurate_sums import inner_products, lengths, long_product, sum_of
+from fishertail.gradients.accurate_sums import inner_products, lengths, long_product, sum_of, sums_in_turn
 from fishertail.gradients.layer_rows.dense import DenseRows, Stored
 from fishertail.gradients.layer_rows.linear import LinearRows
 from fishertail.gradients.layer_rows.protocol import Rows
+from fishertail.gradients.layer_rows.shared_inputs import SharedInputs
 
 WORKSPACE = 16 << 20  # bytes of gradients formed at a time
 _IN_CACHE = 1 << 20  # bytes
@@ -26,24 +27,31 @@ _CANCELLED = 1e-2  # share of the positions' own squares below which the ghost n
 _ROWS_TOGETHER = 64  # rows of an embedding in one matrix product, over the samples that use any of them
 
 
-def formed_is_cheaper(positions: int, entries: int, vectors: int) -> bool:
-    """Whether forming the gradient makes a product with so many vectors cheaper."""
+def formed_is_cheaper(positions: int, entries: int, vectors: int, shared: int) -> bool:
+    """Whether forming the gradient makes a product with so many vectors cheaper.
+
+    Args:
+        shared: how many rows in turn have one right factor, whose products with the vectors are then taken once.
+    """
     touch = _SLOW_ENTRY if 4 * entries > _IN_CACHE else _FAST_ENTRY
-    return positions + vectors + touch * (2 + vectors) < vectors * positions
+    return positions + vectors + touch * (2 + vectors) < vectors * positions / shared
 
 
 @dataclass(frozen=True)
-class OuterProductRows(Stored):
+class OuterProductRows(SharedInputs):
     """Rows of a weight (O, I) and perhaps a bias (O,), summed over one or several uses of them.
 
     A left factor is a vector, or the number of a row of the weight (an embedding), which stands for a unit vector.
     """
 
     lefts: tuple[torch.Tensor, ...]  # of each use: (n, T, O), or (n, T) int64
-    rights: tuple[torch.Tensor, ...]  # of each use: (n, T, I)
+    rights: tuple[torch.Tensor, ...]  # of each use: (n / shared, T, I)
     scale: torch.Tensor  # (n,) float64
     weight_rows: int
     bias: bool
+    shared: int = 1
+
+    INPUTS = "rights"
 
     def norms(self) -> torch.Tensor:
         """Ghost norms; where positions cancel and these would lose digits, the norms of the gradients."""
@@ -68,15 +76,15 @@ class OuterProductRows(Stored):
     def project(self, vectors: torch.Tensor) -> torch.Tensor:
         weights, biases = self._split(vectors)
         result = self.scale.new_zeros(len(self.scale), len(vectors))
-        for left, right in self.uses():
+        for left, right in zip(self.lefts, self.rights, strict=True):
             if not left.is_floating_point():
                 result = result + torch.stack([inner_products(weight[left], right) for weight in weights], dim=1)
-            elif formed_is_cheaper(left.shape[1], weights[0].numel(), len(vectors)):
-                formed = [long_product(part, weights.flatten(1)) for _, part in _formed(left, right)]
+            elif formed_is_cheaper(left.shape[1], weights[0].numel(), len(vectors), self.shared):
+                formed = [long_product(part, weights.flatten(1)) for _, part in _formed(left, self._of_rows(right))]
                 result = result + torch.cat(formed)
             else:
                 outputs = torch.cat([right @ weight.T for weight in weights], dim=2).unflatten(2, (len(vectors), -1))
-                columns = [inner_products(outputs[:, :, i], left) for i in range(len(vectors))]
+                columns = [inner_products(outputs[:, :, i], left, self.shared) for i in range(len(vectors))]
                 result = result + torch.stack(columns, dim=1)
             if self.bias:
                 result = result + (left.sum(1) @ biases.T).double()
@@ -85,16 +93,17 @@ class OuterProductRows(Stored):
     def combine(self, coefficients: torch.Tensor, sums: torch.Tensor) -> None:
         scaled = (coefficients * self.scale[:, None]).to(sums.dtype)
         weights, biases = self._split(sums)
-        for left, right in self.uses():
+        for left, right in zip(self.lefts, self.rights, strict=True):
             if not left.is_floating_point():
                 for column, weight in zip(scaled.T, weights, strict=True):
                     weight.index_add_(0, left.flatten(), (right * column[:, None, None]).flatten(0, 1))
-            elif formed_is_cheaper(left.shape[1], weights[0].numel(), len(sums)):
-                for samples, part in _formed(left, right):
+            elif formed_is_cheaper(left.shape[1], weights[0].numel(), len(sums), self.shared):
+                for samples, part in _formed(left, self._of_rows(right)):
                     sums[:, : part.shape[1]].addmm_(scaled[samples].T, part)
             else:
                 for column, weight in zip(scaled.T, weights, strict=True):
-                    weight.addmm_((left * column[:, None, None]).flatten(0, 1).T, right.flatten(0, 1))
+                    weighted = sums_in_turn(left * column[:, None, None], self.shared)
+                    weight.addmm_(weighted.flatten(0, 1).T, right.flatten(0, 1))
             if self.bias:
                 biases += scaled.T @ left.sum(1)
 
@@ -122,6 +131,11 @@ class OuterProductRows(Stored):
             parts.append(self._bias_gradients())
         return DenseRows(torch.cat(parts, dim=1), self.scale)
 
+    def interleaved(self, others: Sequence["OuterProductRows"]) -> "OuterProductRows":
+        if all(left.is_floating_point() for left in self.lefts):
+            return super().interleaved(others)
+        return Stored.interleaved(self, others)  # the right factor of an embedding is the derivative
+
     def padded(self, positions: Sequence[int]) -> "OuterProductRows":
         """The same rows with more positions in each use, at which the factors are 0."""
         missing = [count - right.shape[1] for count, right in zip(positions, self.rights, strict=True)]
@@ -138,11 +152,14 @@ class OuterProductRows(Stored):
 
     @property
     def vector_cost(self) -> int:
-        return self.pair_cost * sum(right.shape[1] for right in self.rights)
+        return self.pair_cost * sum(right.shape[1] for right in self.rights) // self.shared
 
     def uses(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """The factors (left, right) of each use."""
-        return zip(self.lefts, self.rights, strict=True)
+        """The factors (left, right) of each use, by row."""
+        return zip(self.lefts, map(self._of_rows, self.rights), strict=True)
+
+    def _of_rows(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs if self.shared == 1 else inputs.repeat_interleave(self.shared, 0)
 
     def _split(self, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The weights (k, O, I) and the biases (k, O or 0) in flat vectors (k, P), as views."""

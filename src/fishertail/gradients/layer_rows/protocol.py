@@ -4,7 +4,7 @@ Row x is g_x = scale_x * (what is stored). The stored part is kept near 1 by pow
 small gradient; the scales are float64. Vectors of a layer's parameter space are flat, in the order of its parameters.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, Self
 
 import torch
@@ -29,6 +29,15 @@ class Rows(Protocol):
 
     def dense(self) -> DenseRows:
         """The same rows as gradients, n P numbers."""
+
+    def interleaved(self, others: Sequence[Self]) -> Self:
+        """The rows of the same samples by other losses beside these: those of the first sample, then of the second.
+
+        What does not depend on the loss, a layer's input, is stored once for each sample.
+        """
+
+    def alone(self) -> Self:
+        """The same rows, none of which shares anything with others."""
 
     @property
     def nbytes(self) -> int:
