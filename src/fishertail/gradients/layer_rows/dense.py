@@ -36,7 +36,7 @@ class Stored:
 
     def interleaved(self, others: Sequence[Self]) -> Self:
         changed: dict[str, Any] = {
-            f.name: _interleaved([getattr(rows, f.name) for rows in (self, *others)])
+            f.name: in_turn([getattr(rows, f.name) for rows in (self, *others)])
             for f in fields(self)  # type: ignore[arg-type]
         }
         return replace(self, **changed)  # type: ignore[type-var]
@@ -68,12 +68,12 @@ def applied(function: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any
     return value
 
 
-def _interleaved(values: Sequence[Any]) -> Any:
+def in_turn(values: Sequence[Any]) -> Any:
     """One field of several rows, with the first of each, then the second of each, and so on."""
     first = values[0]
     if isinstance(first, torch.Tensor):
         return torch.stack(list(values), dim=1).flatten(0, 1)
-    return tuple(map(_interleaved, zip(*values, strict=True))) if type(first) is tuple else first
+    return tuple(map(in_turn, zip(*values, strict=True))) if type(first) is tuple else first
 
 
 def _form(value: Any) -> Any:

@@ -44,11 +44,12 @@ class LinearRows(SharedInputs):
         inputs = long_product(self.inputs, self.inputs)
         if self.bias:
             inputs += 1
-        inputs = inputs.repeat_interleave(self.shared, 0).repeat_interleave(self.shared, 1)
+        if self.shared > 1:
+            inputs = inputs.repeat_interleave(self.shared, 0).repeat_interleave(self.shared, 1)
         return inputs * long_product(self.derivatives, self.derivatives) * torch.outer(self.scale, self.scale)
 
     def dense(self) -> DenseRows:
-        inputs = self.inputs.repeat_interleave(self.shared, 0)
+        inputs = self.alone().inputs
         weight = (self.derivatives[:, :, None] * inputs[:, None]).flatten(1)
         return DenseRows(torch.cat([weight, self.derivatives], dim=1) if self.bias else weight, self.scale)
 

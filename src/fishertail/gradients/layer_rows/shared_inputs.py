@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 
-from fishertail.gradients.layer_rows.dense import Stored, applied
+from fishertail.gradients.layer_rows.dense import Stored, applied, in_turn
 
 
 class SharedInputs(Stored):
@@ -40,13 +40,19 @@ class SharedInputs(Stored):
 
     def alone(self) -> Self:
         """The same rows, each with its own input."""
+        if self.shared == 1:
+            return self
         return self._each(lambda tensor: tensor, lambda tensor: tensor.repeat_interleave(self.shared, 0), 1)
 
     def interleaved(self, others: Sequence[Self]) -> Self:
         """See `Rows`; rows that share inputs already get their own first."""
         parts = [part.alone() for part in (self, *others)]
-        inputs = {self.INPUTS: getattr(parts[0], self.INPUTS), "shared": len(parts)}
-        return replace(super(SharedInputs, parts[0]).interleaved(parts[1:]), **inputs)  # type: ignore[type-var]
+        changed: dict[str, Any] = {
+            f.name: in_turn([getattr(part, f.name) for part in parts])
+            for f in fields(self)  # type: ignore[arg-type]
+            if f.name != self.INPUTS
+        }
+        return replace(parts[0], **(changed | {"shared": len(parts)}))  # type: ignore[type-var]
 
     def empty(self, samples: int) -> Self:
         if samples % self.shared:
