@@ -22,6 +22,11 @@ class RepeatedMatrix(GradientMatrix):
 
     Args:
         matrix: an open one.
+        times: how many targets each sample has, 0 to times - 1.
+        loss: of outputs and the number of a target.
+
+    Raises:
+        ValueError: not even one row fits in the memory budget.
     """
 
     def __init__(self, matrix: GradientMatrix, times: int, loss: Loss) -> None:
